@@ -1,0 +1,24 @@
+"""Shared fixtures: the embedded sample data and, where it stands beside the checkout, the real data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    """The rendered sets that ship with the repository."""
+    return ROOT / "sample_data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real photos beside the checkout; the test is skipped where they are missing."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the real data is not here: no folder {SHARED}")
+    return SHARED
