@@ -1,0 +1,50 @@
+"""How a stage tells what it is doing, without knowing who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One running stage, as the listener sees it."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Report that ``steps`` items are done; ``note`` names what is in hand."""
+        ...
+
+
+class Progress(Protocol):
+    """A listener: the terminal, a log, or nobody."""
+
+    def stage(self, name: str, total: int | None) -> _TaskContext:
+        """Open a stage of ``total`` items (None if unknown), as a context manager that gives its Task."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A line that should stay on the screen."""
+        ...
+
+
+class _TaskContext(Protocol):
+    def __enter__(self) -> Task: ...
+
+    def __exit__(self, *error: object) -> bool | None: ...
+
+
+class _SilentTask:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+
+class Silent:
+    """Progress for libraries and tests: says nothing."""
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[Task]:
+        """Open a stage that nobody watches."""
+        yield _SilentTask()
+
+    def say(self, text: str) -> None:
+        """Drop the line."""

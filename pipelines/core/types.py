@@ -1,0 +1,235 @@
+"""The typed products that flow from stage to stage. Frozen; shapes and frames stand in each docstring.
+
+Pixels are float32, x right, y down, the centre of the top-left pixel at (0, 0), in the full-resolution,
+EXIF-upright photo. Poses are ``cam_from_world``: x_cam = R x_world + t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Exif:
+    """What a photo's EXIF says, as far as recon uses it.
+
+    Attributes:
+        orientation: EXIF orientation 1..8, as stored in the file (already applied to all pixels recon hands out).
+        make, model: camera, stripped; empty if unknown.
+        focal_px: focal length in pixels of the full-resolution photo, None if EXIF is silent.
+        gps: latitude and longitude in degrees, altitude in metres (0 if unknown); None without GPS.
+        taken: EXIF DateTimeOriginal as written, empty if unknown.
+    """
+
+    orientation: int = 1
+    make: str = ""
+    model: str = ""
+    focal_px: float | None = None
+    gps: tuple[float, float, float] | None = None
+    taken: str = ""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A readable photo.
+
+    Attributes:
+        name: path relative to the photo folder, with forward slashes; the photo's name in every product.
+        path: where the file stands.
+        width, height: full-resolution pixels after EXIF orientation.
+        content: sha256 of the file's bytes.
+    """
+
+    name: str
+    path: Path
+    width: int
+    height: int
+    content: str
+    exif: Exif = field(default_factory=Exif)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that could not be used as a photo, and why, in plain words."""
+
+    name: str
+    why: str
+    try_: str = ""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Intrinsics in COLMAP's parametrisation but recon's pixel convention (top-left pixel centre at (0, 0)).
+
+    Attributes:
+        model: COLMAP camera model name, e.g. ``SIMPLE_RADIAL``.
+        width, height: pixels the parameters are given for.
+        params: the model's parameters in COLMAP's order.
+        source: ``given`` (by the user), ``exif``, or ``guess`` (1.2 x the longer side).
+    """
+
+    model: str
+    width: int
+    height: int
+    params: tuple[float, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """Local features of one photo.
+
+    Attributes:
+        frames: (N,2,3) float32, [A | t]: A maps the unit circle to the keypoint's scale (sigma, px), t is its centre.
+        scores: (N,) float32 detector responses, larger is stronger.
+        descriptors: (N,D) float32 of unit length or (N,D/8) packed uint8.
+    """
+
+    frames: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    descriptors: NDArray
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def xy(self) -> NDArray[np.float32]:
+        """(N,2) keypoint centres in pixels."""
+        return self.frames[:, :, 2]
+
+
+@dataclass(frozen=True)
+class TwoView:
+    """Verified geometry of a pair of photos (a, b).
+
+    Attributes:
+        a, b: photo names.
+        raw: number of descriptor matches before verification.
+        inliers: (M,2) int32 keypoint indices in a and b that agree with one epipolar geometry or homography.
+        config: COLMAP's name of the configuration, e.g. ``CALIBRATED``, ``PLANAR``, ``DEGENERATE``.
+        angle: median triangulation angle in radians, 0 where it is unknown.
+    """
+
+    a: str
+    b: str
+    raw: int
+    inliers: NDArray[np.int32]
+    config: str
+    angle: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.inliers)
+
+
+@dataclass(frozen=True)
+class Unregistered:
+    """A photo that is not in the model: why, in plain words, and what to try."""
+
+    name: str
+    why: str
+    try_: str
+
+
+@dataclass(frozen=True)
+class PhotoRow:
+    """One line of the per-photo table of a map's report.
+
+    Attributes:
+        component: index of the model that holds the photo, None if it is in none.
+        observations: keypoints of the photo that see a 3D point of its model.
+        error: mean reprojection error in pixels, NaN if not registered.
+        best: name of the photo with most verified matches, and their number.
+    """
+
+    name: str
+    keypoints: int
+    verified: int
+    best: tuple[str, int] | None
+    component: int | None
+    observations: int
+    error: float
+    focal_px: float
+    camera_source: str
+
+
+@dataclass(frozen=True)
+class MapSummary:
+    """Everything that the report and ``recon.json`` say about a finished (or failed) run.
+
+    Attributes:
+        verdict: one sentence in plain words.
+        photos: one row per readable photo, in name order.
+        rejected: files that were no usable photos.
+        unregistered: photos that are in no model, with reasons.
+        links: verified pairs (name a, name b, verified matches, raw matches).
+        components: per model, largest first: number of photos, points, mean track length, mean reprojection error (px).
+        timings: seconds per stage, in the order of work.
+        settings: option -> value as text, what the run was made with.
+        versions: package -> version.
+        peak_memory: bytes, of this process.
+    """
+
+    verdict: str
+    photos: tuple[PhotoRow, ...]
+    rejected: tuple[Rejected, ...]
+    unregistered: tuple[Unregistered, ...]
+    links: tuple[tuple[str, str, int, int], ...]
+    components: tuple[ComponentRow, ...]
+    timings: Mapping[str, float]
+    settings: Mapping[str, str]
+    versions: Mapping[str, str]
+    peak_memory: int
+
+
+@dataclass(frozen=True)
+class ComponentRow:
+    """One model of a map: its folder under ``sparse/`` and its figures."""
+
+    folder: str
+    photos: int
+    points: int
+    observations: int
+    track_length: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """A sparse model, free of pycolmap, for reports, exporters and viewers.
+
+    Attributes:
+        names: photo names of the registered photos, I of them.
+        cameras: one Camera per photo (I,).
+        cam_from_world: (I,3,4) float64.
+        xyz: (P,3) float64 points, x_in_world.
+        rgb: (P,3) uint8.
+        errors: (P,) float32 mean reprojection error in pixels.
+        obs_image, obs_point: (O,) int32 indices into names and xyz: which photo sees which point.
+        obs_xy: (O,2) float32 pixels.
+    """
+
+    names: tuple[str, ...]
+    cameras: tuple[Camera, ...]
+    cam_from_world: NDArray[np.float64]
+    xyz: NDArray[np.float64]
+    rgb: NDArray[np.uint8]
+    errors: NDArray[np.float32]
+    obs_image: NDArray[np.int32]
+    obs_point: NDArray[np.int32]
+    obs_xy: NDArray[np.float32]
+
+    @property
+    def track_lengths(self) -> NDArray[np.int64]:
+        """(P,) number of photos that see each point."""
+        return np.bincount(self.obs_point, minlength=len(self.xyz))
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """(I,3) camera centres in world coordinates."""
+        rotation, translation = self.cam_from_world[:, :, :3], self.cam_from_world[:, :, 3]
+        return -np.einsum("ikj,ik->ij", rotation, translation)
