@@ -23,7 +23,8 @@ from descriptors.contract import DescriptorError
 # for: neither aliasing nor visible blur.
 _LEVELS_PER_OCTAVE = 2
 # cv2.pyrDown blurs with variance 1 and halves; repeated, that converges to this blur, in pixels of each level, which
-# is also about what a lens and a sensor leave in a photo. A level between two octaves is blurred on to sqrt(2) times it.
+# is also about what a lens and a sensor leave in a photo. A level between two octaves is blurred on to sqrt(2) times
+# as much.
 _LEVEL_SIGMA = math.sqrt(1.0 / 3.0)
 # cv2.remap addresses rows and columns of maps and pictures with 16 bits.
 _REMAP_LIMIT = 32_766
@@ -137,7 +138,7 @@ class _Sampler:
     """One photo's blur pyramid, built as far as the frames need it, and the sampling grid of a patch."""
 
     def __init__(self, image: NDArray[np.uint8], patch_size: int, magnification: float) -> None:
-        self.octaves = [image]
+        self.octaves: list[NDArray] = [image]
         self.max_level = _LEVELS_PER_OCTAVE * int(math.log2(max(image.shape)))
         self.step = 2.0 * magnification / patch_size
         u = magnification * ((2.0 * np.arange(patch_size) + 1.0) / patch_size - 1.0)
@@ -164,8 +165,8 @@ class _Sampler:
         level = np.rint(_LEVELS_PER_OCTAVE * np.log2(np.maximum(longer * self.step, 1e-6)))
         return np.clip(level, 0, self.max_level).astype(np.intp)
 
-    def _picture(self, level: int) -> NDArray[np.uint8]:
-        """The photo blurred for a sampling step of 2^(level/2), halved as often as that allows; x_octave = x / 2^octave."""
+    def _picture(self, level: int) -> NDArray:
+        """The photo blurred for a sampling step of 2^(level/2); x_picture = x / 2^octave."""
         octave, between = divmod(level, _LEVELS_PER_OCTAVE)
         while len(self.octaves) <= octave:
             self.octaves.append(cv2.pyrDown(self.octaves[-1], borderType=cv2.BORDER_REPLICATE))
@@ -175,7 +176,7 @@ class _Sampler:
         sigma = _LEVEL_SIGMA * math.sqrt(4.0 ** (between / _LEVELS_PER_OCTAVE) - 1.0)
         return cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
 
-    def _sample(self, picture: NDArray[np.uint8], frames: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def _sample(self, picture: NDArray, frames: NDArray[np.float32]) -> NDArray:
         """Patches (n,S*S) of frames (n,2,3) in pixels of the picture, many a cv2.remap call: one patch per map row."""
         n, points = len(frames), self.grid.shape[1]
         xy = frames.reshape(-1, 3) @ self.grid
