@@ -38,8 +38,12 @@ _BALNTAS = "Balntas et al., Learning local feature descriptors with triplets, BM
 _TIAN = "Tian, Fan and Wu, L2-Net: Deep learning of discriminative patch descriptor, CVPR 2017"
 
 _BUILT_IN: tuple[Entry, ...] = (
-    Entry(DescriptorSpec("sift", 128, patch_size=32, ratio=0.85, source=_LOWE), "descriptors.handcrafted"),
-    Entry(DescriptorSpec("rootsift", 128, patch_size=32, ratio=0.85, source=_ARANDJELOVIC), "descriptors.handcrafted"),
+    # 7.5 sigma: SIFT's four cells of 3 sigma and the half cell around them that bilinear sharing reaches into.
+    Entry(DescriptorSpec("sift", 128, magnification=7.5, ratio=0.85, source=_LOWE), "descriptors.handcrafted"),
+    Entry(
+        DescriptorSpec("rootsift", 128, magnification=7.5, ratio=0.85, source=_ARANDJELOVIC),
+        "descriptors.handcrafted",
+    ),
     Entry(
         DescriptorSpec("orb", 256, kind="binary", distance="hamming", patch_size=32, ratio=0.85, source=_RUBLEE),
         "descriptors.opencv",

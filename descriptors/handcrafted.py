@@ -1,0 +1,182 @@
+"""The knowledge-driven family: low-level feature -> pooling -> normalisation, each one replaceable.
+
+A handcrafted descriptor looks at each pixel (here: gradient strength, softly sorted by direction), adds the
+pixels up in cells laid over the patch, and normalises the sums. Every stage is linear where it can be, so that a
+batch of patches goes through a few matrix products. A new member of the family is a new row of ``_FAMILY``:
+another cell layout (GLOH, DAISY) or another normalisation.
+
+Sources: Lowe, IJCV 2004 (SIFT, section 6); Arandjelovic and Zisserman, CVPR 2012 (RootSIFT). The layout of the
+vector (row, column, direction; directions counter-clockwise on the screen) is that of OpenCV's SIFT, so the two
+can be matched against each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from descriptors.contract import DescriptorError, DescriptorSpec, check_patches
+
+_DIRECTIONS = 8
+# Patches per round: the round's arrays stay in the processor's cache.
+_CHUNK = 64
+# Changes whenever the code below gives other numbers for the same patch.
+_VERSION = 1
+
+
+def sift_grid(size: int, magnification: float) -> NDArray[np.float32]:
+    """Pooling matrix (S*S, 16) of SIFT: 4 x 4 cells of 3 sigma, bilinear between cells, under a Gaussian of 2 cells.
+
+    Cells that reach over the border of the patch (magnification below 7.5) get what lies inside.
+    """
+    cell = 3.0
+    places = magnification * ((2.0 * np.arange(size) + 1.0) / size - 1.0) / cell
+    centres = np.arange(4) - 1.5
+    window = np.exp(-(places**2) / (2.0 * 2.0**2))
+    share = np.maximum(0.0, 1.0 - np.abs(places[:, None] - centres)) * window[:, None]
+    return np.einsum("ya,xb->yxab", share, share).reshape(size * size, 16).astype(np.float32)
+
+
+def clipped_l2(sums: NDArray[np.float32]) -> NDArray[np.float32]:
+    """SIFT's normalisation of (N,D): unit length, no element over 0.2, unit length again."""
+    return _unit(np.minimum(_unit(sums), np.float32(0.2)))
+
+
+def root(sums: NDArray[np.float32]) -> NDArray[np.float32]:
+    """RootSIFT's normalisation of (N,D): SIFT's, then the square root of each element's share of the sum."""
+    sift = clipped_l2(sums)
+    return _unit(np.sqrt(sift / sift.sum(axis=1, keepdims=True)))
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of unit length; a row of zeros (a patch without any gradient) becomes the vector of equal elements."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    flat = length[:, 0] < 1e-3
+    if flat.any():
+        vectors = np.where(flat[:, None], np.float32(1.0), vectors)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / length
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One point of the family.
+
+    Attributes:
+        pooling: (patch size, magnification) to the pooling matrix (S*S, cells).
+        normalise: sums (N, cells * 8) of gradient strength per cell and direction to unit vectors.
+        blur: standard deviation in units of sigma of the blur before the gradients are taken.
+    """
+
+    pooling: Callable[[int, float], NDArray[np.float32]]
+    normalise: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    blur: float
+
+
+# SIFT takes its gradients from the photo blurred by the keypoint's own sigma. A part of that blur is in the patch
+# already, the camera's and the pyramid's; of the rest, this agrees best with OpenCV's SIFT on the validation scenes
+# (mean cosine 0.995 over 29,904 keypoints; 0.994 at 0.85, 0.995 at 0.95).
+_BLUR = 0.9
+
+_FAMILY: dict[str, Recipe] = {
+    "sift": Recipe(sift_grid, clipped_l2, _BLUR),
+    "rootsift": Recipe(sift_grid, root, _BLUR),
+}
+
+
+@dataclass(frozen=True)
+class Handcrafted:
+    """A descriptor of the family; keeps the contract of :class:`descriptors.contract.Descriptor`."""
+
+    spec: DescriptorSpec
+    recipe: Recipe
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of name, sampling and code version."""
+        parts = (self.spec.name, self.spec.patch_size, self.spec.magnification, self.recipe.blur, _VERSION)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def describe(self, patches: NDArray) -> NDArray[np.float32]:
+        """Describe patches (N,1,S,S) uint8 or float32 in 0..255 as (N,D) float32 of unit length.
+
+        Raises:
+            DescriptorError: patches of another shape or type.
+        """
+        check_patches(patches, self.spec)
+        described = np.empty((len(patches), self.spec.dim), np.float32)
+        for start in range(0, len(patches), _CHUNK):
+            chunk = patches[start : start + _CHUNK, 0].astype(np.float32)
+            described[start : start + _CHUNK] = self.recipe.normalise(self._pool(*self._gradient(chunk)))
+        return described
+
+    def _gradient(self, patches: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Strength and direction (n, S*S) of the gradient of patches (n,S,S); directions in bins, 0 to 8."""
+        n, size, _ = patches.shape
+        blur, slope = self._filters
+        right = (np.matmul(blur, patches).reshape(-1, size) @ slope.T).reshape(n, -1)
+        down = (np.matmul(slope, patches).reshape(-1, size) @ blur.T).reshape(n, -1)
+        strength, degrees = cv2.cartToPolar(right, -down, angleInDegrees=True)
+        degrees *= np.float32(_DIRECTIONS / 360.0)
+        return strength, degrees
+
+    def _pool(self, strength: NDArray[np.float32], direction: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sums (n, cells * 8) over cells of the strength, shared between the two nearest directions.
+
+        The share of direction o is a hat function over [o - 1, o + 1]: the ramp clip(direction - o + 1, 0, 1) less
+        the next one.
+        """
+        n, points = strength.shape
+        hats = np.empty((_DIRECTIONS, n, points), np.float32)
+        ramp = first = np.clip(direction, 0.0, 1.0)
+        for o in range(1, _DIRECTIONS):
+            following = np.clip(direction - np.float32(o), 0.0, 1.0)
+            np.subtract(ramp, following, out=hats[o])
+            ramp = following
+        np.subtract(ramp, first - np.float32(1.0), out=hats[0])
+        hats *= strength
+        pooled = (hats.reshape(-1, points) @ self._pooling).reshape(_DIRECTIONS, n, -1)
+        return np.ascontiguousarray(pooled.transpose(1, 2, 0)).reshape(n, -1)
+
+    @cached_property
+    def _pooling(self) -> NDArray[np.float32]:
+        return self.recipe.pooling(self.spec.patch_size, self.spec.magnification)
+
+    @cached_property
+    def _filters(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Matrices (S,S) that blur a column of the patch, and that blur it and take its central difference.
+
+        Outside the patch its edge pixels go on.
+        """
+        size = self.spec.patch_size
+        sigma = self.recipe.blur * size / (2.0 * self.spec.magnification)
+        radius = math.ceil(4.0 * sigma) + 1
+        offsets = np.arange(-radius, radius + 1)
+        kernel = np.exp(-(offsets**2) / (2.0 * sigma**2))
+        kernel /= kernel.sum()
+        slope = np.convolve(kernel, [-1.0, 0.0, 1.0], "same")
+        matrices = []
+        for weights in (kernel, slope):
+            matrix = np.zeros((size, size))
+            rows, columns = np.meshgrid(np.arange(size), offsets, indexing="ij")
+            np.add.at(matrix, (rows, np.clip(rows + columns, 0, size - 1)), np.broadcast_to(weights, rows.shape))
+            matrices.append(matrix.astype(np.float32))
+        return matrices[0], matrices[1]
+
+
+def load(spec: DescriptorSpec) -> Handcrafted:
+    """The handcrafted descriptor that ``spec`` names.
+
+    Raises:
+        DescriptorError: the family has no member of that name.
+    """
+    if spec.name not in _FAMILY:
+        raise DescriptorError(f"There is no handcrafted descriptor {spec.name!r}. Known are: {', '.join(_FAMILY)}.")
+    return Handcrafted(spec, _FAMILY[spec.name])

@@ -1,0 +1,75 @@
+"""The table of descriptors: names, hints, lazy imports, entry points of third parties."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+
+import descriptors
+from descriptors import DescriptorError, DescriptorSpec, registry
+
+
+def test_every_row_is_sound():
+    names = descriptors.names()
+    assert len(names) == len(set(names))
+    assert {"sift", "rootsift", "orb", "tfeat", "l2net"} <= set(names)
+    for name in names:
+        spec = descriptors.spec(name)
+        assert spec.name == name
+        assert spec.source
+        assert spec.patch_size > 0
+        assert spec.magnification > 0
+        assert 0 < spec.ratio <= 1
+        assert (spec.kind == "binary") == (spec.distance == "hamming")
+        assert spec.kind == "float" or spec.dim % 8 == 0
+        assert (spec.parameters > 0) == (spec.weights is not None)
+
+
+def test_the_same_name_is_loaded_once():
+    assert descriptors.load("sift") is descriptors.load("sift")
+
+
+@pytest.mark.parametrize("ask", [descriptors.spec, descriptors.load])
+def test_an_unknown_name_gets_a_hint(ask):
+    with pytest.raises(DescriptorError, match="Did you mean 'rootsift'"):
+        ask("rootsitf")
+    with pytest.raises(DescriptorError, match="Known are: sift, rootsift"):
+        ask("zzzzzz")
+
+
+def test_the_table_costs_no_heavy_import():
+    code = (
+        "import sys, descriptors; descriptors.spec('l2net');"
+        "print(sorted({'torch', 'open3d', 'pycolmap', 'onnxruntime', 'matplotlib', 'cv2'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+class Mean:
+    """A third party's descriptor, as the README tells to write one."""
+
+    spec = DescriptorSpec("mean", 2, source="this test")
+    fingerprint = "0"
+
+    def describe(self, patches: np.ndarray) -> np.ndarray:
+        mean = patches.mean(axis=(1, 2, 3), dtype=np.float32) / 255
+        return np.stack([mean, np.sqrt(1 - mean**2)], axis=1)
+
+
+def test_a_third_party_adds_its_own_by_entry_point(monkeypatch):
+    point = EntryPoint("mean", f"{__name__}:Mean", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == point.group else [])
+    monkeypatch.setattr(EntryPoint, "load", lambda self: Mean)
+    registry._table.cache_clear()
+    try:
+        assert "mean" in descriptors.names()
+        assert descriptors.spec("mean").dim == 2
+        assert descriptors.load("mean").describe(np.zeros((4, 1, 32, 32), np.uint8)).shape == (4, 2)
+    finally:
+        registry._table.cache_clear()
+        registry.load.cache_clear()
