@@ -1,0 +1,44 @@
+"""L2-Net: Tian, Fan and Wu, L2-Net: Deep learning of discriminative patch descriptor in Euclidean space, CVPR 2017."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from descriptors.networks.normalize import standardize, unit_length
+
+_LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
+"""Channels and stride of the 3×3 convolutions."""
+
+
+class L2Net(nn.Module):
+    """Seven convolutions without bias, each followed by batch norm without affine part: 1,334,560 parameters, 128-D."""
+
+    patch_size = 32
+    dim = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 1
+        for channels, stride in _LAYERS:
+            layers += [
+                nn.Conv2d(before, channels, 3, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(channels, affine=False),
+                nn.ReLU(),
+            ]
+            before = channels
+        self.first = nn.Sequential(*layers[:2])
+        self.trunk = nn.Sequential(*layers[2:])
+        self.last = nn.Sequential(nn.Conv2d(before, self.dim, 8, bias=False), nn.BatchNorm2d(self.dim, affine=False))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.orthogonal_(module.weight, gain=0.7)
+
+    def feature_maps(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Output of the first (N,32,32,32) and of the last (N,128,1,1) batch norm, on which E3 is taken."""
+        first = self.first(standardize(patches))
+        return first, self.last(self.trunk(first))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Descriptors (N,128) of unit length of patches (N,1,32,32) in 0..255."""
+        return unit_length(self.feature_maps(patches)[1].flatten(1))

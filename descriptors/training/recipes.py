@@ -1,0 +1,93 @@
+"""How each network is trained: one frozen recipe per paper. What differs from the paper stands on the weights' card."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Literal
+
+from descriptors.contract import DescriptorError
+from descriptors.datasets.photos import WarpRange
+from descriptors.training.augment import Jitter, Light
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a batch is made of.
+
+    Attributes:
+        scenes: pairs of a batch from scenes' tracks, first in sequence, then at random (p1 and p2 of L2-Net).
+        photos: pairs from warped single photos, likewise.
+        block: points of one scene that stand together in the sequence: the negatives that look alike.
+        views, keypoints, warp: made views of each photo, its keypoints, and how far the views go.
+        magnification: half side of a patch in units of sigma.
+    """
+
+    scenes: tuple[int, int] = (256, 128)
+    photos: tuple[int, int] = (96, 32)
+    block: int = 48
+    views: int = 4
+    keypoints: int = 350
+    warp: WarpRange = WarpRange()
+    jitter: Jitter = Jitter()
+    light: Light = Light()
+    magnification: float = 6.0
+
+
+@dataclass(frozen=True)
+class L2NetLoss:
+    """E1 + E2 + E3, see :mod:`descriptors.training.losses`."""
+
+    sharpness: float = 1.0
+    map_sharpness: float = 10.0
+    maps: bool = True
+
+
+@dataclass(frozen=True)
+class TripletLoss:
+    """Triplet margin loss with anchor swap; the negative is random (TFeat) or the hardest of the batch."""
+
+    margin: float = 1.0
+    negatives: Literal["random", "hardest"] = "random"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training.
+
+    Attributes:
+        network: name in :data:`descriptors.networks.NETWORKS`; the weights serve the descriptor of this name.
+        loss: one of the loss rows above.
+        learning_rate: peak of AdamW's, reached after ``warmup`` of the training, then falling to 0 along a cosine.
+        weight_decay: AdamW's.
+        minutes: time spent in steps unless told otherwise.
+        precision: ``bf16``, ``fp32``, or ``auto``: bf16 where the processor multiplies it in hardware.
+    """
+
+    network: str
+    loss: L2NetLoss | TripletLoss
+    learning_rate: float
+    weight_decay: float = 1e-4
+    warmup: float = 0.03
+    minutes: float = 60.0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    data: Data = field(default_factory=Data)
+
+
+RECIPES: dict[str, Recipe] = {
+    "tfeat": Recipe("tfeat", TripletLoss(negatives="hardest"), learning_rate=1e-3, minutes=12),
+    "l2net": Recipe("l2net", L2NetLoss(sharpness=10.0), learning_rate=3e-3, minutes=55),
+}
+
+
+def recipe(name: str) -> Recipe:
+    """Recipe of a network by name.
+
+    Raises:
+        DescriptorError: no recipe has this name; the message names the nearest one.
+    """
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DescriptorError(f"There is no recipe {name!r}.{hint} Known are: {', '.join(RECIPES)}.")
+    return RECIPES[name]

@@ -1,0 +1,302 @@
+"""Training of a network by a recipe: one path for CPU and GPU, resumable, its length given in time or in steps."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
+
+from descriptors.contract import DescriptorError
+from descriptors.datasets.photos import load_photos
+from descriptors.datasets.scenes import load_scene, scene_folders
+from descriptors.datasets.tracks import PatchCutter, Tracks, concatenate
+from descriptors.networks import build
+from descriptors.networks.normalize import unit_length
+from descriptors.training import losses
+from descriptors.training.augment import change_patches, jitter_frames, turn_frames
+from descriptors.training.recipes import Data, L2NetLoss, Recipe
+from descriptors.training.recipes import recipe as recipe_by_name
+from descriptors.training.sampling import ProgressiveSampler, view_pairs
+from descriptors.training.validate import Figures, ValidationSet
+
+CHECKPOINT_SECONDS = 240.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is told.
+
+    Attributes:
+        step: steps done.
+        done: share of the training that is done, 0..1.
+        loss: mean loss since the last report.
+        pairs_per_second: since the last report.
+        figures: validation figures, only where a checkpoint was just written.
+    """
+
+    step: int
+    done: float
+    loss: float
+    pairs_per_second: float
+    figures: Figures | None = None
+
+
+class PairSource:
+    """Batches of patch pairs; batch ``step`` depends on seed and step alone, so that a resumed training goes on alike."""
+
+    def __init__(self, data_dir: Path, data: Data, *, patch_size: int, seed: int) -> None:
+        """Load the training scenes and photos below ``data_dir`` and build their pyramids."""
+        scenes = concatenate([load_scene(folder) for folder in scene_folders(data_dir, validation=False)])
+        photos = load_photos(data_dir, views=data.views, keypoints=data.keypoints, limits=data.warp, seed=seed)
+        self._data, self._size, self._seed = data, patch_size, seed
+        self._parts: list[tuple[Tracks, PatchCutter, ProgressiveSampler]] = []
+        for tracks, (p1, p2) in ((scenes, data.scenes), (photos, data.photos)):
+            sampler = ProgressiveSampler(tracks, sequential=p1, random=p2, block=data.block, seed=seed)
+            self._parts.append((tracks, PatchCutter(tracks.images), sampler))
+
+    def batch(self, step: int) -> NDArray[np.uint8]:
+        """Patches (2N,1,S,S) uint8: rows i and N + i are a pair; N is at most the sum of the recipe's counts."""
+        rng = np.random.default_rng([self._seed, 3, step])
+        sides: tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]] = ([], [])
+        for tracks, cutter, sampler in self._parts:
+            points = sampler.points(step)
+            turns = rng.integers(0, 8, len(points)) if self._data.jitter.turns else np.zeros(len(points), np.int64)
+            for side, rows in zip(sides, view_pairs(tracks, points, rng), strict=True):
+                frames = turn_frames(jitter_frames(tracks.frames[rows], self._data.jitter, rng), turns)
+                side.append(
+                    cutter.cut(tracks.obs_image[rows], frames, patch_size=self._size,
+                               magnification=self._data.magnification)
+                )  # fmt: skip
+        return change_patches(np.concatenate(sides[0] + sides[1]), self._data.light, rng)
+
+
+class Clock:
+    """Seconds spent in steps. A step that took far longer than its kind was stopped from outside: the pause is left out."""
+
+    def __init__(self, spent: float = 0.0) -> None:
+        self.spent = spent
+        self._recent: list[float] = []
+
+    def add(self, seconds: float) -> None:
+        """Count one step."""
+        usual = float(np.median(self._recent)) if len(self._recent) >= 5 else math.inf
+        self.spent += seconds if seconds < 6 * usual else usual
+        self._recent = [*self._recent[-50:], seconds]
+
+
+def train(
+    recipe: Recipe | str,
+    data_dir: str | Path,
+    out: str | Path,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    resume: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+) -> Figures:
+    """Train a network and write its weights to ``out`` (safetensors), with usable weights there at every checkpoint.
+
+    The checkpoint stands beside ``out`` until the training ends; with ``resume`` a killed training goes on from it.
+
+    Args:
+        recipe: a recipe, or the name of one.
+        data_dir: folder with ``scenes/`` and ``photos/``.
+        out: weights file to write.
+        minutes: time to spend in steps, without loading, validation and pauses; None takes the recipe's.
+        steps: fixed number of steps instead of a time: on one machine the same seed then gives the same weights.
+        device: torch device, ``cpu`` or ``cuda``.
+        seed: of data, augmentation and initial weights.
+        resume: go on from a checkpoint of the same training, if there is one.
+        progress: called about every ten seconds and after every checkpoint.
+
+    Returns:
+        Validation figures of the final weights.
+
+    Raises:
+        DescriptorError: no such recipe, no such device, or the checkpoint is of another training.
+        DataError: data is missing.
+    """
+    plan = recipe_by_name(recipe) if isinstance(recipe, str) else recipe
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DescriptorError(f"The device {device!r} is not here. Use --device cpu.")
+    run = _Run(plan, Path(data_dir), Path(out), minutes or plan.minutes, steps, device, seed)
+    if resume:
+        run.resume()
+    return run.go(progress or (lambda _: None))
+
+
+class _Run:
+    def __init__(
+        self, plan: Recipe, data_dir: Path, out: Path, minutes: float, steps: int | None, device: str, seed: int
+    ) -> None:
+        torch.manual_seed(seed)
+        self.plan, self.out, self.minutes, self.steps, self.seed = plan, out, minutes, steps, seed
+        self.device = torch.device(device)
+        self.network = build(plan.network).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
+        )
+        self.generator = torch.Generator().manual_seed(seed)
+        self.bf16 = _use_bf16(plan.precision, self.device)
+        size = int(self.network.patch_size)  # type: ignore[arg-type]
+        self.source = PairSource(data_dir, plan.data, patch_size=size, seed=seed)
+        self.validation = ValidationSet(data_dir, patch_size=size, magnification=plan.data.magnification)
+        self.step, self.clock = 0, Clock()
+        self.checkpoint = out.with_suffix(".checkpoint")
+        self.identity = json.dumps([asdict(plan), seed, minutes, steps], sort_keys=True)
+
+    @property
+    def done(self) -> float:
+        return self.step / self.steps if self.steps else self.clock.spent / (60 * self.minutes)
+
+    def resume(self) -> None:
+        if not self.checkpoint.is_file():
+            return
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        if state["identity"] != self.identity:
+            raise DescriptorError(
+                f"{self.checkpoint} belongs to a training with another recipe, seed or length. "
+                "Remove it, or train with resume=False."
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.step, self.clock = state["step"], Clock(state["spent"])
+
+    def go(self, progress: Callable[[Progress], None]) -> Figures:
+        lost: list[torch.Tensor] = []
+        pairs, since, saved = 0, time.monotonic(), time.monotonic()
+        figures: Figures | None = None
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(self.source.batch, self.step)
+            while self.done < 1:
+                began = time.monotonic()
+                patches = coming.result()
+                coming = ahead.submit(self.source.batch, self.step + 1)
+                lost.append(self._step(patches))
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize()
+                self.clock.add(time.monotonic() - began)
+                self.step += 1
+                pairs += len(patches) // 2
+                due = time.monotonic() - saved > CHECKPOINT_SECONDS
+                if due or self.done >= 1:
+                    figures = self._save()
+                if due or self.done >= 1 or time.monotonic() - since > 10:
+                    loss, speed = float(torch.stack(lost).mean()), pairs / (time.monotonic() - since)
+                    progress(Progress(self.step, min(self.done, 1.0), loss, speed, figures if due else None))
+                    lost, pairs, since = [], 0, time.monotonic()
+                    saved = since if due else saved
+        figures = figures or self._save()
+        self.checkpoint.unlink(missing_ok=True)
+        return figures
+
+    def _step(self, patches: NDArray[np.uint8]) -> torch.Tensor:
+        done = min(self.done, 1.0)
+        warm = min(1.0, (done + 1e-3) / self.plan.warmup) if self.plan.warmup else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.learning_rate * warm * (1 + math.cos(math.pi * done)) / 2
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(self._tensor(patches))
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _loss(self, patches: torch.Tensor) -> torch.Tensor:
+        kind, count = self.plan.loss, len(patches) // 2
+        if isinstance(kind, L2NetLoss):
+            with self._autocast():
+                first, last = self.network.feature_maps(patches)  # type: ignore[operator]
+            described = unit_length(last.flatten(1))
+            a, b = described[:count], described[count:]
+            loss = losses.relative_distance(losses.distance_matrix(a, b), sharpness=kind.sharpness)
+            loss = loss + losses.correlation(a) + losses.correlation(b)
+            if kind.maps:
+                for maps in (first, last):
+                    loss = loss + losses.relative_similarity(maps[:count], maps[count:], sharpness=kind.map_sharpness)
+            return loss
+        with self._autocast():
+            described = self.network(patches)
+        distances = losses.distance_matrix(described[:count], described[count:])
+        negatives = (
+            losses.hardest_negatives(distances)
+            if kind.negatives == "hardest"
+            else losses.random_negatives(count, self.generator).to(self.device)
+        )
+        far = losses.swapped_negatives(distances, negatives)
+        return losses.triplet_margin(distances.diagonal(), far, margin=kind.margin)
+
+    def _tensor(self, patches: NDArray[np.uint8]) -> torch.Tensor:
+        return torch.from_numpy(patches).to(self.device, torch.float32, memory_format=torch.channels_last)
+
+    def _autocast(self) -> Any:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+
+    def _describe(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.no_grad(), self._autocast():
+            parts = [self.network(self._tensor(patches[i : i + 256])).float() for i in range(0, len(patches), 256)]
+        return torch.cat(parts).cpu().numpy()
+
+    def _save(self) -> Figures:
+        self.network.eval()
+        figures = self.validation.figures(self._describe)
+        state = {
+            "identity": self.identity,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "spent": self.clock.spent,
+        }
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        _replace(self.checkpoint, lambda path: torch.save(state, path))
+        tensors = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.network.state_dict().items()
+            if not name.endswith("num_batches_tracked")
+        }
+        data = self.plan.data
+        metadata = {
+            "network": self.plan.network,
+            "recipe": json.dumps(asdict(self.plan)),
+            "seed": str(self.seed),
+            "steps": str(self.step),
+            "pairs": str(self.step * (sum(data.scenes) + sum(data.photos))),
+            "minutes": f"{self.clock.spent / 60:.1f}",
+            "data": "the training scenes and photos of recon's data folder (see the card)",
+            "validation": json.dumps(asdict(figures)),
+        }
+        _replace(self.out, lambda path: save_file(tensors, path, metadata=metadata))
+        return figures
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    write(partial)
+    os.replace(partial, path)
+
+
+def _use_bf16(precision: str, device: torch.device) -> bool:
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text() if flags.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text

@@ -1,0 +1,126 @@
+"""Figures on the validation scenes, on which nothing is trained: verification of track pairs, and matching of views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from descriptors.datasets.photos import WarpRange, change_light, detect_dog, random_homography
+from descriptors.datasets.scenes import load_scene, scene_folders
+from descriptors.datasets.tracks import PatchCutter
+from descriptors.frames import extract_patches
+from descriptors.training.sampling import distinct, farthest_pairs
+
+Describe = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a descriptor reaches on the validation set.
+
+    Attributes:
+        fpr95: false positives among pairs of other points of the same scene, at 95 % recall of far-apart pairs.
+        rank1: share of points whose far-apart view is the nearest among the points of their scene.
+        matching: mean average precision of nearest-neighbour matching, ranked by the ratio, over made views
+            of validation photos (viewpoint, light, blur and JPEG), DoG keypoints.
+    """
+
+    fpr95: float
+    rank1: float
+    matching: float
+
+
+@dataclass(frozen=True)
+class _MadePair:
+    patches: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    correct: NDArray[np.bool_]
+
+
+class ValidationSet:
+    """Patches of the validation scenes, cut once."""
+
+    def __init__(
+        self, data_dir: Path, *, patch_size: int, magnification: float, points: int = 600, keypoints: int = 600
+    ) -> None:
+        """Cut the patches: ``points`` track pairs and two photos with one made view each, from every scene."""
+        self._sides: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+        self._made: list[_MadePair] = []
+        for number, folder in enumerate(scene_folders(data_dir, validation=True)):
+            rng = np.random.default_rng([95, number])
+            tracks = load_scene(folder)
+            chosen = distinct(tracks, rng.choice(len(tracks), min(points, len(tracks)), replace=False), reach=3)
+            cutter = PatchCutter(tracks.images)
+            first, second = (
+                cutter.cut(tracks.obs_image[rows], tracks.frames[rows], patch_size=patch_size,
+                           magnification=magnification)
+                for rows in farthest_pairs(tracks, chosen)
+            )  # fmt: skip
+            self._sides.append((first, second))
+            for image in rng.choice(len(tracks.images), 2, replace=False):
+                self._made.append(_made_pair(tracks.images[image], keypoints, patch_size, magnification, rng))
+
+    def figures(self, describe: Describe) -> Figures:
+        """Figures of a descriptor given as a function (N,1,S,S) uint8 → (N,D) of unit length."""
+        positive, negative, first_rank = [], [], []
+        for sides in self._sides:
+            a, b = (describe(side) for side in sides)
+            similar = a @ b.T
+            true = similar.diagonal().copy()
+            positive.append(true)
+            first_rank.append(similar.argmax(axis=1) == np.arange(len(a)))
+            negative.append(similar[~np.eye(len(a), dtype=bool)])
+        threshold = np.quantile(np.concatenate(positive), 0.05)
+        matching = [
+            average_precision(*nearest(describe(p.patches[0]), describe(p.patches[1])), p.correct) for p in self._made
+        ]
+        return Figures(
+            fpr95=float((np.concatenate(negative) >= threshold).mean()),
+            rank1=float(np.concatenate(first_rank).mean()),
+            matching=float(np.mean(matching)),
+        )
+
+
+def nearest(first: NDArray[np.float32], second: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Nearest of ``second`` (M,D) for each of ``first`` (N,D), unit vectors: index (N,) and distance ratio (N,)."""
+    similar = first @ second.T
+    best = similar.argmax(axis=1)
+    rows = np.arange(len(first))
+    top = similar[rows, best].copy()
+    similar[rows, best] = -np.inf
+    near, next_near = (np.sqrt(np.maximum(2 - 2 * s.astype(np.float64), 1e-9)) for s in (top, similar.max(axis=1)))
+    return best, near / next_near
+
+
+def average_precision(best: NDArray[np.intp], ratio: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
+    """Average precision of matches ranked by ratio; ``correct`` (N,M) says which matches are true.
+
+    Divided by the number of rows that have a true match at all, so that what is not found counts.
+    """
+    possible = int(correct.any(axis=1).sum())
+    if not possible:
+        return 0.0
+    hit = correct[np.arange(len(best)), best][np.argsort(ratio, kind="stable")]
+    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
+    return float(precision[hit].sum() / possible)
+
+
+def _made_pair(
+    image: NDArray[np.uint8], keypoints: int, patch_size: int, magnification: float, rng: np.random.Generator
+) -> _MadePair:
+    height, width = image.shape
+    homography = random_homography(image.shape, WarpRange(rotation=0.8, tilt=2.2), rng)
+    view = cv2.warpPerspective(image, homography, (width, height), flags=cv2.INTER_AREA)
+    view = change_light(view, WarpRange(gamma=0.4, shade=0.2, blur=2.0), rng)  # type: ignore[arg-type]
+    frames = detect_dog(image, keypoints), detect_dog(view, keypoints)
+    projected = cv2.perspectiveTransform(frames[0][:, None, :, 2].astype(np.float64), homography)
+    apart = np.linalg.norm(projected - frames[1][None, :, :, 2], axis=2)
+    cut = [
+        extract_patches(photo, frame, patch_size=patch_size, magnification=magnification)
+        for photo, frame in zip((image, view), frames, strict=True)
+    ]
+    return _MadePair((cut[0], cut[1]), apart < 3)
