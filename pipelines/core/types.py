@@ -108,19 +108,23 @@ class TwoView:
     """Verified geometry of a pair of photos (a, b).
 
     Attributes:
-        a, b: photo names.
         raw: number of descriptor matches before verification.
         inliers: (M,2) int32 keypoint indices in a and b that agree with one epipolar geometry or homography.
         config: COLMAP's name of the configuration, e.g. ``CALIBRATED``, ``PLANAR``, ``DEGENERATE``.
         angle: median triangulation angle in radians, 0 where it is unknown.
+        essential, fundamental, homography: (3,3) float64, x_b^T F x_a = 0 and x_b ~ H x_a in pixels; None if not
+            estimated.
+        b_from_a: (3,4) float64 relative pose with translation of unit length; None if not estimated.
     """
 
-    a: str
-    b: str
     raw: int
     inliers: NDArray[np.int32]
     config: str
     angle: float = 0.0
+    essential: NDArray[np.float64] | None = None
+    fundamental: NDArray[np.float64] | None = None
+    homography: NDArray[np.float64] | None = None
+    b_from_a: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.inliers)

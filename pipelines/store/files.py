@@ -1,0 +1,114 @@
+"""Files that are whole or absent: fingerprints, atomic writes, arrays on disk.
+
+A file is named by the hash of everything it was made from. It is written beside its place, synced and
+renamed, so a kill at any moment leaves either the old state or the new one. A file that cannot be read
+back (a power cut, a bad disk) counts as absent and is made again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import OutputError
+
+_WRITE_ADVICE = {
+    errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished work is kept"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+    errno.EROFS: ("the file system is read-only", "choose another folder with --out"),
+    errno.EACCES: ("permission denied", "choose another folder with --out, or change its permissions"),
+    errno.EPERM: ("permission denied", "choose another folder with --out, or change its permissions"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "choose another folder with --out"),
+    errno.EEXIST: ("a file stands where a folder is needed", "choose another folder with --out"),
+}
+
+
+def _plain(value: object) -> object:
+    """A JSON value that is equal exactly when ``value`` is."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError(f"cannot fingerprint a {type(value).__name__}")
+
+
+def fingerprint(*parts: object) -> str:
+    """Hex name (24 digits) of the given strings, numbers, tuples and frozen dataclasses."""
+    text = json.dumps(_plain(parts), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write ``path`` into an OutputError with advice."""
+    try:
+        yield
+    except OSError as error:
+        why, try_ = _WRITE_ADVICE.get(error.errno or 0, (error.strerror or str(error), "choose another folder"))
+        raise OutputError(f"Cannot write {path}", why, try_) from error
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents.
+
+    Raises:
+        OutputError: it cannot be created or written.
+    """
+    with write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise OSError(errno.EACCES, "permission denied")
+    return path
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Call ``write`` on a new file that takes the place of ``path`` once it is whole and on disk.
+
+    Raises:
+        OutputError: full disk, read-only folder and the like; nothing half-written stays behind.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        with write_errors(path):
+            with open(draft, "wb") as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomic(path, lambda stream: stream.write(text.encode()))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:
+    """Write named arrays atomically, uncompressed, each with its checksum (NPZ)."""
+    write_atomic(path, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path) -> dict[str, NDArray] | None:
+    """Read what :func:`write_arrays` wrote, or None if the file is absent or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,125 @@
+"""A run folder: where each product of a run stands, who may write in it, and what it was made from."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import BusyError, InputError
+from pipelines.store.files import make_folder, write_errors, write_text
+
+SCHEMA = 1
+"""Version of the folder's layout; part of recon.json and of every cache key."""
+
+
+@dataclass(frozen=True)
+class MapFolder:
+    """Paths inside a map made by ``recon sfm``.
+
+    Attributes:
+        root: the folder given by ``--out``.
+    """
+
+    root: Path
+
+    @property
+    def ledger_file(self) -> Path:
+        """What the map was made from and with, as JSON."""
+        return self.root / "recon.json"
+
+    @property
+    def features(self) -> Path:
+        """One NPZ per photo and feature configuration."""
+        return self.root / "features"
+
+    @property
+    def matches(self) -> Path:
+        """Per pair, raw and verified matches."""
+        return self.root / "matches"
+
+    @property
+    def database(self) -> Path:
+        """COLMAP database of keypoints, matches and two-view geometries."""
+        return self.root / "database.db"
+
+    @property
+    def sparse(self) -> Path:
+        """COLMAP models, one folder per component, largest first."""
+        return self.root / "sparse"
+
+    @property
+    def report(self) -> Path:
+        """The report to open in a browser."""
+        return self.root / "report.html"
+
+    def create(self) -> None:
+        """Make the folder and its sub-folders.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        for folder in (self.root, self.features, self.matches):
+            make_folder(folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; the lock falls with the process, however it ends.
+
+        Raises:
+            BusyError: another process holds it.
+        """
+        path = self.root / ".lock"
+        with write_errors(path):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+                raise BusyError(
+                    f"Another recon run (process {holder}) is at work in {self.root}",
+                    "two runs in one folder would overwrite each other",
+                    "wait for it to end, or choose another folder with --out",
+                ) from error
+            with write_errors(path):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, str(os.getpid()).encode(), 0)
+            for draft in [*self.root.glob(".*.draft"), *self.root.glob("*/.*.draft")]:
+                shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(handle)
+
+    def read_ledger(self) -> dict[str, Any]:
+        """The folder's recon.json, or {} if there is none.
+
+        Raises:
+            InputError: the file is not a ledger that this version can read.
+        """
+        try:
+            ledger = json.loads(self.ledger_file.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"Cannot read {self.ledger_file}", str(error), "delete the file; features and matches are kept"
+            ) from error
+        if not isinstance(ledger, dict) or ledger.get("schema") != SCHEMA:
+            raise InputError(
+                f"{self.root} was made by another version of recon",
+                f"its layout is version {ledger.get('schema') if isinstance(ledger, dict) else '?'}, not {SCHEMA}",
+                "choose another folder with --out",
+            )
+        return ledger
+
+    def write_ledger(self, ledger: dict[str, Any]) -> None:
+        """Replace recon.json."""
+        text = json.dumps({"schema": SCHEMA, **ledger}, indent=2, ensure_ascii=False, allow_nan=False)
+        write_text(self.ledger_file, text + "\n")
