@@ -34,8 +34,22 @@ class Entry:
 _LOWE = "Lowe, Distinctive Image Features from Scale-Invariant Keypoints, IJCV 2004"
 _ARANDJELOVIC = "Arandjelovic and Zisserman, Three things everyone should know, CVPR 2012"
 _RUBLEE = "Rublee et al., ORB: an efficient alternative to SIFT or SURF, ICCV 2011"
+_LEVI = "Levi and Hassner, LATCH: Learned arrangements of three patch codes, WACV 2016"
+_SUAREZ = "Suarez et al., BEBLID: Boosted efficient binary local image descriptor, PRL 2020"
+_SUAREZ_2 = "Suarez, Buenaposada and Baumela, Revisiting binary local image description, RA-L 2021"
+_TRZCINSKI = "Trzcinski et al., Boosting binary keypoint descriptors, CVPR 2013"
+_SIMONYAN = "Simonyan, Vedaldi and Zisserman, Learning local feature descriptors using convex optimisation, PAMI 2014"
 _BALNTAS = "Balntas et al., Learning local feature descriptors with triplets, BMVC 2016"
 _TIAN = "Tian, Fan and Wu, L2-Net: Deep learning of discriminative patch descriptor, CVPR 2017"
+
+
+def _opencv(name: str, bits: int, source: str, *, patch_size: int, magnification: float) -> Entry:
+    """Row of a binary descriptor that OpenCV computes."""
+    spec = DescriptorSpec(
+        name, bits, "binary", "hamming", patch_size=patch_size, magnification=magnification, ratio=0.85, source=source
+    )
+    return Entry(spec, "descriptors.opencv")
+
 
 _BUILT_IN: tuple[Entry, ...] = (
     # 7.5 sigma: SIFT's four cells of 3 sigma and the half cell around them that bilinear sharing reaches into.
@@ -44,18 +58,28 @@ _BUILT_IN: tuple[Entry, ...] = (
         DescriptorSpec("rootsift", 128, magnification=7.5, ratio=0.85, source=_ARANDJELOVIC),
         "descriptors.handcrafted",
     ),
+    # Patch size: the reach of the sampling pattern. Magnification: ORB's own for keypoints whose sigma is a twelfth
+    # of ORB's size (as our ORB detector gives them); BEBLID to VGG as their authors advise for SIFT's keypoints;
+    # LATCH, made for keypoints without scale, by matching on the validation scenes.
+    _opencv("orb", 256, _RUBLEE, patch_size=33, magnification=6.387),
+    _opencv("latch", 256, _LEVI, patch_size=55, magnification=7.5),
+    _opencv("beblid", 512, _SUAREZ, patch_size=32, magnification=6.75),
+    _opencv("teblid", 512, _SUAREZ_2, patch_size=32, magnification=6.75),
+    _opencv("binboost", 256, _TRZCINSKI, patch_size=32, magnification=6.75),
     Entry(
-        DescriptorSpec("orb", 256, kind="binary", distance="hamming", patch_size=32, ratio=0.85, source=_RUBLEE),
+        DescriptorSpec("vgg", 120, patch_size=64, magnification=6.75, ratio=0.85, source=_SIMONYAN),
         "descriptors.opencv",
     ),
     Entry(
-        DescriptorSpec("tfeat", 128, patch_size=32, ratio=0.9, parameters=599_808,
-                       weights="tfeat.safetensors", source=_BALNTAS),
+        DescriptorSpec(
+            "tfeat", 128, patch_size=32, ratio=0.9, parameters=599_808, weights="tfeat.safetensors", source=_BALNTAS
+        ),
         "descriptors.runtime",
     ),
     Entry(
-        DescriptorSpec("l2net", 128, patch_size=32, ratio=0.9, parameters=1_334_560,
-                       weights="l2net.safetensors", source=_TIAN),
+        DescriptorSpec(
+            "l2net", 128, patch_size=32, ratio=0.9, parameters=1_334_560, weights="l2net.safetensors", source=_TIAN
+        ),
         "descriptors.runtime",
     ),
 )
