@@ -46,7 +46,7 @@ class _Backend:
     border: int = 0
 
 
-# Not here, as measured with OpenCV 5.0: BRISK gives the same bits whatever the keypoint's angle, so it turns its pattern
+# Not here, measured with OpenCV 5.0: BRISK gives the same bits whatever the keypoint's angle, so it turns its pattern
 # by itself; and what BRISK and FREAK give for a patch depends, by some bits, on where in the sheet the patch lies.
 _TABLE: dict[str, _Backend] = {
     "orb": _Backend(lambda: cv2.ORB.create(edgeThreshold=0), size=31),
