@@ -1,0 +1,358 @@
+"""The camera of each photo before mapping: given by the user, from EXIF, or guessed; and which photos share one.
+
+Parameters are in COLMAP's order and recon's pixels, where the centre of the top-left pixel is (0, 0); COLMAP's own
+files put it at (0.5, 0.5) and are shifted on the way in.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from statistics import median
+
+from pipelines.core.errors import ConfigError
+from pipelines.core.types import Camera, Photo
+
+# COLMAP 4's camera models and their parameters in order (tests/pipelines/test_cameras.py compares with pycolmap).
+MODELS: Mapping[str, tuple[str, ...]] = {
+    "SIMPLE_PINHOLE": ("f", "cx", "cy"),
+    "PINHOLE": ("fx", "fy", "cx", "cy"),
+    "SIMPLE_RADIAL": ("f", "cx", "cy", "k"),
+    "RADIAL": ("f", "cx", "cy", "k1", "k2"),
+    "OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2"),
+    "FULL_OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
+    "FOV": ("fx", "fy", "cx", "cy", "omega"),
+    "SIMPLE_FISHEYE": ("f", "cx", "cy"),
+    "FISHEYE": ("fx", "fy", "cx", "cy"),
+    "SIMPLE_RADIAL_FISHEYE": ("f", "cx", "cy", "k"),
+    "RADIAL_FISHEYE": ("f", "cx", "cy", "k1", "k2"),
+    "OPENCV_FISHEYE": ("fx", "fy", "cx", "cy", "k1", "k2", "k3", "k4"),
+    "THIN_PRISM_FISHEYE": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4", "sx1", "sy1"),
+    "SIMPLE_DIVISION": ("f", "cx", "cy", "k"),
+    "DIVISION": ("fx", "fy", "cx", "cy", "k"),
+    "EUCM": ("fx", "fy", "cx", "cy", "alpha", "beta"),
+}
+DEFAULT_MODEL = "SIMPLE_RADIAL"
+# The model of intrinsics given without --camera-model, by how many numbers they have.
+_MODEL_BY_COUNT = {3: "SIMPLE_PINHOLE", 4: "PINHOLE", 5: "RADIAL", 8: "OPENCV", 12: "FULL_OPENCV"}
+# Distortion parameters that are not 0 for a lens without distortion.
+_NEUTRAL = {"omega": 0.01, "beta": 1.0}
+# COLMAP's guess of the focal length where EXIF is silent, in long sides of the photo.
+FOCAL_GUESS = 1.2
+# A principal point farther from the centre than this share of the photo's side belongs to another size.
+_OFF_CENTRE = 0.2
+_SAME_ASPECT = 0.01
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Intrinsics as the user gave them.
+
+    Attributes:
+        params: numbers in the order of the model, the centre of the top-left pixel at (0, 0).
+        size: (width, height) of the photos they were measured on; None for the photos at hand.
+        model: COLMAP camera model if the source names one, else empty.
+    """
+
+    params: tuple[float, ...]
+    size: tuple[int, int] | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """How cameras are chosen.
+
+    Attributes:
+        model: COLMAP camera model; empty for SIMPLE_RADIAL, or with intrinsics the model they imply.
+        intrinsics: given by the user for all photos; they beat EXIF.
+        single_camera: all photos of one size were taken by one camera with one focal length.
+    """
+
+    model: str = ""
+    intrinsics: Intrinsics | None = None
+    single_camera: bool = False
+
+    def __post_init__(self) -> None:
+        if self.model:
+            check_model(self.model)
+
+
+def check_model(name: str) -> str:
+    """Return ``name`` if it is a camera model that can be mapped with.
+
+    Raises:
+        ConfigError: naming the nearest model and all of them.
+    """
+    if name in MODELS:
+        return name
+    near = difflib.get_close_matches(name.upper(), MODELS, n=1, cutoff=0.5)
+    raise ConfigError(
+        f"There is no camera model {name!r}",
+        f"known are {', '.join(MODELS)}",
+        f"--camera-model {near[0] if near else DEFAULT_MODEL}",
+    )
+
+
+# --- the camera of a photo -----------------------------------------------------------------------------------
+
+
+def camera_prior(photo: Photo, config: CameraConfig) -> Camera:
+    """The camera of one photo: given intrinsics, else EXIF's focal length, else 1.2 times the longer side.
+
+    Raises:
+        ConfigError: if given intrinsics do not fit the model or the photo.
+    """
+    if config.intrinsics is not None:
+        return _given(photo, config.intrinsics, config.model)
+    return _from_focal(photo, config.model or DEFAULT_MODEL, photo.exif.focal_px)
+
+
+def _from_focal(photo: Photo, model: str, focal: float | None) -> Camera:
+    known = {"cx": (photo.width - 1) / 2, "cy": (photo.height - 1) / 2}
+    length = focal or FOCAL_GUESS * max(photo.width, photo.height)
+    values = {**_NEUTRAL, **known, "f": length, "fx": length, "fy": length}
+    params = tuple(values.get(name, 0.0) for name in MODELS[model])
+    return Camera(model, photo.width, photo.height, params, "exif" if focal else "guess")
+
+
+def group_cameras(photos: Sequence[Photo], config: CameraConfig) -> list[int]:
+    """Index of the camera of each photo, 0, 1, 2 ... in the order of first use.
+
+    - Given intrinsics: photos for which they come out the same share a camera (portrait and landscape do not).
+    - ``single_camera``: all photos of one size share a camera.
+    - Otherwise photos of one folder, camera make and model, size and EXIF focal length share one, and a photo
+      without these has its own, as in COLMAP's AUTO mode (which leaves the folder out).
+    """
+    numbers: dict[object, int] = {}
+    return [numbers.setdefault(_camera_key(photo, config), len(numbers)) for photo in photos]
+
+
+def _camera_key(photo: Photo, config: CameraConfig) -> object:
+    size, exif = (photo.width, photo.height), photo.exif
+    if config.intrinsics is not None:
+        return camera_prior(photo, config)
+    if config.single_camera:
+        return size
+    if exif.focal_px and (exif.make or exif.model):
+        return PurePath(photo.name).parent, exif.make, exif.model, size, round(exif.focal_px, 1)
+    return photo.name
+
+
+def assign_cameras(photos: Sequence[Photo], config: CameraConfig) -> tuple[list[Camera], list[int]]:
+    """One camera per group of :func:`group_cameras`, and the index of each photo's camera.
+
+    A shared camera takes the median of the EXIF focal lengths of its photos.
+
+    Raises:
+        ConfigError: as :func:`camera_prior`.
+    """
+    index = group_cameras(photos, config)
+    cameras = []
+    for number in range(max(index, default=-1) + 1):
+        members = [photo for photo, own in zip(photos, index, strict=True) if own == number]
+        if config.intrinsics is not None:
+            cameras.append(camera_prior(members[0], config))
+            continue
+        focals = [photo.exif.focal_px for photo in members if photo.exif.focal_px]
+        cameras.append(_from_focal(members[0], config.model or DEFAULT_MODEL, median(focals) if focals else None))
+    return cameras, index
+
+
+# --- given intrinsics ----------------------------------------------------------------------------------------
+
+
+def _given(photo: Photo, given: Intrinsics, wanted: str) -> Camera:
+    model = wanted or given.model or _MODEL_BY_COUNT.get(len(given.params), "")
+    if not model:
+        raise ConfigError(
+            f"{len(given.params)} numbers are no intrinsics",
+            "without --camera-model they are f,cx,cy or fx,fy,cx,cy or those with distortion (5, 8 or 12 numbers)",
+            "name the model with --camera-model",
+        )
+    values = _named(given.params, check_model(model))
+    size = given.size or (photo.width, photo.height)
+    turned = photo.exif.orientation >= 5 and not _same_aspect(size, photo) and _same_aspect(size[::-1], photo)
+    if turned:
+        values, size = _turn(values, size, photo), size[::-1]
+    if not _same_aspect(size, photo):
+        raise ConfigError(
+            f"The given intrinsics do not fit {photo.name}",
+            f"they are for {size[0]} x {size[1]} pixels, and the photo has {photo.width} x {photo.height}",
+            "give only photos of that camera, or leave the intrinsics to EXIF and the mapping",
+        )
+    values = _scale(values, photo.width / size[0], photo.height / size[1])
+    _check_centre(values, photo, given)
+    return Camera(model, photo.width, photo.height, tuple(values[name] for name in MODELS[model]), "given")
+
+
+def _named(params: Sequence[float], model: str) -> dict[str, float]:
+    """Numbers by their names; a pinhole part alone is completed with no distortion."""
+    names = MODELS[model]
+    pinhole = [name for name in names if name in ("f", "fx", "fy", "cx", "cy")]
+    if len(params) == len(names):
+        return dict(zip(names, params, strict=True))
+    if len(params) == len(pinhole):
+        return {**{name: _NEUTRAL.get(name, 0.0) for name in names}, **dict(zip(pinhole, params, strict=True))}
+    raise ConfigError(
+        f"The camera model {model} takes {len(names)} numbers",
+        f"{','.join(names)} or only {','.join(pinhole)}; given were {len(params)}",
+        "name the model that fits the numbers with --camera-model",
+    )
+
+
+def _same_aspect(size: tuple[int, int], photo: Photo) -> bool:
+    across, down = photo.width / size[0], photo.height / size[1]
+    return abs(across / down - 1) <= _SAME_ASPECT
+
+
+def _scale(values: Mapping[str, float], sx: float, sy: float) -> dict[str, float]:
+    """Intrinsics for a photo resized by sx, sy; distortion acts on normalised coordinates and stays."""
+    scaled = dict(values)
+    for name, factor in (("f", (sx + sy) / 2), ("fx", sx), ("fy", sy)):
+        if name in scaled:
+            scaled[name] *= factor
+    for name, factor in (("cx", sx), ("cy", sy)):
+        scaled[name] = (scaled[name] + 0.5) * factor - 0.5
+    return scaled
+
+
+def _turn(values: Mapping[str, float], size: tuple[int, int], photo: Photo) -> dict[str, float]:
+    """Intrinsics of the sensor's pixels for the photo that EXIF (5..8) turned upright.
+
+    The tangential part displaces x by 2 (q.x) x + |x|^2 q with q = (p2, p1), so q turns like a direction.
+    """
+    if any(name.startswith("s") for name in values):
+        raise ConfigError(
+            f"The given intrinsics do not fit {photo.name}",
+            "the photo is turned by its EXIF orientation, and thin-prism distortion cannot be turned",
+            "save the photos unturned",
+        )
+    right, down = photo.exif.orientation in (6, 7), photo.exif.orientation in (7, 8)
+    turned = dict(values)
+    turned["cx"] = size[1] - 1 - values["cy"] if right else values["cy"]
+    turned["cy"] = size[0] - 1 - values["cx"] if down else values["cx"]
+    if "fx" in values:
+        turned["fx"], turned["fy"] = values["fy"], values["fx"]
+    if "p1" in values:
+        turned["p2"] = -values["p1"] if right else values["p1"]
+        turned["p1"] = -values["p2"] if down else values["p2"]
+    return turned
+
+
+def _check_centre(values: Mapping[str, float], photo: Photo, given: Intrinsics) -> None:
+    off = max(abs(values["cx"] / photo.width - 0.5), abs(values["cy"] / photo.height - 0.5))
+    if off > _OFF_CENTRE:
+        hint = "check the numbers" if given.size else "write for which size they are, e.g. --intrinsics ...@3072x2048"
+        raise ConfigError(
+            f"The given intrinsics do not fit {photo.name}",
+            f"its centre is at ({photo.width / 2:.0f}, {photo.height / 2:.0f}), the principal point would be at "
+            f"({values['cx']:.0f}, {values['cy']:.0f})",
+            hint,
+        )
+
+
+# --- reading intrinsics --------------------------------------------------------------------------------------
+
+
+def parse_intrinsics(text: str) -> Intrinsics:
+    """Intrinsics from what a user gives on the command line.
+
+    - numbers: ``f,cx,cy`` or ``fx,fy,cx,cy`` or all parameters of a model, the centre of the top-left pixel at
+      (0, 0) as in OpenCV's calibration; ``@WxH`` behind them names the size of the photos they were measured on;
+    - a file in COLMAP's cameras.txt format with one camera;
+    - a JSON file with ``fx fy cx cy`` (or ``fl_x fl_y``, nerfstudio's) or a 3x3 ``K`` or ``camera_matrix``, and if
+      known ``k1 k2 p1 p2 k3 k4 k5 k6`` or ``dist``, ``width height`` (or ``w h``) and ``model``.
+
+    Raises:
+        ConfigError: if neither numbers nor a readable file were given, or the numbers make no sense.
+    """
+    path = Path(text).expanduser()
+    if path.suffix.lower() in (".txt", ".json") or path.is_file():
+        try:
+            content = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"The intrinsics {text!r} cannot be read", str(error), "check the name") from error
+        found = _from_json(content, text) if content.lstrip().startswith("{") else _from_cameras_txt(content, text)
+    else:
+        numbers, _, size = text.partition("@")
+        found = Intrinsics(_numbers(re.split(r"[,;\s]+", numbers.strip()), text), _size(size, text) if size else None)
+    _check_numbers(found, text)
+    return found
+
+
+def _bad(text: str, why: str) -> ConfigError:
+    return ConfigError(f"The intrinsics {text!r} cannot be used", why, "e.g. --intrinsics 1380,768,512@1536x1024")
+
+
+def _numbers(words: Sequence[str], text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in words)
+    except ValueError as error:
+        raise _bad(text, f"they are neither a file nor numbers with commas ({error})") from None
+
+
+def _size(size: str, text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", size)
+    if not match or not int(match[1]) or not int(match[2]):
+        raise _bad(text, f"{size!r} is no size in pixels")
+    return int(match[1]), int(match[2])
+
+
+def _check_numbers(found: Intrinsics, text: str) -> None:
+    if not all(math.isfinite(value) for value in found.params):
+        raise _bad(text, "a number is not finite")
+    if len(found.params) < 3:
+        raise _bad(text, f"{len(found.params)} numbers are too few")
+    if found.params[0] <= 0:
+        raise _bad(text, f"the focal length {found.params[0]:g} is not above 0")
+
+
+def _from_cameras_txt(content: str, text: str) -> Intrinsics:
+    lines = [line.split() for line in content.splitlines() if line.strip() and not line.startswith("#")]
+    if len(lines) != 1:
+        raise _bad(text, f"the file holds {len(lines)} cameras, not one")
+    if len(lines[0]) < 7:
+        raise _bad(text, "a line of cameras.txt is: id, model, width, height, parameters")
+    model = check_model(lines[0][1])
+    values = _named(_numbers(lines[0][4:], text), model)
+    values["cx"] -= 0.5
+    values["cy"] -= 0.5
+    return Intrinsics(tuple(values.values()), _size("x".join(lines[0][2:4]), text), model)
+
+
+_JSON_NAMES = {"fl_x": "fx", "fl_y": "fy", "w": "width", "h": "height", "camera_model": "model", "camera_matrix": "K"}
+_JSON_DISTORTION = ("dist", "dist_coeffs", "distortion_coefficients")
+_OPENCV_ORDER = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+
+
+def _from_json(content: str, text: str) -> Intrinsics:
+    try:
+        raw = json.loads(content)
+        data = {_JSON_NAMES.get(key, key): value for key, value in raw.items()}
+        if "K" in data:
+            k = data["K"]
+            data.update(fx=k[0][0], fy=k[1][1], cx=k[0][2], cy=k[1][2])
+        for key in _JSON_DISTORTION:
+            data.update(zip(_OPENCV_ORDER, (float(value) for value in data.get(key, ())), strict=False))
+        data.setdefault("fx", data.get("f"))
+        data["fy"] = data.get("fy") or data["fx"]
+        # nerfstudio follows COLMAP's pixels, K and cx, cy those of OpenCV.
+        shift = 0.5 if "fl_x" in raw else 0.0
+        values = {name: float(data[name]) for name in ("fx", "fy", "cx", "cy")}
+        values.update(cx=values["cx"] - shift, cy=values["cy"] - shift)
+        values.update({name: float(data[name]) for name in _OPENCV_ORDER if data.get(name)})
+        size = (int(data["width"]), int(data["height"])) if "width" in data and "height" in data else None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise _bad(text, f"the JSON file lacks fx, fy, cx, cy or K ({error})") from None
+    fitting = (name for name in ("PINHOLE", "OPENCV", "FULL_OPENCV") if set(values) <= set(MODELS[name]))
+    model = check_model(str(data["model"])) if data.get("model") else next(fitting)
+    if "f" in MODELS[model]:
+        values["f"] = (values["fx"] + values["fy"]) / 2
+        values["k"] = values.get("k1", 0.0)
+    return Intrinsics(tuple(values.get(name, _NEUTRAL.get(name, 0.0)) for name in MODELS[model]), size, model)

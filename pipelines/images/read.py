@@ -1,0 +1,314 @@
+"""Photos from a folder, and the pixels of a photo: upright, 8 bit, at a working size."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import InputError
+from pipelines.core.progress import Progress, Silent
+from pipelines.core.types import Exif, Photo, Rejected
+from pipelines.images import formats
+from pipelines.images.exif import read_exif
+
+# Detectors need room for their filters' borders.
+MIN_SIDE = 32
+# Folders that are no photos of the user's: hidden ones are skipped besides. A folder with _RUN_MARK is a run of recon.
+_SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
+_RUN_MARK = "recon.json"
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixels of a photo at a working size.
+
+    Attributes:
+        pixels: (H,W) grey or (H,W,3) RGB, uint8, upright.
+        scale: (sx, sy), full-resolution pixels per working pixel.
+    """
+
+    pixels: NDArray[np.uint8]
+    scale: tuple[float, float]
+
+    def to_full(self, xy: NDArray) -> NDArray[np.float32]:
+        """(N,2) working pixels to full-resolution pixels; the centre of the top-left pixel is (0, 0) in both."""
+        return ((np.asarray(xy, np.float64) + 0.5) * self.scale - 0.5).astype(np.float32)
+
+    def from_full(self, xy: NDArray) -> NDArray[np.float32]:
+        """(N,2) full-resolution pixels to working pixels."""
+        return ((np.asarray(xy, np.float64) + 0.5) / self.scale - 0.5).astype(np.float32)
+
+
+# --- finding photos ------------------------------------------------------------------------------------------
+
+
+def scan(
+    source: Path | Sequence[Path],
+    *,
+    progress: Progress | None = None,
+    exclude: Sequence[Path] = (),
+    threads: int | None = None,
+) -> tuple[list[Photo], list[Rejected]]:
+    """Find the photos in a folder and its subfolders, and check that each can be decoded.
+
+    Files are photos by their suffix (``formats.PHOTO_SUFFIXES``); others are left alone in silence, camera raw
+    files too if a photo of the same name lies beside them. Hidden files and folders and the run folders of
+    recon are not entered. A photo that cannot be used never stops the others.
+
+    Args:
+        source: a folder, or the photos themselves; these are named relative to their common folder.
+        progress: told of every file.
+        exclude: folders inside ``source`` that hold no photos, e.g. the masks.
+        threads: files checked at once; by default one per core.
+
+    Returns:
+        Photos and rejected files, each in natural order of names (``img2`` before ``img10``).
+
+    Raises:
+        InputError: if the folder does not exist or cannot be opened, or has no file that looks like a photo.
+    """
+    rejected: list[Rejected] = []
+    files = _files(source, exclude, rejected)
+    with (
+        (progress or Silent()).stage("photos", len(files)) as task,
+        ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool,
+    ):
+        found: list[Photo | Rejected] = []
+        for result in pool.map(lambda item: _inspect(*item), files):
+            task.advance(1, result.name)
+            found.append(result)
+    photos = [item for item in found if isinstance(item, Photo)]
+    rejected += [item for item in found if isinstance(item, Rejected)]
+    return photos, sorted(rejected, key=lambda item: natural_key(item.name))
+
+
+def natural_key(name: str) -> tuple:
+    """Sort key that orders numbers inside names by value; folders first by their names."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part), name
+
+
+def _files(source: Path | Sequence[Path], exclude: Sequence[Path], rejected: list[Rejected]) -> list[tuple[str, Path]]:
+    """(name, path) of all candidates in natural order; unreadable folders and raw files go to ``rejected``."""
+    if not isinstance(source, (str, os.PathLike)):
+        return _given_files([Path(path) for path in source])
+    folder = Path(source)
+    if not folder.is_dir():
+        why = "it is a file" if folder.is_file() else "there is no such folder"
+        raise InputError(f"The photos in {folder} cannot be read", why, "give the folder that holds the photos")
+    every = list(_walk(folder, {path.resolve() for path in exclude}, rejected))
+    names = [(path.relative_to(folder).as_posix(), path) for path in every]
+    taken = {
+        PurePath(name).with_suffix("").as_posix() for name, path in names if _suffix(path) in formats.PHOTO_SUFFIXES
+    }
+    files = []
+    for name, path in names:
+        if _suffix(path) in formats.PHOTO_SUFFIXES:
+            files.append((name, path))
+        elif _suffix(path) in formats.RAW_SUFFIXES and PurePath(name).with_suffix("").as_posix() not in taken:
+            rejected.append(Rejected(name, "it is a camera raw file", "convert it to JPEG or 16 bit TIFF"))
+    if not files and not rejected:
+        what = f"{len(names)} other files" if names else "nothing"
+        raise InputError(
+            f"There are no photos in {folder}",
+            f"the folder holds {what}",
+            "give the folder that holds the photos (JPEG, PNG, TIFF, WebP ...)",
+        )
+    return sorted(files, key=lambda item: natural_key(item[0]))
+
+
+def _given_files(paths: list[Path]) -> list[tuple[str, Path]]:
+    if not paths:
+        raise InputError("No photos were given", "the list of files is empty", "name at least one photo")
+    unique = list({os.path.abspath(path): path for path in paths})
+    base = os.path.commonpath([os.path.dirname(path) for path in unique])
+    return [(Path(os.path.relpath(path, base)).as_posix(), Path(path)) for path in unique]
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _walk(folder: Path, exclude: set[Path], rejected: list[Rejected]) -> Iterator[Path]:
+    """All files below a folder, links followed, each real folder once."""
+    entered = set(exclude)
+
+    def unreadable(error: OSError) -> None:
+        name = Path(error.filename or folder)
+        if name == folder:
+            raise InputError(f"The photos in {folder} cannot be read", error.strerror or str(error))
+        rejected.append(
+            Rejected(_printable(name.relative_to(folder).as_posix()), "the folder cannot be opened", "check its rights")
+        )
+
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
+        real = Path(here).resolve()
+        is_run = Path(here) != folder and _RUN_MARK in files
+        if real in entered or is_run:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS]
+        yield from (Path(here) / name for name in files if not name.startswith("."))
+
+
+# --- checking one photo --------------------------------------------------------------------------------------
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _inspect(name: str, path: Path) -> Photo | Rejected:
+    """Read a file once: hash it, read its header, and make sure that it decodes to the end."""
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
+        return Rejected(_printable(name), "its name has characters that are no text", "rename the file")
+    try:
+        data = _bytes(path)
+    except InputError as error:
+        return Rejected(name, error.why, error.try_)
+    if not data.size:
+        return Rejected(name, "the file is empty (0 bytes)", "copy or download it again")
+    try:
+        width, height, exif = _header(data)
+        _check_size(width, height)
+        _check_content(data)
+    except InputError as error:
+        return Rejected(name, error.why, error.try_)
+    except MemoryError:
+        return Rejected(name, "there is not enough memory to decode it", "halve its size")
+    return Photo(name, path, width, height, hashlib.sha256(data.data).hexdigest(), exif)
+
+
+def _bytes(path: Path) -> NDArray[np.uint8]:
+    try:
+        return np.fromfile(path, np.uint8)
+    except FileNotFoundError:
+        raise InputError(f"{path} cannot be read", "there is no such file", "check the name") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read", error.strerror or str(error), "check its rights") from error
+
+
+def _header(data: NDArray[np.uint8]) -> tuple[int, int, Exif]:
+    """Width and height after orientation, and EXIF."""
+    try:
+        with formats.pillow().open(io.BytesIO(data.data)) as picture:
+            exif = read_exif(picture, *picture.size)
+            width, height = picture.size
+    except Exception:  # Not for Pillow; OpenCV may still know it (JPEG 2000, TIFF of rare depths).
+        return _header_by_decoding(data)
+    # Pillow gives a TIFF's size as it will be after the orientation, which it applies itself.
+    if formats.stored_orientation(data, exif.orientation) >= 5:
+        width, height = height, width
+    return width, height, exif
+
+
+def _header_by_decoding(data: NDArray[np.uint8]) -> tuple[int, int, Exif]:
+    try:
+        height, width = formats.decode(data, color=False).shape
+    except InputError:
+        raise InputError("A file is no photo", formats.sniff(data), "remove it, or save the photo again") from None
+    return width, height, Exif()
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise InputError(
+            "A photo is too small",
+            f"it has {width} x {height} pixels, and {MIN_SIDE} on the shorter side are needed to find keypoints",
+            "leave it out, or give the original size",
+        )
+    if width * height > formats.MAX_PIXELS or max(width, height) > formats.MAX_SIDE:
+        raise InputError(
+            "A photo is too large",
+            f"it has {width} x {height} pixels, more than the 2^30 that can be decoded",
+            "halve its size, or cut it into overlapping tiles",
+        )
+
+
+def _check_content(data: NDArray[np.uint8]) -> None:
+    """Find out cheaply whether the file can be decoded to its end.
+
+    PNG has checksums; a JPEG is decoded at an eighth (12 ms for 10 megapixels, a quarter of reading it in full;
+    OpenCV 5 refuses a JPEG that was cut off anywhere); any other format is decoded in full.
+    """
+    if data[:4].tobytes() == b"\x89PNG":
+        damage = formats.check_png(data)
+        if damage:
+            raise InputError("A photo is damaged", damage, "copy or download it again")
+        return
+    try:
+        formats.decode(data, color=False, reduce=8)
+    except InputError as error:
+        raise InputError("A photo is damaged", error.why, "copy or download it again") from error
+
+
+# --- reading pixels ------------------------------------------------------------------------------------------
+
+
+def read_gray(photo: Photo, max_side: int = 0) -> Image:
+    """Grey pixels of a photo, shrunk by area averaging so that its longer side is at most ``max_side``.
+
+    Args:
+        photo: as :func:`scan` found it.
+        max_side: pixels; 0 for the full resolution. Photos are never enlarged.
+
+    Returns:
+        Image with (H,W) uint8 pixels.
+
+    Raises:
+        InputError: if the file is gone, damaged, or not the one that was scanned.
+    """
+    return _read(photo, max_side, color=False)
+
+
+def read_color(photo: Photo, max_side: int = 0) -> NDArray[np.uint8]:
+    """(H,W,3) RGB uint8 pixels of a photo; arguments and errors as :func:`read_gray`."""
+    return read_color_image(photo, max_side).pixels
+
+
+def read_color_image(photo: Photo, max_side: int = 0) -> Image:
+    """RGB pixels with their scale; arguments and errors as :func:`read_gray`."""
+    return _read(photo, max_side, color=True)
+
+
+def _read(photo: Photo, max_side: int, *, color: bool) -> Image:
+    import cv2
+
+    if max_side < 0:
+        raise InputError("A photo cannot be read", f"its largest side is given as {max_side} pixels", "0 for full size")
+    long_side = max(photo.width, photo.height)
+    shrink = max_side / long_side if 0 < max_side < long_side else 1.0
+    reduce = formats.reduction(long_side, max_side)
+    try:
+        data = _bytes(photo.path)
+        stored = formats.decode(data, color=color, reduce=reduce)
+    except InputError as error:
+        raise InputError(f"{photo.name} cannot be read", error.why, error.try_) from error
+    if not formats.is_jpeg(data):
+        reduce = 1
+    orientation = formats.stored_orientation(data, photo.exif.orientation)
+    width, height = (photo.height, photo.width) if orientation >= 5 else (photo.width, photo.height)
+    if stored.shape[:2] != (-(-height // reduce), -(-width // reduce)):
+        raise InputError(
+            f"{photo.name} cannot be read", "the file has changed since the photos were listed", "start the run again"
+        )
+    if shrink < 1:
+        size = max(1, round(width * shrink)), max(1, round(height * shrink))
+        scale = stored.shape[1] * reduce / size[0], stored.shape[0] * reduce / size[1]
+        stored = np.asarray(cv2.resize(stored, size, interpolation=cv2.INTER_AREA), np.uint8)
+    else:
+        scale = 1.0, 1.0
+    if orientation >= 5:
+        scale = scale[::-1]
+    return Image(formats.apply_orientation(stored, orientation), scale)

@@ -1,0 +1,478 @@
+"""Photos of every kind a user may have, EXIF, masks: what is read, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as Pil
+
+from pipelines.core.errors import InputError
+from pipelines.core.types import Photo
+from pipelines.images import formats
+from pipelines.images.exif import focal_in_pixels
+from pipelines.images.masks import alpha_mask, find_mask, keep, load_mask
+from pipelines.images.read import natural_key, read_color, read_color_image, read_gray, scan
+
+RED, GREEN, BLUE, GREY = (250, 10, 10), (10, 250, 10), (10, 10, 250), (200, 200, 200)
+
+
+def corners(height: int = 80, width: int = 120) -> np.ndarray:
+    """A picture whose four quarters differ: red, green above blue, grey."""
+    picture = np.empty((height, width, 3), np.uint8)
+    picture[: height // 2, : width // 2], picture[: height // 2, width // 2 :] = RED, GREEN
+    picture[height // 2 :, : width // 2], picture[height // 2 :, width // 2 :] = BLUE, GREY
+    return picture
+
+
+def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).random((height, width)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2)
+    return np.asarray(cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
+
+
+def quarters(pixels: np.ndarray) -> list[tuple[int, ...]]:
+    height, width = pixels.shape[:2]
+    spots = [(height // 4, width // 4), (height // 4, 3 * width // 4), (3 * height // 4, width // 4)]
+    return [tuple(int(v) for v in np.atleast_1d(pixels[spot])) for spot in [*spots, (3 * height // 4, 3 * width // 4)]]
+
+
+def close(found: list[tuple[int, ...]], wanted: list[tuple[int, ...]], tolerance: int = 12) -> bool:
+    return bool(np.abs(np.array(found, int) - np.array(wanted, int)).max() <= tolerance)
+
+
+def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pil.fromarray(pixels).save(path, **options)
+    return path
+
+
+def one(folder: Path) -> Photo:
+    photos, rejected = scan(folder)
+    assert not rejected and len(photos) == 1, rejected
+    return photos[0]
+
+
+def why(folder: Path) -> str:
+    photos, rejected = scan(folder)
+    assert not photos and len(rejected) == 1
+    assert rejected[0].try_
+    return rejected[0].why
+
+
+# --- formats -------------------------------------------------------------------------------------------------
+
+FORMATS = {
+    "jpg": {"quality": 95},
+    "png": {},
+    "webp": {"lossless": True},
+    "tif": {},
+    "lzw.tif": {"compression": "tiff_lzw"},
+    "deflate.tiff": {"compression": "tiff_adobe_deflate"},
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_exif_orientation_is_applied_once_in_every_format(tmp_path: Path, suffix: str, orientation: int) -> None:
+    exif = Pil.Exif()
+    exif[0x0112] = orientation
+    # What the sensor stored, so that the upright photo is corners(): the inverse of the orientation.
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    stored = formats.apply_orientation(corners(), inverse)
+    save(tmp_path / f"a.{suffix}", stored, exif=exif, **FORMATS[suffix])
+    photo = one(tmp_path)
+    assert (photo.width, photo.height, photo.exif.orientation) == (120, 80, orientation)
+    for max_side in (0, 60):
+        image = read_color_image(photo, max_side)
+        assert image.pixels.shape == ((80, 120, 3) if not max_side else (40, 60, 3))
+        assert image.scale == ((1, 1) if not max_side else (2, 2))
+        assert close(quarters(image.pixels), [RED, GREEN, BLUE, GREY]), quarters(image.pixels)
+        assert close(quarters(read_gray(photo, max_side).pixels), [(82,), (151,), (37,), (200,)])
+
+
+def test_the_orientations_are_those_of_the_exif_norm() -> None:
+    # EXIF 2.3, 4.6.4 A: which corner of the scene the 0th row and the 0th column of the stored picture show.
+    from PIL import ImageOps
+
+    for orientation in range(1, 9):
+        picture = Pil.fromarray(corners())
+        exif = picture.getexif()
+        exif[0x0112] = orientation
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", exif=exif)
+        expected = np.asarray(ImageOps.exif_transpose(Pil.open(buffer)))
+        np.testing.assert_array_equal(formats.apply_orientation(corners(), orientation), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_colour_modes(tmp_path: Path, mode: str, suffix: str) -> None:
+    picture = Pil.fromarray(corners()).convert(mode, dither=Pil.Dither.NONE)
+    try:
+        picture.save(tmp_path / f"a.{suffix}")
+    except OSError:
+        pytest.skip(f"{suffix} has no mode {mode}")
+    photo = one(tmp_path)
+    colour, grey = read_color(photo), read_gray(photo).pixels
+    assert colour.shape == (80, 120, 3) and grey.shape == (80, 120)
+    assert colour.dtype == grey.dtype == np.uint8
+    expected = np.asarray(picture.convert("RGB"))
+    assert close(quarters(colour), quarters(expected))
+    assert close(quarters(grey), quarters(np.asarray(Pil.fromarray(expected).convert("L"))))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_over_the_whole_range_is_divided_by_257(tmp_path: Path, suffix: str) -> None:
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), corners()[:, :, ::-1].astype(np.uint16) * 257)
+    photo = one(tmp_path)
+    assert close(quarters(read_color(photo)), [RED, GREEN, BLUE, GREY], 1)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_12_bit_in_16_and_thermal_photos_are_stretched(tmp_path: Path, suffix: str) -> None:
+    scene = texture(90, 130).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), 7000 + 4 * scene)
+    pixels = read_gray(one(tmp_path)).pixels
+    assert np.corrcoef(pixels.ravel(), scene.ravel())[0, 1] > 0.999
+    assert pixels.min() == 0 and pixels.max() == 255 and pixels.std() > 30
+
+
+def test_float_colour_photos_are_read(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.tif"), corners()[:, :, ::-1].astype(np.float32) * 3)
+    photo = one(tmp_path)
+    red, green, blue, grey = quarters(read_color(photo))
+    assert red[0] > 250 and green[1] > 250 and blue[2] > 250 and max(red[1], red[2], green[0], blue[0]) == 0
+    assert len(set(grey)) == 1
+    assert read_gray(photo).pixels.std() > 30
+
+
+def test_float_photos_are_stretched_and_nan_is_black(tmp_path: Path) -> None:
+    scene = texture(90, 130).astype(np.float32) / 50 - 2
+    scene[:5, :5] = np.nan
+    Pil.fromarray(scene).save(tmp_path / "a.tif")
+    pixels = read_gray(one(tmp_path)).pixels
+    assert (pixels[:5, :5] == 0).all()
+    assert np.corrcoef(pixels[5:].ravel(), scene[5:].ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif", "webp", "tif"])
+def test_of_an_animation_the_first_picture_counts(tmp_path: Path, suffix: str) -> None:
+    frames = [Pil.fromarray(corners()), Pil.fromarray(255 - corners())]
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
+    assert close(quarters(read_color(one(tmp_path))), [RED, GREEN, BLUE, GREY], 30)
+
+
+# --- working size --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(601, 901), (1203, 1604), (640, 4099)])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_working_pixels_lie_where_scale_says(tmp_path: Path, height: int, width: int, suffix: str) -> None:
+    """A blob keeps its full-resolution centre through reduced decoding, shrinking and the half-pixel rule."""
+    y, x = np.mgrid[:height, :width]
+    centre = np.array([width * 0.7, height * 0.4])
+    blob = 250 * np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * (height / 16) ** 2))
+    save(tmp_path / f"a.{suffix}", blob.astype(np.uint8), **({"quality": 97} if suffix == "jpg" else {}))
+    photo = one(tmp_path)
+    for max_side in (width, 640, 201):
+        image = read_gray(photo, max_side)
+        assert max(image.pixels.shape) == min(max_side, width)
+        weight = np.where(image.pixels > 3, image.pixels, 0).astype(float)
+        yy, xx = np.mgrid[: image.pixels.shape[0], : image.pixels.shape[1]]
+        found = np.array([[(weight * xx).sum(), (weight * yy).sum()]]) / weight.sum()
+        assert np.abs(image.to_full(found) - centre).max() < 0.02 * max(image.scale) + 0.03
+        np.testing.assert_allclose(image.from_full(image.to_full(found)), found, atol=1e-3)
+
+
+def test_photos_are_not_enlarged(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", corners())
+    image = read_gray(one(tmp_path), 5000)
+    assert image.pixels.shape == (80, 120) and image.scale == (1, 1)
+
+
+# --- bad files -----------------------------------------------------------------------------------------------
+
+
+def encoded(suffix: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Pil.fromarray(texture(240, 320)).save(buffer, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix), **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.98])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
+def test_a_truncated_photo_is_rejected(tmp_path: Path, suffix: str, share: float) -> None:
+    data = encoded(suffix)
+    (tmp_path / f"a.{suffix}").write_bytes(data[: int(len(data) * share)])
+    assert why(tmp_path)
+
+
+def test_reasons_are_in_plain_words(tmp_path: Path) -> None:
+    png, jpg = bytearray(encoded("png")), encoded("jpg")
+    png[len(png) // 2] ^= 0xFF
+    cases = {
+        "empty.jpg": (b"", "0 bytes"),
+        "text.jpg": (b"I am not a photo\n" * 50, "text file"),
+        "page.jpg": (b"<!DOCTYPE html><html>404</html>", "web page"),
+        "zeros.jpg": (bytes(5000), "zeros"),
+        "random.jpg": (np.random.default_rng(0).bytes(5000), "not a picture"),
+        "damaged.png": (bytes(png), "checksum"),
+        "cut.png": (bytes(encoded("png")[:2000]), "ends before"),
+        "cut.jpg": (jpg[:3000], "ends before"),
+        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
+        "apple.heic": (b"\0\0\0\x18ftypheic" + bytes(200), "pillow-heif"),
+        "raw.CR2": (b"II*\0", "raw"),
+    }
+    for name, (data, _) in cases.items():
+        (tmp_path / name).write_bytes(data)
+    save(tmp_path / "narrow.png", np.zeros((10, 30000), np.uint8))
+    save(tmp_path / "good.png", corners())
+    photos, rejected = scan(tmp_path)
+    assert [photo.name for photo in photos] == ["good.png"]
+    said = {item.name: item for item in rejected}
+    assert set(said) == {*cases, "narrow.png"}
+    for name, (_, text) in cases.items():
+        assert text in said[name].why, (name, said[name].why)
+    assert "30000 x 10" in said["narrow.png"].why and "32" in said["narrow.png"].why
+    assert all(item.try_ for item in rejected)
+
+
+def test_a_photo_beyond_what_can_be_decoded_is_rejected_by_its_header(tmp_path: Path) -> None:
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(data)
+    assert "40000 x 40000" in why(tmp_path)
+
+
+def test_a_file_that_changes_after_the_scan_is_an_input_error(tmp_path: Path) -> None:
+    path = save(tmp_path / "a b ü.png", corners())
+    photo = one(tmp_path)
+    save(path, corners(100, 120))
+    with pytest.raises(InputError, match="changed"):
+        read_gray(photo)
+    path.write_bytes(b"gone")
+    with pytest.raises(InputError, match=r"a b ü\.png"):
+        read_color(photo)
+    path.unlink()
+    with pytest.raises(InputError, match="no such file"):
+        read_gray(photo)
+
+
+# --- folders -------------------------------------------------------------------------------------------------
+
+
+def test_folders_names_and_order(tmp_path: Path) -> None:
+    names = ["img10.png", "img2.png", "b/img1.png", "b/Ünï cödé 写真 1.png", "a.b c/x.PNG"]
+    for number, name in enumerate(names):
+        save(tmp_path / name, corners(80 + 2 * number, 120))
+    for skipped in [".hidden.png", ".cache/x.png", "__MACOSX/x.png", "masks/m.png", "old_run/sparse/x.png"]:
+        save(tmp_path / skipped, corners())
+    (tmp_path / "old_run" / "recon.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "img2.dng").write_bytes(b"II*\0")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    photos, rejected = scan(tmp_path, exclude=[tmp_path / "masks"])
+    assert not rejected
+    assert [photo.name for photo in photos] == [
+        "a.b c/x.PNG", "b/img1.png", "b/Ünï cödé 写真 1.png", "img2.png", "img10.png",
+    ]  # fmt: skip
+    assert all(read_gray(photo).pixels.shape == (photo.height, photo.width) for photo in photos)
+    assert len({photo.content for photo in photos}) == 5
+
+
+def test_content_is_the_sha256_of_the_file_and_not_of_its_name(tmp_path: Path) -> None:
+    import hashlib
+
+    for name in ("a.png", "b.png"):
+        save(tmp_path / name, corners())
+    first, second = scan(tmp_path)[0]
+    assert first.content == second.content == hashlib.sha256(first.path.read_bytes()).hexdigest()
+
+
+def test_no_photos_is_an_error_that_says_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        scan(tmp_path / "missing")
+    with pytest.raises(InputError, match="holds nothing"):
+        scan(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InputError, match="1 other files"):
+        scan(tmp_path)
+    with pytest.raises(InputError, match="it is a file"):
+        scan(tmp_path / "a.txt")
+    with pytest.raises(InputError, match="No photos were given"):
+        scan([])
+
+
+def test_single_files_are_named_from_their_common_folder(tmp_path: Path) -> None:
+    given = [save(tmp_path / "x" / "b.png", corners()), save(tmp_path / "y" / "a.png", corners())]
+    photos, rejected = scan([*given, given[0], tmp_path / "y" / "missing.png"])
+    assert [photo.name for photo in photos] == ["x/b.png", "y/a.png"]
+    assert [(item.name, item.why) for item in rejected] == [("y/missing.png", "there is no such file")]
+    assert [photo.name for photo in scan(given[:1])[0]] == ["b.png"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_rejected(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", corners()).chmod(0)
+    assert "denied" in why(tmp_path)
+
+
+def test_natural_order() -> None:
+    names = ["a10", "a9", "A1", "a01b", "b", "a", "10", "9"]
+    assert sorted(names, key=natural_key) == ["9", "10", "a", "A1", "a01b", "a9", "a10", "b"]
+
+
+# --- EXIF ----------------------------------------------------------------------------------------------------
+
+
+def with_exif(path: Path, shot: dict[int, object], main: dict[int, object], gps: dict[int, object]) -> Photo:
+    exif = Pil.Exif()
+    exif.update(main)
+    exif.get_ifd(0x8769).update(shot)
+    exif.get_ifd(0x8825).update(gps)
+    save(path, texture(300, 400), exif=exif)
+    return one(path.parent)
+
+
+def test_exif_of_a_photo(tmp_path: Path) -> None:
+    photo = with_exif(
+        tmp_path / "a.jpg",
+        {0xA405: 28, 0x9003: "2020:01:02 03:04:05"},
+        {0x010F: "Maker\0 ", 0x0110: "Model X"},
+        {1: "S", 2: (33.0, 51.0, 36.0), 3: "W", 4: (70.0, 30.0, 0.0), 5: 0, 6: 520.5},
+    )
+    exif = photo.exif
+    assert (exif.make, exif.model, exif.taken) == ("Maker", "Model X", "2020:01:02 03:04:05")
+    assert exif.focal_px == pytest.approx(28 / np.hypot(36, 24) * 500)
+    assert exif.gps == pytest.approx((-33.86, -70.5, 520.5))
+
+
+@pytest.mark.parametrize(
+    "gps",
+    [
+        {},
+        {1: "N", 2: (0.0, 0.0, 0.0), 3: "E", 4: (0.0, 0.0, 0.0)},
+        {1: "N", 2: (95.0, 0.0, 0.0), 3: "E", 4: (10.0, 0.0, 0.0)},
+        {1: "N", 2: (45.0, 0.0, 0.0)},
+    ],
+)
+def test_gps_without_a_fix_is_none(tmp_path: Path, gps: dict[int, object]) -> None:
+    assert with_exif(tmp_path / "a.jpg", {}, {}, gps).exif.gps is None
+
+
+FOCAL_MM, FOCAL_35, WIDTH, HEIGHT, PLANE, UNIT = 0x920A, 0xA405, 0xA002, 0xA003, 0xA20E, 0xA210
+
+
+@pytest.mark.parametrize(
+    ("shot", "make", "model", "expected"),
+    [
+        ({}, "", "", None),
+        ({FOCAL_MM: 20.0}, "Unknown", "Camera", None),
+        # Strecha's camera: 22.7 mm over 3,072 px, here on a copy of half the size.
+        ({FOCAL_MM: 20.0}, "Canon", "Canon EOS D60", 20 / 22.7 * 1536),
+        ({FOCAL_MM: 20.0, PLANE: 3072 / (22.7 / 25.4), WIDTH: 3072, HEIGHT: 2048}, "X", "", 20 / 22.7 * 1536),
+        ({FOCAL_MM: 20.0, PLANE: 3072 / 2.27, UNIT: 3, WIDTH: 2048, HEIGHT: 3072}, "X", "", 20 / 22.7 * 1536),
+        ({FOCAL_35: 36}, "", "", 36 / np.hypot(36, 24) * np.hypot(1536, 1024)),
+        # The focal plane contradicts the 35 mm equivalent: the latter is believed.
+        (
+            {FOCAL_MM: 4.0, FOCAL_35: 28, PLANE: 72.0, WIDTH: 1536},
+            "X",
+            "",
+            28 / np.hypot(36, 24) * np.hypot(1536, 1024),
+        ),
+        ({FOCAL_MM: 20.0, FOCAL_35: 32}, "Canon", "Canon EOS D60", 20 / 22.7 * 1536),
+        ({FOCAL_MM: 0.0, FOCAL_35: 0}, "Canon", "Canon EOS D60", None),
+        ({FOCAL_MM: float("nan")}, "Canon", "Canon EOS D60", None),
+        ({FOCAL_MM: "wide", FOCAL_35: "wide"}, "Canon", "Canon EOS D60", None),
+        ({FOCAL_MM: 9000.0}, "Canon", "Canon EOS D60", None),
+    ],
+)
+def test_focal_length_in_pixels(shot: dict[int, object], make: str, model: str, expected: float | None) -> None:
+    for size in ((1536, 1024), (1024, 1536)):
+        found = focal_in_pixels(shot, make, model, *size)
+        assert found is None if expected is None else found == pytest.approx(expected)
+
+
+def test_damaged_exif_does_not_cost_the_photo(tmp_path: Path) -> None:
+    data = bytearray(encoded("jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08" + bytes(range(200))))
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert one(tmp_path).width == 320
+
+
+@pytest.mark.real
+def test_real_photos_are_all_read_and_sceaux_knows_its_camera(shared_data: Path) -> None:
+    photos, rejected = scan(shared_data / "multiview" / "sceaux" / "images")
+    assert len(photos) == 11 and not rejected
+    assert {photo.exif.model for photo in photos} == {"KODAK Z612 ZOOM DIGITAL CAMERA"}
+    # EXIF: 5.85 mm, 35 mm equivalent 35.
+    assert all(photo.exif.focal_px == pytest.approx(1619, abs=1) for photo in photos)
+
+
+# --- masks ---------------------------------------------------------------------------------------------------
+
+
+def test_masks_by_both_names_and_their_meaning(tmp_path: Path) -> None:
+    save(tmp_path / "photos" / "a" / "x.jpg", texture(80, 120))
+    save(tmp_path / "photos" / "y.jpg", texture(80, 120))
+    save(tmp_path / "photos" / "z.jpg", texture(80, 120))
+    mask = np.zeros((80, 120), np.uint8)
+    mask[:, 60:] = 1
+    save(tmp_path / "masks" / "a" / "x.jpg.png", mask)
+    save(tmp_path / "masks" / "y.png", mask)
+    x, y, z = scan(tmp_path / "photos")[0]
+    masks = tmp_path / "masks"
+    assert find_mask(x, masks) == masks / "a" / "x.jpg.png"
+    assert find_mask(y, masks) == masks / "y.png"
+    assert find_mask(z, masks) is None
+    seen = load_mask(masks / "y.png", y)
+    assert seen.dtype == bool and seen.shape == (80, 120) and seen.sum() == 80 * 60
+    xy = np.array([[59.4, 0], [59.6, 79.4], [119.4, 10], [119.6, 10], [-0.6, 3], [80, 79.6], [np.nan, 4]])
+    np.testing.assert_array_equal(keep(xy[:-1], seen), [False, True, True, False, False, False])
+    assert keep(np.empty((0, 2)), seen).shape == (0,)
+    with pytest.raises(InputError, match="no such folder"):
+        find_mask(x, tmp_path / "no")
+
+
+def test_masks_of_other_sizes_and_of_turned_photos(tmp_path: Path) -> None:
+    exif = Pil.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "photos" / "x.jpg", texture(240, 360), exif=exif)
+    photo = one(tmp_path / "photos")
+    assert (photo.width, photo.height) == (240, 360)
+    stored = np.zeros((120, 180), np.uint8)
+    stored[:, :90] = 255
+    seen = load_mask(save(tmp_path / "m" / "stored.png", stored), photo)
+    assert seen.shape == (360, 240) and seen[:180].all() and not seen[180:].any()
+    upright = save(tmp_path / "m" / "upright.png", formats.apply_orientation(stored, 6))
+    np.testing.assert_array_equal(load_mask(upright, photo), seen)
+    with pytest.raises(InputError, match=r"100 x 100.*240 x 360"):
+        load_mask(save(tmp_path / "m" / "square.png", np.ones((100, 100), np.uint8)), photo)
+    (tmp_path / "m" / "text.png").write_text("no")
+    with pytest.raises(InputError, match="not a picture"):
+        load_mask(tmp_path / "m" / "text.png", photo)
+
+
+def test_transparency_is_a_mask(tmp_path: Path) -> None:
+    cut = np.dstack([texture(60, 100), texture(60, 100), texture(60, 100), np.full((60, 100), 255, np.uint8)])
+    cut[:, :40, 3] = 0
+    exif = Pil.Exif()
+    exif[0x0112] = 3
+    save(tmp_path / "a.png", cut, exif=exif)
+    seen = alpha_mask(one(tmp_path))
+    assert seen is not None and seen[:, :60].all() and not seen[:, 60:].any()
+    cut[..., 3] = 255
+    save(tmp_path / "a.png", cut)
+    assert alpha_mask(one(tmp_path)) is None
+    save(tmp_path / "a.png", texture(60, 100))
+    assert alpha_mask(one(tmp_path)) is None
