@@ -7,26 +7,26 @@ Written and tested against pycolmap 4.2; other modules never import pycolmap.
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import ConfigError, OutputError
+from pipelines.core.errors import OutputError
 from pipelines.core.types import Camera, Model, TwoView
+from pipelines.store.files import write_errors
 
 if TYPE_CHECKING:
     import pycolmap
 
 _SHIFT = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
 _UNSHIFT = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]])
-_log = logging.getLogger(__name__)
 
 
 def _pycolmap() -> Any:
@@ -199,93 +199,129 @@ def write_database(
 # --- mapping ----------------------------------------------------------------------------------------------------------
 
 
-class Cancelled(Exception):
-    """The user asked to stop; what was mapped so far is dropped or kept by the caller."""
+@dataclass(frozen=True)
+class IncrementalJob:
+    """An incremental mapping.
 
-
-@contextmanager
-def _scratch(beside: Path) -> Iterator[Path]:
-    """A folder for what COLMAP insists on writing itself."""
-    with tempfile.TemporaryDirectory(prefix=".mapping.", suffix=".draft", dir=beside) as folder:
-        yield Path(folder)
-
-
-def incremental_mapping(
-    database: Path,
-    photos: Path,
-    *,
-    seed: int,
-    min_model_size: int,
-    fix_intrinsics: bool,
-    threads: int,
-    start: Path | None = None,
-    on_photo: Callable[[], None] | None = None,
-) -> list[pycolmap.Reconstruction]:
-    """Incremental mapping of a database.
-
-    Args:
+    Attributes:
         database: made by :func:`write_database`.
         photos: folder of the photos (COLMAP wants one to exist; no photo is read).
         seed: seed of all random choices.
         min_model_size: components with fewer photos are dropped.
         fix_intrinsics: keep all camera parameters as they are in the database.
-        threads: 0 for all cores.
-        start: a sparse model to go on from.
+        error_scale: factor on COLMAP's pixel thresholds, for photos much larger than the working resolution.
         on_photo: called after each registered photo; an exception it raises ends the mapping.
+    """
+
+    database: Path
+    photos: Path
+    seed: int
+    min_model_size: int
+    fix_intrinsics: bool
+    error_scale: float
+    on_photo: Callable[[], None]
+
+
+@contextmanager
+def _scratch(beside: Path) -> Iterator[Path]:
+    """A folder for what COLMAP insists on writing itself."""
+    with write_errors(beside), tempfile.TemporaryDirectory(prefix=".", suffix=".draft", dir=beside) as folder:
+        yield Path(folder)
+
+
+def incremental_mapping(
+    job: IncrementalJob,
+    *,
+    start: Path | None = None,
+    names: Sequence[str] = (),
+    snapshots: Path | None = None,
+    snapshot_every: int = 0,
+) -> list[pycolmap.Reconstruction]:
+    """Run an incremental mapping.
+
+    Args:
+        job: what to map, and how.
+        start: a sparse model to go on from.
+        names: map only these photos; all if empty.
+        snapshots: folder that receives a sparse model every ``snapshot_every`` photos.
 
     Returns:
         The models, most photos first; empty if there was no good initial pair.
     """
     pycolmap = _pycolmap()
-    pycolmap.set_random_seed(seed)
+    pycolmap.set_random_seed(job.seed)
     options = pycolmap.IncrementalPipelineOptions()
-    options.random_seed = seed
-    options.mapper.random_seed = seed
-    options.triangulation.random_seed = seed
-    options.num_threads = threads or -1
-    options.min_model_size = min_model_size
+    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = job.seed
+    options.min_model_size = job.min_model_size
     options.extract_colors = False
-    if fix_intrinsics:
-        options.ba_refine_focal_length = False
-        options.ba_refine_principal_point = False
-        options.ba_refine_extra_params = False
-        options.mapper.abs_pose_refine_focal_length = False
-        options.mapper.abs_pose_refine_extra_params = False
-    with _scratch(database.parent) as scratch:
+    options.image_names = list(names)
+    for part, threshold in _PIXEL_THRESHOLDS:
+        holder = getattr(options, part)
+        setattr(holder, threshold, getattr(holder, threshold) * job.error_scale)
+    if snapshots is not None:
+        options.snapshot_path = snapshots
+        options.snapshot_frames_freq = snapshot_every
+    if job.fix_intrinsics:
+        options.ba_refine_focal_length = options.ba_refine_extra_params = False
+        options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
+    with _scratch(job.database.parent) as scratch:
         found = pycolmap.incremental_mapping(
-            database_path=database,
-            image_path=photos,
+            database_path=job.database,
+            image_path=job.photos,
             output_path=scratch,
             options=options,
             input_path=start or "",
-            initial_image_pair_callback=on_photo,
-            next_image_callback=on_photo,
+            initial_image_pair_callback=job.on_photo,
+            next_image_callback=job.on_photo,
         )
-    return _largest_first(found.values())
+    return largest_first(found.values())
 
 
-def global_mapping(database: Path, photos: Path, *, seed: int, threads: int) -> list[pycolmap.Reconstruction]:
-    """Global mapping (GLOMAP) of a database; see :func:`incremental_mapping` for arguments and result."""
+_PIXEL_THRESHOLDS = (
+    ("mapper", "init_max_error"),
+    ("mapper", "abs_pose_max_error"),
+    ("mapper", "filter_max_reproj_error"),
+    ("triangulation", "merge_max_reproj_error"),
+    ("triangulation", "complete_max_reproj_error"),
+)
+
+
+def global_mapping(database: Path, photos: Path, *, seed: int) -> list[pycolmap.Reconstruction]:
+    """Global mapping (GLOMAP) of a database; models as in :func:`incremental_mapping`."""
     pycolmap = _pycolmap()
     pycolmap.set_random_seed(seed)
     options = pycolmap.GlobalPipelineOptions()
     options.random_seed = seed
-    options.num_threads = threads or -1
     with _scratch(database.parent) as scratch:
         found = pycolmap.global_mapping(database, photos, scratch, options)
-    return _largest_first(found.values())
+    return largest_first(found.values())
 
 
-def _largest_first(models: Iterable[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+def largest_first(models: Iterable[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+    """Models in the order of their photos, then points."""
     return sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a COLMAP model that can be read whole."""
+    try:
+        load(folder)
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
 def load(folder: Path) -> pycolmap.Reconstruction:
     """Read a COLMAP model (binary or text)."""
     return _pycolmap().Reconstruction(folder)
+
+
+def registered_names(reconstruction: pycolmap.Reconstruction) -> set[str]:
+    """Names of the photos that a model holds."""
+    return {reconstruction.images[image_id].name for image_id in reconstruction.reg_image_ids()}
 
 
 def write_model(model: pycolmap.Reconstruction, folder: Path) -> None:
@@ -344,6 +380,7 @@ def to_model(reconstruction: pycolmap.Reconstruction, sources: Mapping[int, str]
         errors=np.array([point.error for point in points], np.float32),
         obs_image=table[:, 0].copy(),
         obs_point=table[:, 1].copy(),
+        obs_keypoint=table[:, 2].copy(),
         obs_xy=obs_xy,
     )
 
@@ -357,19 +394,6 @@ def set_colours(reconstruction: pycolmap.Reconstruction, rgb: NDArray[np.uint8])
     """Colour the points of a model, in the order of :func:`to_model`."""
     for point_id, colour in zip(sorted(reconstruction.points3D), rgb, strict=True):
         reconstruction.points3D[point_id].color = colour
-
-
-def camera_models() -> dict[str, int]:
-    """Names of COLMAP's camera models and how many parameters each has."""
-    pycolmap = _pycolmap()
-    names = [name for name in pycolmap.CameraModelId.__members__ if name != "INVALID"]
-    return {name: len(pycolmap.Camera.create_from_model_name(1, name, 1.0, 2, 2).params) for name in names}
-
-
-def check_camera_model(name: str) -> None:
-    """Raise ConfigError if COLMAP has no camera model of this name."""
-    if name not in camera_models():
-        raise ConfigError(f"There is no camera model {name!r}", f"known are {', '.join(camera_models())}")
 
 
 # --- poses ------------------------------------------------------------------------------------------------------------

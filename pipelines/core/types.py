@@ -214,6 +214,7 @@ class Model:
         rgb: (P,3) uint8.
         errors: (P,) float32 mean reprojection error in pixels.
         obs_image, obs_point: (O,) int32 indices into names and xyz: which photo sees which point.
+        obs_keypoint: (O,) int32 index of the keypoint among the photo's features.
         obs_xy: (O,2) float32 pixels.
     """
 
@@ -225,12 +226,18 @@ class Model:
     errors: NDArray[np.float32]
     obs_image: NDArray[np.int32]
     obs_point: NDArray[np.int32]
+    obs_keypoint: NDArray[np.int32]
     obs_xy: NDArray[np.float32]
 
     @property
     def track_lengths(self) -> NDArray[np.int64]:
         """(P,) number of photos that see each point."""
         return np.bincount(self.obs_point, minlength=len(self.xyz))
+
+    @property
+    def reprojection_errors(self) -> NDArray[np.float32]:
+        """(O,) mean reprojection error of the point behind each observation, in pixels."""
+        return self.errors[self.obs_point]
 
     @property
     def centres(self) -> NDArray[np.float64]:

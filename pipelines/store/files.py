@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -105,10 +105,10 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:
     write_atomic(path, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path) -> dict[str, NDArray] | None:
-    """Read what :func:`write_arrays` wrote, or None if the file is absent or damaged."""
+def read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArray] | None:
+    """Read what :func:`write_arrays` wrote (or some of it), or None if the file is absent or damaged."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+            return {key: archive[key] for key in (names or archive.files)}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

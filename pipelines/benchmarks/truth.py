@@ -1,0 +1,112 @@
+"""Ground-truth cameras in the forms that data sets come in, and errors of a model against them.
+
+A model is defined up to a similarity; it is aligned to the truth by least squares on the camera centres
+(Umeyama, Least-squares estimation of transformation parameters, PAMI 1991) before it is compared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import InputError
+from pipelines.core.types import Model
+
+
+@dataclass(frozen=True)
+class TrueCamera:
+    """What is known of one photo.
+
+    Attributes:
+        intrinsics: (3,3) for the photo as it stands in the folder, the centre of the top-left pixel at (0, 0).
+        cam_from_world: (3,4).
+    """
+
+    intrinsics: NDArray[np.float64]
+    cam_from_world: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PoseErrors:
+    """Errors after alignment: camera centres in the truth's unit, rotations in radians."""
+
+    centre_mean: float
+    centre_median: float
+    centre_max: float
+    rotation_mean: float
+
+
+def read_truth(dataset: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[str, TrueCamera]:
+    """Ground truth of a data set, by photo name; {} if the folder holds none.
+
+    Args:
+        dataset: folder with ``gt/NAME.camera`` (Strecha et al. 2008) or ``cameras.json`` (recon's sample data).
+        sizes: (width, height) of the photos as they stand, for truth that was measured at another size.
+
+    Raises:
+        InputError: a truth file that cannot be read.
+    """
+    try:
+        if (dataset / "cameras.json").is_file():
+            return _read_json(dataset / "cameras.json")
+        return {
+            name: _read_strecha(dataset / "gt" / f"{name}.camera", size)
+            for name, size in sizes.items()
+            if (dataset / "gt" / f"{name}.camera").is_file()
+        }
+    except (ValueError, KeyError, IndexError) as error:
+        raise InputError(f"The ground truth in {dataset} cannot be read", str(error)) from error
+
+
+def _read_json(path: Path) -> dict[str, TrueCamera]:
+    photos = json.loads(path.read_text())["photos"]
+    return {
+        name: TrueCamera(np.array(entry["K"], np.float64), np.array(entry["cam_from_world"], np.float64))
+        for name, entry in photos.items()
+    }
+
+
+def _read_strecha(path: Path, size: tuple[int, int]) -> TrueCamera:
+    """K (9), distortion (3), R camera-to-world (9), centre (3), width and height of the original photo."""
+    values = np.array(path.read_text().split(), np.float64)
+    intrinsics = values[:9].reshape(3, 3).copy()
+    world_from_cam, centre, original = values[12:21].reshape(3, 3), values[21:24], values[24:26]
+    factor = np.array(size) / original
+    intrinsics[:2] *= factor[:, None]
+    intrinsics[:2, 2] += 0.5 * factor - 0.5
+    rotation = world_from_cam.T
+    return TrueCamera(intrinsics, np.column_stack([rotation, -rotation @ centre]))
+
+
+def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[float, NDArray, NDArray]:
+    """Scale s, rotation R (3,3) and translation t with target ~ s R source + t, by least squares on (N,3) points."""
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    centred = source - source_mean
+    u, singular, vt = np.linalg.svd((target - target_mean).T @ centred)
+    sign = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation = u @ sign @ vt
+    scale = float((singular * np.diag(sign)).sum() / (centred**2).sum())
+    return scale, rotation, target_mean - scale * rotation @ source_mean
+
+
+def pose_errors(model: Model, truth: Mapping[str, TrueCamera]) -> PoseErrors | None:
+    """Errors of a model's cameras; None if fewer than three of its photos have a known pose."""
+    rows = [index for index, name in enumerate(model.names) if name in truth]
+    if len(rows) < 3:
+        return None
+    true = np.array([truth[model.names[index]].cam_from_world for index in rows])
+    true_centres = -np.einsum("ikj,ik->ij", true[:, :, :3], true[:, :, 3])
+    scale, rotation, translation = similarity(model.centres[rows], true_centres)
+    aligned = scale * model.centres[rows] @ rotation.T + translation
+    centre = np.linalg.norm(aligned - true_centres, axis=1)
+    # R_estimated in the truth's world is R_cam R^T; the angle between it and the true rotation follows from the trace.
+    estimated = model.cam_from_world[rows][:, :, :3] @ rotation.T
+    # The Frobenius form of the angle is exact for small angles, where the arc cosine of the trace is not.
+    chord = np.linalg.norm(estimated - true[:, :, :3], axis=(1, 2))
+    angle = 2 * np.arcsin(np.clip(chord / (2 * np.sqrt(2)), 0, 1))
+    return PoseErrors(float(centre.mean()), float(np.median(centre)), float(centre.max()), float(angle.mean()))

@@ -1,0 +1,54 @@
+"""Configurations to JSON and back. A key that is not known is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pipelines.core.errors import ConfigError
+
+C = TypeVar("C")
+
+
+def to_plain(config: object) -> Any:
+    """A JSON value for a frozen dataclass of numbers, strings, tuples and further dataclasses."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {field.name: to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, (tuple, list)):
+        return [to_plain(item) for item in config]
+    if isinstance(config, Mapping):
+        return {key: to_plain(item) for key, item in config.items()}
+    return config
+
+
+def from_plain(kind: type[C], plain: Mapping[str, Any]) -> C:
+    """The dataclass ``kind`` from what :func:`to_plain` made of it; absent keys take their default.
+
+    Raises:
+        ConfigError: an unknown key, with the nearest known one.
+    """
+    hints = typing.get_type_hints(kind)
+    for key in plain:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1)
+            raise ConfigError(
+                f"{kind.__name__} has no option {key!r}",
+                f"known are {', '.join(hints)}",
+                f"{near[0]!r} is the nearest" if near else "",
+            )
+    return kind(**{key: _value(hints[key], value) for key, value in plain.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        return None if value is None else _value(options[0], value)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return from_plain(typing.cast(type, hint), value)
+    if isinstance(value, list):
+        return tuple(value)
+    return value

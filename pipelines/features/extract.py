@@ -1,0 +1,201 @@
+"""Photos to local features: detect at a working resolution, describe, scale to full resolution, keep on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import descriptors
+from descriptors.frames import extract_patches, scale_frames
+from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.progress import Progress
+from pipelines.core.types import Features, Photo, Rejected
+from pipelines.engine import cores, map_items
+from pipelines.features.detectors import FUSED, DetectorConfig, detect
+from pipelines.images.masks import find_mask, keep, load_mask
+from pipelines.images.read import read_gray
+from pipelines.store.files import fingerprint, read_arrays, write_arrays
+
+T = TypeVar("T")
+
+_CODE = 1
+"""Raised when this stage's output changes for the same configuration."""
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """How features are made.
+
+    Attributes:
+        descriptor: name in the registry.
+        detector: which keypoints, and how many.
+        max_side: photos are shrunk to this longer side before detection; keypoints are in full-resolution pixels.
+        fused: use the library's own one-pass detector and descriptor where there is one (OpenCV's SIFT and ORB).
+    """
+
+    descriptor: str = "rootsift"
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    max_side: int = 1600
+    fused: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_side < 64:
+            raise ConfigError(
+                f"A working resolution of {self.max_side} px is too small", "", "use --max-size 1600, or 64 at least"
+            )
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """Where the features of each photo stand.
+
+    Attributes:
+        photos: the photos that could be read.
+        keys: fingerprint of each photo's features.
+        counts: number of keypoints of each photo.
+        rejected: photos that failed to decode.
+    """
+
+    folder: Path
+    photos: tuple[Photo, ...]
+    keys: tuple[str, ...]
+    counts: tuple[int, ...]
+    rejected: tuple[Rejected, ...]
+
+    def load(self, index: int) -> Features:
+        """Features of photo ``index``, from disk."""
+        features = _read(self.folder / f"{self.keys[index]}.npz")
+        return self._present(features, index)
+
+    def load_frames(self, index: int) -> NDArray[np.float32]:
+        """(N,2,3) frames of photo ``index``."""
+        arrays = read_arrays(self.folder / f"{self.keys[index]}.npz", ["frames"])
+        return self._present(arrays, index)["frames"]
+
+    def _present(self, read: T | None, index: int) -> T:
+        if read is None:
+            raise InputError(
+                f"The features of {self.photos[index].name} cannot be read back",
+                f"{self.folder / self.keys[index]}.npz is missing or damaged",
+                "run the same command again",
+            )
+        return read
+
+
+def _read(path: Path) -> Features | None:
+    arrays = read_arrays(path)
+    if arrays is None or not {"frames", "scores", "descriptors"} <= arrays.keys():
+        return None
+    described = arrays["descriptors"]
+    if described.dtype == np.float16:
+        described = described.astype(np.float32)
+    return Features(arrays["frames"], arrays["scores"], described)
+
+
+def _write(path: Path, features: Features) -> None:
+    described = features.descriptors
+    if described.dtype == np.float32:
+        # Half precision halves the disk; its error of 2^-11 is far below any descriptor's noise.
+        described = described.astype(np.float16)
+    write_arrays(path, {"frames": features.frames, "scores": features.scores, "descriptors": described})
+
+
+def describe_image(
+    image: NDArray[np.uint8], descriptor: descriptors.Descriptor, config: FeatureConfig, mask: NDArray | None = None
+) -> Features:
+    """Detect and describe in one grey picture; frames are in its own pixels.
+
+    Args:
+        image: (H,W) uint8.
+        descriptor: the loaded descriptor that ``config`` names.
+        mask: (H,W) bool, False where keypoints are dropped.
+    """
+    one_pass = FUSED.get((config.detector.name, config.descriptor)) if config.fused else None
+    if one_pass is not None:
+        detections, described = one_pass(image, config.detector)
+        if mask is not None:
+            kept = keep(detections.frames[:, :, 2], mask)
+            return Features(detections.frames[kept], detections.scores[kept], described[kept])
+        return Features(detections.frames, detections.scores, described)
+    detections = detect(image, config.detector)
+    frames, scores = detections.frames, detections.scores
+    if mask is not None:
+        kept = keep(frames[:, :, 2], mask)
+        frames, scores = frames[kept], scores[kept]
+    spec = descriptor.spec
+    patches = extract_patches(image, frames, patch_size=spec.patch_size, magnification=spec.magnification)
+    return Features(frames, scores, descriptor.describe(patches))
+
+
+def _extract(photo: Photo, descriptor: descriptors.Descriptor, config: FeatureConfig, masks: Path | None) -> Features:
+    image = read_gray(photo, config.max_side)
+    mask_file = find_mask(photo, masks) if masks else None
+    mask = None
+    if mask_file is not None:
+        height, width = image.pixels.shape
+        full = load_mask(mask_file, photo).astype(np.uint8)
+        mask = cv2.resize(full, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+    found = describe_image(image.pixels, descriptor, config, mask)
+    return Features(scale_frames(found.frames, image.scale), found.scores, found.descriptors)
+
+
+def _key(photo: Photo, descriptor: descriptors.Descriptor, config: FeatureConfig, masks: Path | None) -> str:
+    mask_file = find_mask(photo, masks) if masks else None
+    stamp = "" if mask_file is None else fingerprint(mask_file.read_bytes().hex())
+    return fingerprint("features", _CODE, photo.content, config, descriptor.fingerprint, stamp)
+
+
+def extract_features(
+    photos: Sequence[Photo], config: FeatureConfig, folder: Path, *, masks: Path | None = None, progress: Progress
+) -> FeatureFiles:
+    """Features of every photo, one file each; what is there already is not made again.
+
+    Args:
+        photos: readable photos.
+        folder: where the files go.
+        masks: folder of masks, see :mod:`pipelines.images.masks`.
+
+    Returns:
+        The files; photos that failed to decode after all are in ``rejected`` and not in ``photos``.
+    """
+    descriptor = descriptors.load(config.descriptor)
+    one_pass = config.fused and (config.detector.name, config.descriptor) in FUSED
+    # A network keeps all cores busy by itself; OpenCV's one-pass extractors run one photo per core.
+    workers = cores() if one_pass or descriptor.spec.parameters == 0 else 1
+    cv2.setNumThreads(1 if workers > 1 else cores())
+
+    def one(photo: Photo) -> tuple[str, int] | Rejected:
+        key = _key(photo, descriptor, config, masks)
+        path = folder / f"{key}.npz"
+        features = _read(path)
+        if features is None:
+            try:
+                features = _extract(photo, descriptor, config, masks)
+            except InputError as error:
+                return Rejected(photo.name, error.what + (f": {error.why}" if error.why else ""), error.try_)
+            _write(path, features)
+        return key, len(features)
+
+    done: list[tuple[Photo, str, int]] = []
+    rejected: list[Rejected] = []
+    with progress.stage("Features", len(photos)) as task:
+        for photo, result in zip(photos, map_items(partial(one), photos, workers=workers), strict=True):
+            if isinstance(result, Rejected):
+                rejected.append(result)
+            else:
+                done.append((photo, *result))
+            task.advance(note=photo.name)
+    return FeatureFiles(
+        folder,
+        tuple(photo for photo, _, _ in done),
+        tuple(key for _, key, _ in done),
+        tuple(count for _, _, count in done),
+        tuple(rejected),
+    )

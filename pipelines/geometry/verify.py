@@ -1,0 +1,122 @@
+"""Matches to two-view geometry, on all cores, kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from pipelines import colmap
+from pipelines.core.progress import Progress
+from pipelines.core.types import Camera, TwoView
+from pipelines.engine import cores, map_items
+from pipelines.features.extract import FeatureFiles
+from pipelines.matching.match import blockwise, read_matches
+from pipelines.store.files import fingerprint, read_arrays, write_arrays
+
+_CODE = 1
+_MATRICES = ("essential", "fundamental", "homography", "b_from_a")
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """When a pair's matches count as one scene seen twice.
+
+    Attributes:
+        max_error: px, of the full-resolution photo at 1,600 px; scaled with the photo's longer side.
+        min_inliers: fewer verified matches count as none.
+    """
+
+    max_error: float = 4.0
+    min_inliers: int = 15
+
+
+def read_two_view(path: Path) -> TwoView | None:
+    """A pair's geometry from its file; None if there is no file, or the pair has no geometry."""
+    arrays = read_arrays(path)
+    if arrays is None or not len(arrays["inliers"]):
+        return None
+    return TwoView(
+        raw=int(arrays["raw"]),
+        inliers=arrays["inliers"],
+        config=str(arrays["config"]),
+        angle=float(arrays["angle"]),
+        **{name: arrays.get(name) for name in _MATRICES},
+    )
+
+
+def _write_two_view(path: Path, view: TwoView | None, raw: int) -> None:
+    if view is None:
+        view = TwoView(raw, np.empty((0, 2), np.int32), "DEGENERATE")
+    matrices = {name: getattr(view, name) for name in _MATRICES if getattr(view, name) is not None}
+    write_arrays(
+        path,
+        {
+            "raw": np.int64(view.raw),
+            "inliers": view.inliers,
+            "config": np.str_(view.config),
+            "angle": np.float64(view.angle),
+            **matrices,
+        },
+    )
+
+
+def verify_pairs(
+    files: FeatureFiles,
+    match_keys: Mapping[tuple[int, int], str],
+    cameras: Sequence[Camera],
+    config: VerifyConfig,
+    folder: Path,
+    *,
+    seed: int,
+    progress: Progress,
+) -> dict[tuple[int, int], TwoView]:
+    """Verify every matched pair; what is on disk already is not made again.
+
+    Args:
+        files: features of the photos.
+        match_keys: pair of photo indices -> key of its matches in ``folder``.
+        cameras: intrinsics prior of each photo.
+        folder: where matches stand and geometries go.
+        seed: RANSAC's seed.
+
+    Returns:
+        The pairs that have a geometry, in order.
+    """
+
+    @lru_cache(maxsize=64)
+    def xy(index: int) -> np.ndarray:
+        return files.load_frames(index)[:, :, 2].copy()
+
+    def one(pair: tuple[int, int]) -> TwoView | None:
+        a, b = pair
+        key = fingerprint("verified", _CODE, match_keys[pair], cameras[a], cameras[b], config, seed)
+        path = folder / f"{key}.npz"
+        if read_arrays(path) is not None:
+            return read_two_view(path)
+        matches = read_matches(folder, match_keys[pair])
+        if matches is None:
+            raise FileNotFoundError(folder / f"{match_keys[pair]}.npz")
+        side = max(cameras[a].width, cameras[a].height, cameras[b].width, cameras[b].height)
+        view = colmap.verify_pair(
+            (cameras[a], cameras[b]),
+            (xy(a), xy(b)),
+            matches,
+            max_error=config.max_error * max(1.0, side / 1600),
+            min_inliers=config.min_inliers,
+            seed=seed,
+        )
+        _write_two_view(path, view, len(matches))
+        return view
+
+    order = blockwise(list(match_keys))
+    views: dict[tuple[int, int], TwoView] = {}
+    with progress.stage("Verification", len(order)) as task:
+        for pair, view in zip(order, map_items(one, order, workers=cores()), strict=True):
+            if view is not None:
+                views[pair] = view
+            task.advance(note=f"{files.photos[pair[0]].name} – {files.photos[pair[1]].name}")
+    return dict(sorted(views.items()))

@@ -1,0 +1,122 @@
+"""Features to matches: exact mutual nearest neighbours with a ratio test, pair by pair, kept on disk."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+import descriptors
+from descriptors.distances import mutual_matches
+from pipelines.core.errors import ConfigError
+from pipelines.core.progress import Progress
+from pipelines.engine import cores, map_items
+from pipelines.features.extract import FeatureFiles
+from pipelines.store.files import fingerprint, read_arrays, write_arrays
+
+_CODE = 1
+_BLOCK = 32
+"""Pairs are taken in blocks of 32 x 32 photos, so that loaded features are used many times."""
+_CACHE_BYTES = 400 << 20
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """How descriptors are matched.
+
+    Attributes:
+        ratio: largest nearest / second-nearest distance ratio; None takes the descriptor's own, set from data.
+    """
+
+    ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.ratio is not None and not 0 < self.ratio <= 1:
+            raise ConfigError(f"A distance ratio of {self.ratio} is not possible", "it lies between 0 and 1")
+
+
+class DescriptorCache:
+    """Descriptors of recently used photos, within a fixed number of bytes; shared by the matching threads."""
+
+    def __init__(self, files: FeatureFiles, limit: int = _CACHE_BYTES) -> None:
+        self._files = files
+        self._limit = limit
+        self._held: OrderedDict[int, NDArray] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def __call__(self, index: int) -> NDArray:
+        """(N,D) descriptors of photo ``index``."""
+        with self._lock:
+            if index in self._held:
+                self._held.move_to_end(index)
+                return self._held[index]
+        loaded = self._files.load(index).descriptors
+        with self._lock:
+            if index not in self._held:
+                self._held[index] = loaded
+                self._bytes += loaded.nbytes
+            while self._bytes > self._limit and len(self._held) > 2:
+                self._bytes -= self._held.popitem(last=False)[1].nbytes
+        return loaded
+
+
+def blockwise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The pairs in an order that uses loaded features many times."""
+    return sorted(pairs, key=lambda pair: (pair[0] // _BLOCK, pair[1] // _BLOCK, pair))
+
+
+def match_key(files: FeatureFiles, pair: tuple[int, int], ratio: float) -> str:
+    """Fingerprint of a pair's matches."""
+    return fingerprint("matches", _CODE, files.keys[pair[0]], files.keys[pair[1]], ratio)
+
+
+def read_matches(folder: Path, key: str) -> NDArray[np.int32] | None:
+    """(M,2) matches of a pair, or None if they have not been made."""
+    arrays = read_arrays(folder / f"{key}.npz")
+    return None if arrays is None else arrays.get("pairs")
+
+
+def match_pairs(
+    files: FeatureFiles,
+    pairs: Sequence[tuple[int, int]],
+    descriptor: str,
+    config: MatchConfig,
+    folder: Path,
+    *,
+    progress: Progress,
+) -> dict[tuple[int, int], str]:
+    """Match every pair of photos; what is on disk already is not made again.
+
+    Args:
+        files: features, see :func:`pipelines.features.extract.extract_features`.
+        pairs: photo indices (i, j).
+        descriptor: registry name, for its metric and ratio.
+        folder: where the files go, one NPZ per pair: ``pairs`` (M,2) int32 and ``distances`` (M,) float32.
+
+    Returns:
+        Pair -> key of its file.
+    """
+    spec = descriptors.spec(descriptor)
+    ratio = spec.ratio if config.ratio is None else config.ratio
+    load = DescriptorCache(files)
+    order = blockwise(pairs)
+
+    def one(pair: tuple[int, int]) -> str:
+        key = match_key(files, pair, ratio)
+        if read_matches(folder, key) is None:
+            found = mutual_matches(load(pair[0]), load(pair[1]), ratio=ratio, distance=spec.distance)
+            write_arrays(folder / f"{key}.npz", {"pairs": found.pairs, "distances": found.distances})
+        return key
+
+    keys: dict[tuple[int, int], str] = {}
+    with progress.stage("Matching", len(order)) as task:
+        for pair, key in zip(order, map_items(one, order, workers=cores()), strict=True):
+            keys[pair] = key
+            task.advance(note=f"{files.photos[pair[0]].name} – {files.photos[pair[1]].name}")
+    return keys

@@ -1,0 +1,74 @@
+"""Colours of a model's points, and small pictures of its photos, in one pass over the photos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import ReconError
+from pipelines.core.progress import Progress
+from pipelines.core.types import Model, Photo
+from pipelines.engine import map_items
+from pipelines.images.read import read_color
+
+_SIDE = 1024
+_THUMBNAIL_SIDE = 320
+
+
+def colour_points(
+    models: Sequence[Model], photos: Mapping[str, Photo], *, progress: Progress
+) -> tuple[list[NDArray[np.uint8]], dict[str, bytes]]:
+    """Mean colour over the photos that see a point.
+
+    Args:
+        models: whose points to colour.
+        photos: by name. A photo that can no longer be read leaves its points grey and is not among the thumbnails.
+
+    Returns:
+        Per model (P,3) uint8 RGB, and JPEG thumbnails by photo name.
+    """
+    sums = [np.zeros((len(model.xyz), 4)) for model in models]
+    thumbnails: dict[str, bytes] = {}
+
+    def read(photo: Photo) -> tuple[Photo, NDArray[np.uint8] | None]:
+        try:
+            return photo, read_color(photo, _SIDE)
+        except ReconError:
+            return photo, None
+
+    with progress.stage("Colours", len(photos)) as task:
+        for photo, pixels in map_items(read, photos.values()):
+            task.advance(note=photo.name)
+            if pixels is None:
+                continue
+            thumbnails[photo.name] = _thumbnail(pixels)
+            for model, total in zip(models, sums, strict=True):
+                if photo.name in model.names:
+                    _add(total, model, model.names.index(photo.name), pixels, photo)
+    colours = [
+        np.where(total[:, 3:] > 0, total[:, :3] / np.maximum(total[:, 3:], 1), 128).round().astype(np.uint8)
+        for total in sums
+    ]
+    return colours, thumbnails
+
+
+def _add(total: NDArray, model: Model, image: int, pixels: NDArray[np.uint8], photo: Photo) -> None:
+    rows = model.obs_image == image
+    height, width = pixels.shape[:2]
+    scale = np.array([width / photo.width, height / photo.height])
+    xy = np.rint((model.obs_xy[rows] + 0.5) * scale - 0.5).astype(int)
+    columns, lines = np.clip(xy[:, 0], 0, width - 1), np.clip(xy[:, 1], 0, height - 1)
+    points = model.obs_point[rows]
+    np.add.at(total[:, :3], points, pixels[lines, columns])
+    np.add.at(total[:, 3], points, 1)
+
+
+def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    height, width = pixels.shape[:2]
+    factor = _THUMBNAIL_SIDE / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

@@ -1,0 +1,46 @@
+"""All options of ``recon sfm`` in one frozen tree; each stage sees only its own branch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipelines.core.errors import ConfigError
+from pipelines.features.extract import FeatureConfig
+from pipelines.geometry.verify import VerifyConfig
+from pipelines.images.cameras import CameraConfig
+from pipelines.matching.match import MatchConfig
+from pipelines.pairs.select import PairConfig
+
+
+@dataclass(frozen=True)
+class MappingConfig:
+    """How verified pairs become models.
+
+    Attributes:
+        mapper: ``incremental`` (robust) or ``global`` (fast, needs good focal lengths).
+        fix_intrinsics: keep the camera parameters as given.
+        min_model_size: components with fewer photos are dropped (two photos make a model if there are only two).
+        snapshot_every: photos between two snapshots on disk, from which a killed mapping of a large set goes on.
+    """
+
+    mapper: str = "incremental"
+    fix_intrinsics: bool = False
+    min_model_size: int = 3
+    snapshot_every: int = 100
+
+    def __post_init__(self) -> None:
+        if self.mapper not in ("incremental", "global"):
+            raise ConfigError(f"There is no mapper {self.mapper!r}", "known are incremental and global")
+
+
+@dataclass(frozen=True)
+class SfmConfig:
+    """Everything that the product of ``recon sfm`` depends on, besides the photos."""
+
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    pairs: PairConfig = field(default_factory=PairConfig)
+    matching: MatchConfig = field(default_factory=MatchConfig)
+    verification: VerifyConfig = field(default_factory=VerifyConfig)
+    cameras: CameraConfig = field(default_factory=CameraConfig)
+    mapping: MappingConfig = field(default_factory=MappingConfig)
+    seed: int = 0

@@ -1,0 +1,187 @@
+"""Verified pairs to sparse models: from scratch, from a snapshot, or growing the models of an existing map."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import colmap
+from pipelines.core.progress import Progress
+from pipelines.core.types import Camera, Model
+from pipelines.engine import map_items
+from pipelines.features.extract import FeatureFiles
+from pipelines.matching.match import read_matches
+from pipelines.sfm.config import MappingConfig
+from pipelines.sfm.why import MatchGraph, Pair
+from pipelines.store.files import read_arrays, write_errors, write_text
+from pipelines.store.folder import MapFolder
+
+_KEY_FILE = "made-from.txt"
+
+
+@dataclass(frozen=True)
+class MappingInput:
+    """What mapping works on.
+
+    Attributes:
+        files: features of the photos; photo i is COLMAP's image i + 1.
+        graph: verified pairs.
+        match_keys: pair -> key of its raw matches.
+        cameras: the distinct cameras.
+        camera_of: index of its camera for each photo.
+        photos_dir: a folder that exists.
+    """
+
+    files: FeatureFiles
+    graph: MatchGraph
+    match_keys: dict[Pair, str]
+    cameras: tuple[Camera, ...]
+    camera_of: tuple[int, ...]
+    photos_dir: Path
+
+
+def write_database(folder: MapFolder, given: MappingInput) -> None:
+    """Write the COLMAP database of a map: keypoints, raw matches, two-view geometries."""
+    pairs = sorted(given.match_keys)
+
+    def keypoints(index: int) -> NDArray[np.float32]:
+        frames = given.files.load_frames(index)
+        return np.concatenate([frames[:, :, 2], frames[:, :, :2].reshape(-1, 4)], axis=1)
+
+    def raw(pair: Pair) -> NDArray[np.int32]:
+        matches = read_matches(folder.matches, given.match_keys[pair])
+        return np.empty((0, 2), np.int32) if matches is None else matches
+
+    colmap.write_database(
+        folder.database,
+        given.graph.names,
+        given.cameras,
+        given.camera_of,
+        map_items(keypoints, range(len(given.graph.names)), workers=1),
+        ((pair, raw(pair), given.graph.views.get(pair)) for pair in pairs),
+    )
+
+
+def map_photos(
+    folder: MapFolder, given: MappingInput, config: MappingConfig, *, seed: int, grow: bool, progress: Progress
+) -> list[Any]:
+    """Make the models, largest first (as COLMAP reconstructions, for :mod:`pipelines.colmap` only).
+
+    Args:
+        folder: the map; its database has been written.
+        given: see :class:`MappingInput`.
+        config: mapper and limits.
+        seed: of all random choices.
+        grow: go on from the models that stand in ``folder.sparse``.
+    """
+    names = given.graph.names
+    with progress.stage("Mapping", len(names)) as task:
+
+        def on_photo() -> None:
+            task.advance()
+
+        if config.mapper == "global":
+            return colmap.global_mapping(folder.database, given.photos_dir, seed=seed)
+        job = colmap.IncrementalJob(
+            database=folder.database,
+            photos=given.photos_dir,
+            seed=seed,
+            min_model_size=min(config.min_model_size, len(names)),
+            fix_intrinsics=config.fix_intrinsics,
+            error_scale=max(1.0, max(max(camera.width, camera.height) for camera in given.cameras) / 1600),
+            on_photo=on_photo,
+        )
+        if grow:
+            return _grow(folder, given, job)
+        if len(names) <= config.snapshot_every:
+            return colmap.incremental_mapping(job)
+        return _with_snapshots(folder, job, config.snapshot_every)
+
+
+def _with_snapshots(folder: MapFolder, job: colmap.IncrementalJob, every: int) -> list[Any]:
+    """Mapping of a large set, which goes on from its last snapshot after a kill."""
+    snapshots = folder.root / "snapshots"
+    with write_errors(snapshots):
+        snapshots.mkdir(exist_ok=True)
+    start = next((path for path in sorted(snapshots.iterdir(), reverse=True) if colmap.is_model(path)), None)
+    models = colmap.incremental_mapping(job, start=start, snapshots=snapshots, snapshot_every=every)
+    shutil.rmtree(snapshots, ignore_errors=True)
+    return models
+
+
+def _grow(folder: MapFolder, given: MappingInput, job: colmap.IncrementalJob) -> list[Any]:
+    """Every component of the old map takes up what it can of the new photos; the rest may form new ones."""
+    grown: list[Any] = []
+    taken: set[str] = set()
+    for start in component_folders(folder):
+        before = colmap.registered_names(colmap.load(start))
+        if before <= taken:
+            continue
+        models = colmap.incremental_mapping(job, start=start)
+        best = models[0] if models and len(colmap.registered_names(models[0])) >= len(before) else colmap.load(start)
+        grown.append(best)
+        taken |= colmap.registered_names(best)
+    left = [name for name in given.graph.names if name not in taken]
+    if len(left) >= job.min_model_size:
+        grown += colmap.incremental_mapping(job, names=left)
+    return colmap.largest_first(grown)
+
+
+def component_folders(folder: MapFolder) -> list[Path]:
+    """The models of a map on disk, largest first."""
+    if not folder.sparse.is_dir():
+        return []
+    found = [path for path in folder.sparse.iterdir() if path.name.isdigit() and colmap.is_model(path)]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def models_key(folder: MapFolder) -> str:
+    """The key that :func:`keep_models` was given, or '' if there are no models."""
+    try:
+        return (folder.sparse / _KEY_FILE).read_text()
+    except OSError:
+        return ""
+
+
+def keep_models(folder: MapFolder, models: Sequence[Any], key: str) -> None:
+    """Write the models to ``sparse/0, 1, …`` in place of those of an earlier run, all or none.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    draft = folder.root / f".sparse.{os.getpid()}.draft"
+    old = folder.root / f".sparse.{os.getpid()}.old.draft"
+    try:
+        with write_errors(folder.sparse):
+            draft.mkdir()
+        for number, model in enumerate(models):
+            colmap.write_model(model, draft / str(number))
+        write_text(draft / _KEY_FILE, key)
+        with write_errors(folder.sparse):
+            if folder.sparse.exists():
+                os.replace(folder.sparse, old)
+            os.replace(draft, folder.sparse)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def raw_counts(folder: MapFolder, match_keys: dict[Pair, str]) -> dict[Pair, int]:
+    """Number of unverified matches of each pair."""
+    counts: dict[Pair, int] = {}
+    for pair, key in sorted(match_keys.items()):
+        arrays = read_arrays(folder.matches / f"{key}.npz", ["pairs"])
+        counts[pair] = 0 if arrays is None else len(arrays["pairs"])
+    return counts
+
+
+def read_models(folder: MapFolder, sources: dict[int, str]) -> list[Model]:
+    """The models of a map, largest first; see :func:`pipelines.colmap.to_model` for ``sources``."""
+    return [colmap.to_model(colmap.load(path), sources) for path in component_folders(folder)]

@@ -1,0 +1,340 @@
+"""Photos to a map: the whole of ``recon sfm`` as one function over the stages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import descriptors
+from pipelines import colmap
+from pipelines.core.config import from_plain, to_plain
+from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError, ReconError
+from pipelines.core.progress import Progress, Silent
+from pipelines.core.types import Camera, Exif, MapSummary, Model, Photo, Rejected
+from pipelines.features.extract import FeatureFiles, extract_features
+from pipelines.geometry.verify import verify_pairs
+from pipelines.images.cameras import assign_cameras
+from pipelines.images.read import scan
+from pipelines.matching.match import match_pairs
+from pipelines.pairs.select import select_pairs
+from pipelines.sfm import mapping
+from pipelines.sfm.colour import colour_points
+from pipelines.sfm.config import SfmConfig
+from pipelines.sfm.summary import summarise
+from pipelines.sfm.why import MatchGraph, no_model, no_overlap, unregistered
+from pipelines.store.files import fingerprint
+from pipelines.store.folder import MapFolder
+
+
+@dataclass(frozen=True)
+class SfmResult:
+    """What a run made.
+
+    Attributes:
+        summary: figures and reasons, for report and ledger.
+        models: largest first; empty if no model could be made.
+        thumbnails: photo name -> JPEG.
+        failure: the error that ended the run after its stages' work was done, to be raised once it is reported.
+    """
+
+    summary: MapSummary
+    models: tuple[Model, ...]
+    thumbnails: Mapping[str, bytes]
+    failure: ReconError | None
+
+
+class _Stopwatch:
+    """Seconds per stage, in the order of work."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - begin, 3)
+
+
+@dataclass(frozen=True)
+class _Photos:
+    """The photos of a run: those of the map that grows come first, so that their image ids stay."""
+
+    photos: tuple[Photo, ...]
+    rejected: tuple[Rejected, ...]
+    directory: Path
+
+
+def run_sfm(
+    source: Path | Sequence[Path],
+    folder: MapFolder,
+    config: SfmConfig,
+    *,
+    masks: Path | None = None,
+    grow: bool = False,
+    progress: Progress | None = None,
+) -> SfmResult:
+    """Make a map of photos, or make an existing map grow.
+
+    Args:
+        source: a folder of photos, or photo files.
+        folder: the run folder. Work that stands there from an earlier run with the same photos and options is
+            used again; whatever depends on a changed option is made anew.
+        config: all options. For a growing map, :func:`map_config` of that map.
+        masks: folder of masks; see :mod:`pipelines.images.masks`.
+        grow: add the photos to the map in ``folder``.
+        progress: who listens.
+
+    Returns:
+        The map; on ``failure`` the reasons, with nothing under ``sparse/`` changed.
+
+    Raises:
+        InputError: fewer than two readable photos.
+        OutputError: the folder cannot be written.
+        BusyError: another run is at work in the folder.
+    """
+    progress = progress or Silent()
+    watch = _Stopwatch()
+    descriptors.spec(config.features.descriptor)
+    with watch("Reading"):
+        given = _collect(source, folder, grow, masks, progress)
+    folder.create()
+    with folder.locked():
+        return _run(given, folder, config, masks, grow, progress, watch)
+
+
+def map_config(folder: MapFolder) -> SfmConfig:
+    """The configuration that a map was made with.
+
+    Raises:
+        InputError: there is no finished map in the folder.
+    """
+    ledger = _ledger(folder)
+    return from_plain(SfmConfig, ledger["config"])
+
+
+def _ledger(folder: MapFolder) -> dict[str, Any]:
+    ledger = folder.read_ledger()
+    if ledger.get("status") != "done":
+        raise InputError(
+            f"There is no finished map in {folder.root}",
+            "it has no recon.json of a run that ended well",
+            "run `recon sfm PHOTOS --out` with this folder first",
+        )
+    return ledger
+
+
+def _collect(
+    source: Path | Sequence[Path], folder: MapFolder, grow: bool, masks: Path | None, progress: Progress
+) -> _Photos:
+    exclude = [folder.root] + ([masks] if masks else [])
+    photos, rejected = scan(source, progress=progress, exclude=exclude)
+    directory = source if isinstance(source, Path) else Path(".")
+    if grow:
+        known = _known_photos(folder)
+        contents = {photo.content for photo in known}
+        names = {photo.name for photo in known}
+        fresh = [photo for photo in photos if photo.content not in contents]
+        if not fresh:
+            raise InputError("There is nothing to add", "every readable photo given is in the map already")
+        label = directory.resolve().name
+        fresh = [replace(photo, name=f"{label}/{photo.name}") if photo.name in names else photo for photo in fresh]
+        photos = [*known, *fresh]
+    if len(photos) < 2:
+        reasons = "; ".join(f"{file.name}: {file.why}" for file in rejected[:3])
+        raise InputError(
+            "No photo could be read" if not photos else "A map needs at least two photos, and only one could be read",
+            reasons or f"{source} holds no other photo",
+            "a folder with several JPEG, PNG, TIFF or WebP photos of one place",
+        )
+    return _Photos(tuple(photos), tuple(rejected), directory)
+
+
+def _known_photos(folder: MapFolder) -> list[Photo]:
+    return [
+        Photo(
+            entry["name"],
+            Path(entry["path"]),
+            entry["width"],
+            entry["height"],
+            entry["content"],
+            from_plain(Exif, entry["exif"]),
+        )
+        for entry in _ledger(folder)["photos"]
+    ]
+
+
+def _run(
+    given: _Photos,
+    folder: MapFolder,
+    config: SfmConfig,
+    masks: Path | None,
+    grow: bool,
+    progress: Progress,
+    watch: _Stopwatch,
+) -> SfmResult:
+    with watch("Features"):
+        files = extract_features(given.photos, config.features, folder.features, masks=masks, progress=progress)
+    rejected = given.rejected + files.rejected
+    cameras, camera_of = _cameras(files.photos, config)
+    photo_cameras = [cameras[index] for index in camera_of]
+    with watch("Pairs"):
+        pairs = select_pairs(files.photos, config.pairs, load_features=files.load, progress=progress)
+    with watch("Matching"):
+        match_keys = match_pairs(
+            files, pairs, config.features.descriptor, config.matching, folder.matches, progress=progress
+        )
+    with watch("Verification"):
+        views = verify_pairs(
+            files, match_keys, photo_cameras, config.verification, folder.matches, seed=config.seed, progress=progress
+        )
+    names = tuple(photo.name for photo in files.photos)
+    graph = MatchGraph(names, files.counts, mapping.raw_counts(folder, match_keys), views)
+    for line in graph.outlook():
+        progress.say(line)
+    to_map = mapping.MappingInput(files, graph, match_keys, cameras, camera_of, given.directory)
+    failure: ReconError | None = None
+    models: list[Model] = []
+    thumbnails: dict[str, bytes] = {}
+    try:
+        models, thumbnails = _models(folder, to_map, config, grow, progress, watch)
+    except (NoOverlapError, NoModelError) as error:
+        failure = error
+    with watch("Reasons"):
+        missing = unregistered(graph, models, files, photo_cameras, seed=config.seed) if models else []
+    summary = summarise(
+        graph,
+        models,
+        cameras=photo_cameras,
+        rejected=rejected,
+        unregistered=missing,
+        timings=watch.seconds,
+        settings=_settings(config),
+        failure="" if failure is None else failure.sentence,
+    )
+    if not (grow and failure):
+        folder.write_ledger(_ledger_of(summary, files, config, cameras, camera_of, failure))
+    return SfmResult(summary, tuple(models), thumbnails, failure)
+
+
+def _cameras(photos: Sequence[Photo], config: SfmConfig) -> tuple[tuple[Camera, ...], tuple[int, ...]]:
+    """The distinct cameras, and the index of its camera for each photo."""
+    cameras, camera_of = assign_cameras(photos, config.cameras)
+    if config.mapping.fix_intrinsics and any(camera.source == "guess" for camera in cameras):
+        raise ConfigError(
+            "The intrinsics cannot be kept fixed",
+            "at least one photo has neither EXIF nor given intrinsics, only a guess",
+            "give them with --intrinsics",
+        )
+    return tuple(cameras), tuple(camera_of)
+
+
+def _models(
+    folder: MapFolder,
+    given: mapping.MappingInput,
+    config: SfmConfig,
+    grow: bool,
+    progress: Progress,
+    watch: _Stopwatch,
+) -> tuple[list[Model], dict[str, bytes]]:
+    """The coloured models, and thumbnails of the photos; leaves the models in ``folder.sparse``.
+
+    Raises:
+        NoOverlapError: no pair was verified.
+        NoModelError: no model could be made of the verified pairs.
+    """
+    photos = {photo.name: photo for photo in given.files.photos}
+    key = fingerprint(
+        "models",
+        given.graph.names,
+        [given.match_keys[pair] for pair in sorted(given.match_keys)],
+        config.verification,
+        given.cameras,
+        given.camera_of,
+        config.mapping,
+        config.seed,
+        mapping.models_key(folder) if grow else "",
+    )
+    sources = {number: camera.source for number, camera in enumerate(given.cameras, 1)}
+    if mapping.models_key(folder) == key and mapping.component_folders(folder) and folder.database.exists():
+        progress.say("The models are up to date")
+        with watch("Colours"):
+            thumbnails = colour_points([], photos, progress=progress)[1]
+        return mapping.read_models(folder, sources), thumbnails
+    if not given.graph.views:
+        raise no_overlap(given.graph, config.verification.min_inliers)
+    with watch("Mapping"):
+        mapping.write_database(folder, given)
+        made = mapping.map_photos(folder, given, config.mapping, seed=config.seed, grow=grow, progress=progress)
+    if not made:
+        raise no_model(given.graph)
+    with watch("Colours"):
+        models = [colmap.to_model(model, sources) for model in made]
+        colours, thumbnails = colour_points(models, photos, progress=progress)
+        for model, rgb in zip(made, colours, strict=True):
+            colmap.set_colours(model, rgb)
+        mapping.keep_models(folder, made, key)
+    return [replace(model, rgb=rgb) for model, rgb in zip(models, colours, strict=True)], thumbnails
+
+
+def _settings(config: SfmConfig) -> dict[str, str]:
+    """The configuration as option -> value, nested names joined by dots."""
+
+    def flatten(plain: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+        for key, value in plain.items():
+            if isinstance(value, Mapping):
+                yield from flatten(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", "" if value is None else str(value)
+
+    return dict(flatten(to_plain(config), ""))
+
+
+def _ledger_of(
+    summary: MapSummary,
+    files: FeatureFiles,
+    config: SfmConfig,
+    cameras: Sequence[Camera],
+    camera_of: Sequence[int],
+    failure: ReconError | None,
+) -> dict[str, Any]:
+    plain = _finite(to_plain(summary))
+    return {
+        "status": "done" if failure is None else "failed",
+        "verdict": summary.verdict,
+        "exit_code": 0 if failure is None else failure.exit_code,
+        "seed": config.seed,
+        "descriptor": config.features.descriptor,
+        "descriptor_fingerprint": descriptors.load(config.features.descriptor).fingerprint,
+        "config": to_plain(config),
+        "cameras": to_plain(list(cameras)),
+        "photos": [
+            {
+                "name": photo.name,
+                "path": str(photo.path.resolve()),
+                "width": photo.width,
+                "height": photo.height,
+                "content": photo.content,
+                "exif": to_plain(photo.exif),
+                "camera": camera,
+                "features": key,
+            }
+            for photo, camera, key in zip(files.photos, camera_of, files.keys, strict=True)
+        ],
+        "result": {key: value for key, value in plain.items() if key != "verdict"},
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The same JSON value with NaN as null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,132 @@
+"""What a run says about itself: the verdict, a row per photo, a row per model, the ledger."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.core.types import (
+    Camera,
+    ComponentRow,
+    MapSummary,
+    Model,
+    PhotoRow,
+    Rejected,
+    Unregistered,
+)
+from pipelines.sfm.why import MatchGraph
+
+_PACKAGES = ("recon", "pycolmap", "opencv-contrib-python", "numpy", "scipy", "onnxruntime", "torch")
+
+
+def summarise(
+    graph: MatchGraph,
+    models: Sequence[Model],
+    *,
+    cameras: Sequence[Camera],
+    rejected: Sequence[Rejected],
+    unregistered: Sequence[Unregistered],
+    timings: Mapping[str, float],
+    settings: Mapping[str, str],
+    failure: str = "",
+) -> MapSummary:
+    """Everything that report and ledger say about a run.
+
+    Args:
+        graph: what matching found.
+        models: largest first; empty if mapping failed.
+        cameras: intrinsics prior of each photo of the graph.
+        failure: the sentence of the error that ended the run, if one did.
+    """
+    components = tuple(_component(index, model) for index, model in enumerate(models))
+    return MapSummary(
+        verdict=failure or _verdict(len(graph.names), components, rejected),
+        photos=tuple(_rows(graph, models, cameras)),
+        rejected=tuple(rejected),
+        unregistered=tuple(unregistered),
+        links=tuple((graph.names[a], graph.names[b], len(v), v.raw) for (a, b), v in graph.views.items()),
+        components=components,
+        timings=dict(timings),
+        settings=dict(settings),
+        versions=_versions(),
+        peak_memory=peak_memory(),
+    )
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _component(index: int, model: Model) -> ComponentRow:
+    lengths = model.track_lengths
+    return ComponentRow(
+        folder=str(Path("sparse") / str(index)),
+        photos=len(model.names),
+        points=len(model.xyz),
+        observations=len(model.obs_point),
+        track_length=float(lengths.mean()) if len(lengths) else 0.0,
+        error=float(np.average(model.errors, weights=lengths)) if len(lengths) else float("nan"),
+    )
+
+
+def _verdict(total: int, components: Sequence[ComponentRow], rejected: Sequence[Rejected]) -> str:
+    first = components[0]
+    unread = f" {len(rejected)} file{'s' * (len(rejected) > 1)} could not be read." if rejected else ""
+    figures = f"{first.points:,} points, mean reprojection error {first.error:.2f} px"
+    if first.photos == total:
+        return f"All {total} photos are in one model: {figures}.{unread}"
+    missing = total - sum(component.photos for component in components)
+    if len(components) == 1:
+        are = "is not; the reason stands" if missing == 1 else "are not; the reasons stand"
+        return f"{first.photos} of {total} photos are in the model: {figures}. {missing} {are} below.{unread}"
+    sizes = ", ".join(str(component.photos) for component in components)
+    rest = f" {missing} photos are in none; the reasons stand below." if missing > 0 else ""
+    return f"The {total} photos fell into {len(components)} models of {sizes} photos; the largest has {figures}.{rest}{unread}"
+
+
+def _rows(graph: MatchGraph, models: Sequence[Model], cameras: Sequence[Camera]) -> list[PhotoRow]:
+    placed = {name: (m, i) for m, model in reversed(list(enumerate(models))) for i, name in enumerate(model.names)}
+    verified = graph.verified()
+    rows = []
+    for index, name in enumerate(graph.names):
+        best = graph.best_partner(index)
+        camera = cameras[index]
+        component, observations, error = None, 0, float("nan")
+        if name in placed:
+            component, image = placed[name]
+            model = models[component]
+            seen = model.obs_image == image
+            observations = int(seen.sum())
+            error = float(model.reprojection_errors[seen].mean()) if observations else float("nan")
+            camera = model.cameras[image]
+        rows.append(
+            PhotoRow(
+                name=name,
+                keypoints=graph.keypoints[index],
+                verified=int(verified[index]),
+                best=None if best is None else (graph.names[best[0]], best[1]),
+                component=component,
+                observations=observations,
+                error=error,
+                focal_px=camera.params[0],
+                camera_source=cameras[index].source,
+            )
+        )
+    return rows

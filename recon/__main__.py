@@ -1,0 +1,5 @@
+"""``python -m recon``."""
+
+from recon.cli import main
+
+main()

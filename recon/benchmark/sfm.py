@@ -1,0 +1,207 @@
+"""``recon benchmark sfm``: pycolmap's SIFT pipeline and ours on the same photos, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines import colmap
+from pipelines.benchmarks.truth import PoseErrors, TrueCamera, pose_errors, read_truth
+from pipelines.core.errors import InputError, ReconError
+from pipelines.core.progress import Progress
+from pipelines.core.types import Model
+from pipelines.images.read import scan
+from pipelines.store.files import make_folder, write_text
+
+PEER = "pycolmap SIFT"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contestants are given.
+
+    Attributes:
+        max_size: longer side at which features are found, px.
+        max_features: number of features.
+        seed: of all random choices.
+        fix_intrinsics: give the ground truth's intrinsics and keep them.
+    """
+
+    max_size: int = 1600
+    max_features: int = 8192
+    seed: int = 0
+    fix_intrinsics: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one contestant made of one data set.
+
+    Attributes:
+        dataset, contestant: names.
+        photos, registered: given, and in the largest model.
+        points, observations, track_length, error: of the largest model; error is the mean reprojection error, px.
+        poses: errors against ground truth, where there is one.
+        seconds: wall time of the whole process, start included.
+        stages: seconds per stage as the contestant itself measured them.
+        peak_memory: bytes, largest resident memory of the process.
+        failure: last line of its messages if it made no model.
+    """
+
+    dataset: str
+    contestant: str
+    photos: int
+    registered: int
+    points: int
+    observations: int
+    track_length: float
+    error: float
+    poses: PoseErrors | None
+    seconds: float
+    stages: dict[str, float]
+    peak_memory: int
+    failure: str = ""
+
+
+def run_benchmark(
+    datasets: Sequence[Path], descriptors: Sequence[str], out: Path, setting: Setting, *, progress: Progress
+) -> list[Row]:
+    """Run the peer and ours with each descriptor on every data set, one process at a time.
+
+    Args:
+        datasets: folders with ``images/`` (or photos) and, if known, ground truth; see
+            :func:`pipelines.benchmarks.truth.read_truth`.
+        descriptors: registry names.
+        out: folder for maps and results; what stands there from an earlier benchmark is replaced.
+
+    Raises:
+        InputError: a data set without photos.
+    """
+    rows: list[Row] = []
+    contestants = [PEER, *descriptors]
+    with progress.stage("Benchmark", len(datasets) * len(contestants)) as task:
+        for dataset in datasets:
+            images = dataset / "images" if (dataset / "images").is_dir() else dataset
+            photos, _ = scan(images)
+            truth = read_truth(dataset, {photo.name: (photo.width, photo.height) for photo in photos})
+            if setting.fix_intrinsics and not truth:
+                raise InputError(f"{dataset} has no ground truth", "fixed intrinsics are taken from it")
+            for contestant in contestants:
+                work = out / f"{dataset.resolve().name}-{contestant.replace(' ', '-')}"
+                shutil.rmtree(work, ignore_errors=True)
+                make_folder(work)
+                command = _command(contestant, images, work, setting, truth)
+                row = _measure(dataset.resolve().name, contestant, command, work, len(photos), truth)
+                rows.append(row)
+                task.advance(note=f"{row.dataset} {contestant}")
+                progress.say(line(row))
+    return rows
+
+
+def _command(contestant: str, images: Path, work: Path, setting: Setting, truth: dict[str, TrueCamera]) -> list[str]:
+    known = next(iter(truth.values())).intrinsics if setting.fix_intrinsics else None
+    if contestant == PEER:
+        options = {
+            "max_size": setting.max_size,
+            "max_features": setting.max_features,
+            "seed": setting.seed,
+            "fix_intrinsics": setting.fix_intrinsics,
+        }
+        if known is not None:
+            options["camera_model"] = "PINHOLE"
+            # COLMAP's convention, for COLMAP's own reader: the peer must not pay for our pixel centres.
+            values = (known[0, 0], known[1, 1], known[0, 2] + 0.5, known[1, 2] + 0.5)
+            options["camera_params"] = ",".join(map(repr, map(float, values)))
+        (work / "options.json").write_text(json.dumps(options))
+        module = "pipelines.benchmarks.colmap_sift"
+        return [sys.executable, "-m", module, str(images), str(work), str(work / "options.json")]
+    command = [sys.executable, "-m", "recon", "sfm", str(images), "--out", str(work), "--descriptor", contestant]
+    command += ["--max-size", str(setting.max_size), "--max-keypoints", str(setting.max_features)]
+    command += ["--seed", str(setting.seed), "--quiet"]
+    if known is not None:
+        values = (known[0, 0], known[1, 1], known[0, 2], known[1, 2])
+        command += ["--intrinsics", ",".join(map(repr, map(float, values))), "--camera-model", "PINHOLE"]
+        command += ["--fix-intrinsics"]
+    return command
+
+
+def _measure(
+    dataset: str, contestant: str, command: list[str], work: Path, photos: int, truth: dict[str, TrueCamera]
+) -> Row:
+    begin = time.perf_counter()
+    with open(work / "messages.txt", "wb") as messages:
+        process = subprocess.Popen(command, stdout=messages, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begin
+    process.returncode = os.waitstatus_to_exitcode(status)
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    models = [colmap.read_model(path) for path in (work / "sparse").glob("[0-9]*") if colmap.is_model(path)]
+    if not models:
+        said = (work / "messages.txt").read_text(errors="replace").strip().splitlines()
+        failure = said[-1] if said else f"ended with exit code {process.returncode}"
+        return Row(dataset, contestant, photos, 0, 0, 0, 0.0, float("nan"), None, seconds, {}, peak, failure)
+    model = max(models, key=lambda found: (len(found.names), len(found.xyz)))
+    return Row(
+        dataset,
+        contestant,
+        photos,
+        len(model.names),
+        len(model.xyz),
+        len(model.obs_point),
+        float(model.track_lengths.mean()),
+        float(np.average(model.errors, weights=model.track_lengths)),
+        pose_errors(model, truth),
+        seconds,
+        _stages(work),
+        peak,
+    )
+
+
+def _stages(work: Path) -> dict[str, float]:
+    if (work / "timings.json").is_file():
+        return json.loads((work / "timings.json").read_text())
+    return dict(json.loads((work / "recon.json").read_text())["result"]["timings"])
+
+
+def line(row: Row) -> str:
+    """One row as text."""
+    if row.failure:
+        return f"{row.dataset:<16} {row.contestant:<14} no model: {row.failure}"
+    poses = (
+        ""
+        if row.poses is None
+        else (f"  centre {row.poses.centre_mean * 1000:6.2f} mm  rotation {np.degrees(row.poses.rotation_mean):.4f}°")
+    )
+    return (
+        f"{row.dataset:<16} {row.contestant:<14} {row.registered:>3}/{row.photos:<3} {row.points:>7,} points"
+        f"  track {row.track_length:.2f}  {row.error:.3f} px{poses}  {row.seconds:6.1f} s  {row.peak_memory / 1e6:5.0f} MB"
+    )
+
+
+def ratio(row: Row, rows: Sequence[Row]) -> float:
+    """Wall time of a row over the peer's on the same data set."""
+    peer = next(other for other in rows if other.dataset == row.dataset and other.contestant == PEER)
+    return row.seconds / peer.seconds
+
+
+def write_results(rows: Sequence[Row], out: Path, setting: Setting) -> None:
+    """``sfm.json`` with everything that was measured."""
+    content = {
+        "setting": asdict(setting),
+        "cores": os.cpu_count(),
+        "rows": [{**_null(asdict(row)), "seconds_over_peer": ratio(row, rows)} for row in rows],
+    }
+    write_text(out / "sfm.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _null(values: dict) -> dict:
+    return {key: None if isinstance(value, float) and value != value else value for key, value in values.items()}

@@ -1,0 +1,100 @@
+"""The command ``recon``: a table of commands, one place where errors become sentences and exit codes.
+
+A command's module is imported only when it is run, so that ``recon --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+# name -> (module, function, one line for the help)
+_COMMANDS: dict[str, tuple[str, str, str]] = {
+    "sfm": ("recon.cli.sfm", "sfm", "Photos in, 3D model out: camera poses, intrinsics, coloured points, a report."),
+    "export": ("recon.cli.export", "export", "Write a map for another program: COLMAP, PLY, nerfstudio, Bundler …"),
+    "descriptors": ("recon.cli.zoo", "descriptors", "List the descriptors that --descriptor takes."),
+    "train": ("recon.cli.train", "train", "Train a network of the zoo on photos with tracks."),
+}
+_GROUPS: dict[str, tuple[str, str, str]] = {
+    "benchmark": ("recon.cli.benchmark", "app", "Measure recon side by side with its peers."),
+}
+
+
+class _LazyGroup(TyperGroup):
+    """Loads the module of a command when it is run; the list of commands is made from the table alone."""
+
+    _listing = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help of ``recon`` itself."""
+        self._listing = True
+        super().format_help(ctx, formatter)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of all commands, in the order of the table."""
+        return [*_COMMANDS, *_GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name; for the list of commands only its name and help."""
+        row = _COMMANDS.get(cmd_name) or _GROUPS.get(cmd_name)
+        if row is None:
+            return None
+        module, attribute, summary = row
+        if self._listing:
+            return typer.core.TyperCommand(name=cmd_name, help=summary)
+        loaded = getattr(importlib.import_module(module), attribute)
+        if cmd_name in _GROUPS:
+            return typer.main.get_command(loaded)
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(name=cmd_name, help=loaded.__doc__)(loaded)
+        return typer.main.get_command(app)
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Photos in; 3D models, camera poses and matches out, with any local descriptor.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and end."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("recon"))
+        raise typer.Exit()
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main() -> None:
+    """Entry point of the console script: run a command; errors end as one sentence and a documented exit code."""
+    from descriptors.contract import DescriptorError
+    from pipelines.core.errors import ConfigError, OutputError, ReconError
+
+    try:
+        app()
+    except ReconError as error:
+        _fail(error.sentence, error.exit_code)
+    except DescriptorError as error:
+        _fail(str(error), ConfigError.exit_code)
+    except KeyboardInterrupt:
+        _fail("Interrupted. Finished work is kept: the same command goes on from here.", 130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except MemoryError:
+        _fail("There is not enough memory. Try: a smaller --max-size or --max-keypoints.", OutputError.exit_code)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(f"recon: {sentence}", file=sys.stderr)
+    sys.exit(code)

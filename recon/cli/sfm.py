@@ -1,0 +1,102 @@
+"""``recon sfm``: photos in, 3D model out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_Photos = Annotated[list[Path], typer.Argument(help="A folder of photos, or photo files.", show_default=False)]
+_Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: map, beside the photos' folder.")]
+_Add = Annotated[Path | None, typer.Option("--add-to", help="Add the photos to this map; its own options hold.")]
+
+
+def sfm(
+    photos: _Photos,
+    out: _Out = None,
+    add_to: _Add = None,
+    descriptor: Annotated[str, typer.Option(help="See `recon descriptors`.")] = "rootsift",
+    detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
+    max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 8192,
+    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1600,
+    pairs: Annotated[
+        str, typer.Option(help="auto, exhaustive, sequential, gps, retrieval, or a file with two names per line.")
+    ] = "auto",
+    ratio: Annotated[
+        float | None, typer.Option(help="Nearest / second-nearest ratio; default: the descriptor's.")
+    ] = None,
+    min_matches: Annotated[int, typer.Option(help="Verified matches that a pair needs.")] = 15,
+    max_error: Annotated[float, typer.Option(help="Verification threshold, px at 1,600 px.")] = 4.0,
+    intrinsics: Annotated[
+        str, typer.Option(help="f,cx,cy or fx,fy,cx,cy[,k1,…], optionally @WxH; or a cameras.txt or JSON file.")
+    ] = "",
+    camera_model: Annotated[str, typer.Option(help="COLMAP camera model; default: SIMPLE_RADIAL.")] = "",
+    single_camera: Annotated[bool, typer.Option("--single-camera", help="All photos share their intrinsics.")] = False,
+    fix_intrinsics: Annotated[bool, typer.Option("--fix-intrinsics", help="Keep the intrinsics as given.")] = False,
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks (black = ignore), photo.jpg.png.")] = None,
+    mapper: Annotated[str, typer.Option(help="incremental, or global.")] = "incremental",
+    seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same map.")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict.")] = False,
+) -> None:
+    """Photos in, 3D model out: camera poses, intrinsics, coloured points, and a report to open in a browser.
+
+    A run that was interrupted goes on where it was when the same command is given again.
+
+    Exit codes: 0 done, 2 wrong option, 3 unusable input, 4 no overlap, 5 no model, 6 cannot write,
+    7 another run is at work in the folder, 130 interrupted.
+    """
+    from pipelines.sfm.run import map_config, run_sfm
+    from pipelines.store.folder import MapFolder
+    from recon.cli.terminal import print_json, progress_for
+
+    folder = MapFolder(add_to or out or _default_out(photos))
+    config: Any
+    if add_to:
+        config = map_config(folder)
+    else:
+        from pipelines.features.detectors import DetectorConfig
+        from pipelines.features.extract import FeatureConfig
+        from pipelines.geometry.verify import VerifyConfig
+        from pipelines.images.cameras import CameraConfig, parse_intrinsics
+        from pipelines.matching.match import MatchConfig
+        from pipelines.pairs.select import pair_config
+        from pipelines.sfm.config import MappingConfig, SfmConfig
+
+        config = SfmConfig(
+            FeatureConfig(descriptor, DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size),
+            pair_config(pairs),
+            MatchConfig(ratio),
+            VerifyConfig(max_error, min_matches),
+            CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None, single_camera),
+            MappingConfig(mapper, fix_intrinsics),
+            seed,
+        )
+    progress = progress_for(quiet or json_output)
+    source = photos[0] if len(photos) == 1 and not photos[0].is_file() else photos
+    result = run_sfm(source, folder, config, masks=masks, grow=add_to is not None, progress=progress)
+    _report(folder, result)
+    if json_output:
+        print_json(folder.read_ledger())
+    if result.failure is not None:
+        raise result.failure
+    if not json_output:
+        print(result.summary.verdict)
+        for missing in [*result.summary.unregistered, *result.summary.rejected]:
+            print(f"  {missing.name}: {missing.why}." + (f" Try: {missing.try_}." if missing.try_ else ""))
+        print(f"Report: {folder.report}", file=sys.stderr)
+
+
+def _default_out(photos: list[Path]) -> Path:
+    first = photos[0]
+    parent = first if first.is_dir() else first.parent
+    return parent.resolve().parent / f"{parent.resolve().name}-map"
+
+
+def _report(folder: Any, result: Any) -> None:
+    from recon.report.page import write_report
+
+    title = folder.root.resolve().name
+    write_report(folder.report, result.summary, result.models, result.thumbnails, title=title)
