@@ -16,7 +16,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -42,6 +42,38 @@ def sift_grid(size: int, magnification: float) -> NDArray[np.float32]:
     window = np.exp(-(places**2) / (2.0 * 2.0**2))
     share = np.maximum(0.0, 1.0 - np.abs(places[:, None] - centres)) * window[:, None]
     return np.einsum("ya,xb->yxab", share, share).reshape(size * size, 16).astype(np.float32)
+
+
+def gradients(patches: NDArray[np.float32], sigma: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Gradients (N,S,S) of patches (N,S,S) to the right and down: central differences after a Gaussian blur.
+
+    Outside the patch its edge pixels go on.
+
+    Args:
+        patches: (N,S,S) float32.
+        sigma: standard deviation of the Gaussian in pixels.
+    """
+    n, size, _ = patches.shape
+    blur, slope = _filters(size, sigma)
+    right = (np.matmul(blur, patches).reshape(-1, size) @ slope.T).reshape(n, size, size)
+    down = (np.matmul(slope, patches).reshape(-1, size) @ blur.T).reshape(n, size, size)
+    return right, down
+
+
+@lru_cache(maxsize=64)
+def _filters(size: int, sigma: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Matrices (S,S) that blur a column of S pixels, and that blur it and take its central difference."""
+    radius = math.ceil(4.0 * sigma) + 1
+    offsets = np.arange(-radius, radius + 1)
+    kernel = np.exp(-(offsets**2) / (2.0 * sigma**2))
+    kernel /= kernel.sum()
+    matrices = []
+    for weights in (kernel, np.convolve(kernel, [-1.0, 0.0, 1.0], "same")):
+        matrix = np.zeros((size, size))
+        rows, columns = np.meshgrid(np.arange(size), offsets, indexing="ij")
+        np.add.at(matrix, (rows, np.clip(rows + columns, 0, size - 1)), np.broadcast_to(weights, rows.shape))
+        matrices.append(matrix.astype(np.float32))
+    return matrices[0], matrices[1]
 
 
 def clipped_l2(sums: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -119,11 +151,10 @@ class Handcrafted:
 
     def _gradient(self, patches: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Strength and direction (n, S*S) of the gradient of patches (n,S,S); directions in bins, 0 to 8."""
-        n, size, _ = patches.shape
-        blur, slope = self._filters
-        right = (np.matmul(blur, patches).reshape(-1, size) @ slope.T).reshape(n, -1)
-        down = (np.matmul(slope, patches).reshape(-1, size) @ blur.T).reshape(n, -1)
-        strength, degrees = cv2.cartToPolar(right, -down, angleInDegrees=True)
+        n = len(patches)
+        sigma = self.recipe.blur * self.spec.patch_size / (2.0 * self.spec.magnification)
+        right, down = gradients(patches, sigma)
+        strength, degrees = cv2.cartToPolar(right.reshape(n, -1), -down.reshape(n, -1), angleInDegrees=True)
         degrees *= np.float32(_DIRECTIONS / 360.0)
         return strength, degrees
 
@@ -148,27 +179,6 @@ class Handcrafted:
     @cached_property
     def _pooling(self) -> NDArray[np.float32]:
         return self.recipe.pooling(self.spec.patch_size, self.spec.magnification)
-
-    @cached_property
-    def _filters(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Matrices (S,S) that blur a column of the patch, and that blur it and take its central difference.
-
-        Outside the patch its edge pixels go on.
-        """
-        size = self.spec.patch_size
-        sigma = self.recipe.blur * size / (2.0 * self.spec.magnification)
-        radius = math.ceil(4.0 * sigma) + 1
-        offsets = np.arange(-radius, radius + 1)
-        kernel = np.exp(-(offsets**2) / (2.0 * sigma**2))
-        kernel /= kernel.sum()
-        slope = np.convolve(kernel, [-1.0, 0.0, 1.0], "same")
-        matrices = []
-        for weights in (kernel, slope):
-            matrix = np.zeros((size, size))
-            rows, columns = np.meshgrid(np.arange(size), offsets, indexing="ij")
-            np.add.at(matrix, (rows, np.clip(rows + columns, 0, size - 1)), np.broadcast_to(weights, rows.shape))
-            matrices.append(matrix.astype(np.float32))
-        return matrices[0], matrices[1]
 
 
 def load(spec: DescriptorSpec) -> Handcrafted:
