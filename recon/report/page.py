@@ -1,0 +1,230 @@
+"""The report: one HTML file that needs nothing but a browser, put together from a map's summary and models."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from pipelines.core.types import MapSummary, Model
+from pipelines.store.files import write_text
+from recon.report import drawing, scene, tables
+
+_SCRIPTS = ("gl.js", "viewer.js", "orbit.js", "page.js")
+_MARKS = {
+    "good": '<path d="m9.5 16.5 4.2 4.2 8.8-9.2"/>',
+    "warn": '<path d="M16 9.5v8M16 22v.1"/>',
+    "bad": '<path d="m11 11 10 10M21 11 11 21"/>',
+}
+
+
+def write_report(
+    path: Path, summary: MapSummary, models: Sequence[Model], thumbnails: Mapping[str, bytes], *, title: str
+) -> None:
+    """Write the report of a finished or failed run, atomically.
+
+    Args:
+        path: the HTML file.
+        summary: what the run found; ``summary.components[i]`` describes ``models[i]``.
+        models: the map's models, largest first; empty for a failed run, whose report is then about the reasons.
+        thumbnails: photo name -> JPEG bytes, about 320 px on the long side; photos without one are shown by name.
+        title: what the report is about, e.g. the photo folder's name.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    page = Template(_asset("report.html")).substitute(
+        title=escape(title),
+        css=_asset("report.css"),
+        body="\n".join(_sections(summary, models, bool(thumbnails))),
+        footer=_footer(summary),
+        data=_json(_page_data(summary, models, thumbnails)),
+        script="\n".join(_asset(name) for name in _SCRIPTS),
+    )
+    write_text(path, page)
+
+
+def _asset(name: str) -> str:
+    return resources.files("recon.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _json(data: object) -> str:
+    """JSON that may stand in a script element: nothing in it can end the element or open a comment."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _page_data(summary: MapSummary, models: Sequence[Model], thumbnails: Mapping[str, bytes]) -> dict:
+    index = {row.name: k for k, row in enumerate(summary.photos)}
+    limits = scene.shares([len(model.xyz) for model in models], scene.MAX_POINTS)
+    return {
+        "photos": [
+            {"name": row.name, "component": row.component, "facts": tables.photo_facts(row)} for row in summary.photos
+        ],
+        "thumbnails": {
+            index[name]: base64.b64encode(jpeg).decode("ascii") for name, jpeg in thumbnails.items() if name in index
+        },
+        "links": _indexed_links(summary) if len(summary.photos) > drawing.GRAPH_LIMIT else [],
+        "components": [scene.pack(model, index, limit) for model, limit in zip(models, limits, strict=True)],
+    }
+
+
+def _indexed_links(summary: MapSummary) -> list[tuple[int, int, int, int]]:
+    """The verified pairs as photo indices, the smaller first."""
+    index = {row.name: k for k, row in enumerate(summary.photos)}
+    known = ((index[a], index[b], n, raw) for a, b, n, raw in summary.links if a in index and b in index)
+    return [(min(a, b), max(a, b), n, raw) for a, b, n, raw in known]
+
+
+def _sections(summary: MapSummary, models: Sequence[Model], with_photos: bool) -> list[str]:
+    missing = tables.left_out(summary)
+    parts = [_verdict(summary, models), _figures(summary, models)]
+    if models:
+        parts += [_stage(summary, models, with_photos), missing, _quality(models)]
+    else:
+        parts += [missing]
+    if summary.photos:
+        parts += [_matches(summary, bool(models)), tables.photo_table(summary.photos, len(models))]
+    parts.append(_time(summary))
+    parts.append(
+        '<div class="pair"><section class="card"><h2>Settings</h2>'
+        + tables.definition_list(summary.settings)
+        + '</section><section class="card"><h2>Versions</h2>'
+        + tables.definition_list(summary.versions)
+        + "</section></div>"
+    )
+    return parts
+
+
+def standing(summary: MapSummary, models: Sequence[Model]) -> str:
+    """``good``: every file is in one model; ``warn``: some are left out or there are several models; ``bad``: none."""
+    if not models:
+        return "bad"
+    return "good" if len(models) == 1 and not summary.unregistered and not summary.rejected else "warn"
+
+
+def _verdict(summary: MapSummary, models: Sequence[Model]) -> str:
+    kind = standing(summary, models)
+    mark = f'<svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="16"/>{_MARKS[kind]}</svg>'
+    return f'<div class="verdict {kind}">{mark}<h1>{escape(summary.verdict)}</h1></div>'
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def memory(size: int) -> str:
+    """Bytes in decimal units."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _unit(text: str) -> str:
+    number, _, unit = text.partition(" ")
+    return f"{number} <small>{unit}</small>" if unit else number
+
+
+def _figures(summary: MapSummary, models: Sequence[Model]) -> str:
+    registered = sum(row.component is not None for row in summary.photos)
+    points = sum(component.points for component in summary.components)
+    observations = sum(component.observations for component in summary.components)
+    track = f"{observations / points:.2f}" if points else "–"
+    error = sum(component.error * component.points for component in summary.components) / points if points else 0.0
+    several = f" <small>in {len(models)} models</small>" if len(models) > 1 else ""
+    values = (
+        ("Photos in a model", f"{registered} <small>of {len(summary.photos)}</small>{several}"),
+        ("3D points", f"{points:,}"),
+        ("Mean track length", f"{track} <small>photos</small>" if points else "–"),
+        ("Mean reprojection error", f"{error:.2f} <small>px</small>" if points else "–"),
+        ("Time", _unit(duration(sum(summary.timings.values())))),
+        ("Peak memory", _unit(memory(summary.peak_memory))),
+    )
+    return (
+        '<dl class="figures">'
+        + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in values)
+        + "</dl>"
+    )
+
+
+def _stage(summary: MapSummary, models: Sequence[Model], with_photos: bool) -> str:
+    total = sum(len(model.xyz) for model in models)
+    notes = ["click a camera: its photo and points"]
+    if total > scene.MAX_POINTS:
+        notes.append(f"{scene.MAX_POINTS:,} of {total:,} points drawn")
+    chooser = ""
+    if len(models) > 1:
+        options = "".join(
+            f'<option value="{k}">Model {k}: {row.photos} photos, {row.points:,} points</option>'
+            for k, row in enumerate(summary.components)
+        )
+        chooser = f'<label class="tool"><select id="component" aria-label="Model">{options}</select></label>'
+    return Template(_asset("stage.html")).substitute(
+        chooser=chooser, note=escape("; ".join(notes)), photos="" if with_photos else "hidden"
+    )
+
+
+def _quality(models: Sequence[Model]) -> str:
+    """Histograms of every model; the page shows those of the chosen one."""
+
+    def each(draw: list[str]) -> str:
+        return "".join(
+            f'<div data-component="{k}"{" hidden" if k else ""}>{figure}</div>' for k, figure in enumerate(draw)
+        )
+
+    lengths = each([drawing.track_histogram(model.track_lengths) for model in models])
+    errors = each([drawing.error_histogram(model.errors) for model in models])
+    return (
+        '<div class="pair"><section class="card"><h2>Track lengths</h2>'
+        '<p class="note">Points that many photos see hold the cameras together.</p>'
+        f'{lengths}</section><section class="card"><h2>Reprojection errors</h2>'
+        '<p class="note">How far the model\'s points fall from the keypoints they were made of.</p>'
+        f"{errors}</section></div>"
+    )
+
+
+def _matches(summary: MapSummary, mapped: bool) -> str:
+    names = [row.name for row in summary.photos]
+    links = _indexed_links(summary)
+    if not links:
+        figure = '<p class="note">No two photos have verified matches.</p>'
+    elif len(names) <= drawing.GRAPH_LIMIT:
+        figure = drawing.match_graph(names, [row.component for row in summary.photos], links)
+    else:
+        figure = drawing.match_matrix(names, links)
+    possible = len(names) * (len(names) - 1) // 2
+    note = f"{len(links):,} of {possible:,} pairs of photos have matches that agree with one camera motion."
+    graph = f'<section class="card"><h2>Match graph</h2><p class="note">{note}</p>{figure}</section>'
+    if not mapped:
+        return graph
+    return (
+        f'<div class="pair wide">{graph}<section class="card"><h2>Weakest links</h2>'
+        '<p class="note">On these pairs the model hangs: where it bends or breaks, it does so here. '
+        f"A photo taken between the two helps.</p>{tables.link_table(summary)}</section></div>"
+    )
+
+
+def _time(summary: MapSummary) -> str:
+    if not summary.timings:
+        return ""
+    texts = {stage: duration(seconds) for stage, seconds in summary.timings.items()}
+    whole = duration(sum(summary.timings.values()))
+    return (
+        f'<section class="card"><h2>Time: {whole}</h2><p class="note">Stages in the order of work.</p>'
+        f"{drawing.timeline(summary.timings, texts)}</section>"
+    )
+
+
+def _footer(summary: MapSummary) -> str:
+    version = summary.versions.get("recon", "")
+    return escape(f"Made by recon {version}".strip()) + ". This file needs no network and can be sent as it is."
