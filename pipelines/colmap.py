@@ -373,7 +373,10 @@ def to_model(reconstruction: pycolmap.Reconstruction, sources: Mapping[int, str]
         obs_xy[rows] = xy[table[rows, 2]] - 0.5
     return Model(
         names=tuple(image.name for image in images),
-        cameras=tuple(from_colmap(image.camera, (sources or {}).get(image.camera_id, "map")) for image in images),
+        cameras=tuple(
+            from_colmap(reconstruction.cameras[image.camera_id], (sources or {}).get(image.camera_id, "map"))
+            for image in images
+        ),
         cam_from_world=np.array([image.cam_from_world().matrix() for image in images], np.float64).reshape(-1, 3, 4),
         xyz=np.array([point.xyz for point in points], np.float64).reshape(-1, 3),
         rgb=np.array([point.color for point in points], np.uint8).reshape(-1, 3),
@@ -418,3 +421,49 @@ def absolute_pose_inliers(
     options.ransac.random_seed = seed
     found = pycolmap.estimate_absolute_pose(xy + 0.5, xyz, to_colmap(camera), options)
     return 0 if found is None else int(found["num_inliers"])
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+def from_model(model: Model) -> pycolmap.Reconstruction:
+    """COLMAP's model for ours; of the keypoints it has those that see a point. Equal cameras become one."""
+    pycolmap = _pycolmap()
+    made = pycolmap.Reconstruction()
+    camera_ids = {camera: number for number, camera in enumerate(dict.fromkeys(model.cameras), 1)}
+    for camera, number in camera_ids.items():
+        made.add_camera_with_trivial_rig(to_colmap(camera, number))
+    rows_of_image = np.argsort(model.obs_image, kind="stable")
+    bounds = np.searchsorted(model.obs_image[rows_of_image], np.arange(len(model.names) + 1))
+    keypoint = np.empty(len(model.obs_image), np.int64)
+    for index, name in enumerate(model.names):
+        rows = rows_of_image[bounds[index] : bounds[index + 1]]
+        keypoint[rows] = np.arange(len(rows))
+        image = pycolmap.Image(
+            name=name,
+            keypoints=model.obs_xy[rows].astype(np.float64) + 0.5,
+            camera_id=camera_ids[model.cameras[index]],
+            image_id=index + 1,
+        )
+        made.add_image_with_trivial_frame(image, pycolmap.Rigid3d(model.cam_from_world[index]))
+    rows_of_point = np.argsort(model.obs_point, kind="stable")
+    bounds = np.searchsorted(model.obs_point[rows_of_point], np.arange(len(model.xyz) + 1))
+    for index, (xyz, rgb, error) in enumerate(zip(model.xyz, model.rgb, model.errors, strict=True)):
+        rows = rows_of_point[bounds[index] : bounds[index + 1]]
+        seen = zip(model.obs_image[rows], keypoint[rows], strict=True)
+        track = pycolmap.Track([pycolmap.TrackElement(int(image) + 1, int(point)) for image, point in seen])
+        made.points3D[made.add_point3D(xyz, track, rgb)].error = float(error)
+    return made
+
+
+def rays_of_pixels(camera: Camera, xy: NDArray) -> NDArray[np.float64]:
+    """(N,2) pixels -> (N,2) points of the plane z = 1 of the camera's frame, lens distortion removed; NaN if none."""
+    rays = to_colmap(camera).cam_from_img(np.asarray(xy, np.float64) + 0.5)
+    return np.asarray(rays, np.float64).reshape(-1, 2)
+
+
+def pixels_of_rays(camera: Camera, rays: NDArray) -> NDArray[np.float64]:
+    """(N,2) points of the plane z = 1 of the camera's frame -> (N,2) pixels, lens distortion applied."""
+    flat = np.asarray(rays, np.float64)
+    pixels = to_colmap(camera).img_from_cam(np.column_stack([flat, np.ones(len(flat))]))
+    return np.asarray(pixels, np.float64).reshape(-1, 2) - 0.5

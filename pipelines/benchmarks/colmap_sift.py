@@ -13,8 +13,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pycolmap
-
 
 @dataclass(frozen=True)
 class PeerOptions:
@@ -39,6 +37,8 @@ class PeerOptions:
 
 def run(images: Path, out: Path, options: PeerOptions) -> dict[str, float]:
     """Extract, match exhaustively, map; returns seconds per stage."""
+    import pycolmap
+
     pycolmap.logging.minloglevel = 2
     pycolmap.set_random_seed(options.seed)
     database = out / "database.db"

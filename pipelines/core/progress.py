@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -18,19 +18,13 @@ class Task(Protocol):
 class Progress(Protocol):
     """A listener: the terminal, a log, or nobody."""
 
-    def stage(self, name: str, total: int | None) -> _TaskContext:
+    def stage(self, name: str, total: int | None) -> AbstractContextManager[Task]:
         """Open a stage of ``total`` items (None if unknown), as a context manager that gives its Task."""
         ...
 
     def say(self, text: str) -> None:
         """A line that should stay on the screen."""
         ...
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 class _SilentTask:

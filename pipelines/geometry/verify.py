@@ -55,10 +55,10 @@ def _write_two_view(path: Path, view: TwoView | None, raw: int) -> None:
     write_arrays(
         path,
         {
-            "raw": np.int64(view.raw),
+            "raw": np.array(view.raw),
             "inliers": view.inliers,
-            "config": np.str_(view.config),
-            "angle": np.float64(view.angle),
+            "config": np.array(view.config),
+            "angle": np.array(view.angle),
             **matrices,
         },
     )

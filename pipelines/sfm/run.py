@@ -13,7 +13,7 @@ import descriptors
 from pipelines import colmap
 from pipelines.core.config import from_plain, to_plain
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError, ReconError
-from pipelines.core.progress import Progress, Silent
+from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Exif, MapSummary, Model, Photo, Rejected
 from pipelines.features.extract import FeatureFiles, extract_features
 from pipelines.geometry.verify import verify_pairs
@@ -78,7 +78,7 @@ def run_sfm(
     *,
     masks: Path | None = None,
     grow: bool = False,
-    progress: Progress | None = None,
+    progress: Progress,
 ) -> SfmResult:
     """Make a map of photos, or make an existing map grow.
 
@@ -99,7 +99,6 @@ def run_sfm(
         OutputError: the folder cannot be written.
         BusyError: another run is at work in the folder.
     """
-    progress = progress or Silent()
     watch = _Stopwatch()
     descriptors.spec(config.features.descriptor)
     with watch("Reading"):

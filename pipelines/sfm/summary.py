@@ -98,7 +98,8 @@ def _verdict(total: int, components: Sequence[ComponentRow], rejected: Sequence[
         return f"{first.photos} of {total} photos are in the model: {figures}. {missing} {are} below.{unread}"
     sizes = ", ".join(str(component.photos) for component in components)
     rest = f" {missing} photos are in none; the reasons stand below." if missing > 0 else ""
-    return f"The {total} photos fell into {len(components)} models of {sizes} photos; the largest has {figures}.{rest}{unread}"
+    start = f"{total} photos fell into {len(components)} models, of {sizes} photos"
+    return f"{start}; the largest has {figures}.{rest}{unread}"
 
 
 def _rows(graph: MatchGraph, models: Sequence[Model], cameras: Sequence[Camera]) -> list[PhotoRow]:

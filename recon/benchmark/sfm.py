@@ -11,14 +11,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipelines import colmap
+from pipelines.benchmarks.colmap_sift import PeerOptions
 from pipelines.benchmarks.truth import PoseErrors, TrueCamera, pose_errors, read_truth
-from pipelines.core.errors import InputError, ReconError
+from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
-from pipelines.core.types import Model
+from pipelines.engine import cores
 from pipelines.images.read import scan
 from pipelines.store.files import make_folder, write_text
 
@@ -110,18 +112,17 @@ def run_benchmark(
 def _command(contestant: str, images: Path, work: Path, setting: Setting, truth: dict[str, TrueCamera]) -> list[str]:
     known = next(iter(truth.values())).intrinsics if setting.fix_intrinsics else None
     if contestant == PEER:
-        options = {
-            "max_size": setting.max_size,
-            "max_features": setting.max_features,
-            "seed": setting.seed,
-            "fix_intrinsics": setting.fix_intrinsics,
-        }
-        if known is not None:
-            options["camera_model"] = "PINHOLE"
-            # COLMAP's convention, for COLMAP's own reader: the peer must not pay for our pixel centres.
-            values = (known[0, 0], known[1, 1], known[0, 2] + 0.5, known[1, 2] + 0.5)
-            options["camera_params"] = ",".join(map(repr, map(float, values)))
-        (work / "options.json").write_text(json.dumps(options))
+        # COLMAP's convention, for COLMAP's own reader: the peer must not pay for our pixel centres.
+        values = () if known is None else (known[0, 0], known[1, 1], known[0, 2] + 0.5, known[1, 2] + 0.5)
+        options = PeerOptions(
+            setting.max_size,
+            setting.max_features,
+            setting.seed,
+            "PINHOLE" if values else "SIMPLE_RADIAL",
+            ",".join(repr(float(value)) for value in values),
+            setting.fix_intrinsics,
+        )
+        (work / "options.json").write_text(json.dumps(asdict(options)))
         module = "pipelines.benchmarks.colmap_sift"
         return [sys.executable, "-m", module, str(images), str(work), str(work / "options.json")]
     command = [sys.executable, "-m", "recon", "sfm", str(images), "--out", str(work), "--descriptor", contestant]
@@ -182,8 +183,8 @@ def line(row: Row) -> str:
         else (f"  centre {row.poses.centre_mean * 1000:6.2f} mm  rotation {np.degrees(row.poses.rotation_mean):.4f}°")
     )
     return (
-        f"{row.dataset:<16} {row.contestant:<14} {row.registered:>3}/{row.photos:<3} {row.points:>7,} points"
-        f"  track {row.track_length:.2f}  {row.error:.3f} px{poses}  {row.seconds:6.1f} s  {row.peak_memory / 1e6:5.0f} MB"
+        f"{row.dataset:<16} {row.contestant:<14} {row.registered:>3}/{row.photos:<3} {row.points:>7,} points  "
+        f"track {row.track_length:.2f}  {row.error:.3f} px{poses}  {row.seconds:6.1f} s  {row.peak_memory / 1e6:.0f} MB"
     )
 
 
@@ -193,15 +194,40 @@ def ratio(row: Row, rows: Sequence[Row]) -> float:
     return row.seconds / peer.seconds
 
 
-def write_results(rows: Sequence[Row], out: Path, setting: Setting) -> None:
-    """``sfm.json`` with everything that was measured."""
+def table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and cells of the results, for the terminal."""
+    header: tuple[str, ...] = ("photos of", "by", "registered", "points", "track", "error px", "centre mm", "rotation °")
+    header += ("seconds", "ratio", "MB")
+    return header, [_cells(row, rows) for row in rows]
+
+
+def _cells(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
+    poses = row.poses
+    return (
+        row.dataset,
+        row.contestant,
+        f"{row.registered}/{row.photos}",
+        f"{row.points:,}",
+        f"{row.track_length:.2f}",
+        f"{row.error:.3f}",
+        "–" if poses is None else f"{poses.centre_mean * 1000:.2f}",
+        "–" if poses is None else f"{np.degrees(poses.rotation_mean):.4f}",
+        f"{row.seconds:.1f}",
+        f"{ratio(row, rows):.2f}",
+        f"{row.peak_memory / 1e6:.0f}",
+    )
+
+
+def write_results(rows: Sequence[Row], out: Path, setting: Setting) -> dict[str, Any]:
+    """Write everything that was measured to ``sfm.json``, and return it."""
     content = {
         "setting": asdict(setting),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "rows": [{**_null(asdict(row)), "seconds_over_peer": ratio(row, rows)} for row in rows],
     }
     write_text(out / "sfm.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    return content
 
 
-def _null(values: dict) -> dict:
+def _null(values: dict[str, Any]) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and value != value else value for key, value in values.items()}

@@ -57,12 +57,13 @@ def sfm(
     if add_to:
         config = map_config(folder)
     else:
+        from pipelines.pairs.select import pair_config
+
         from pipelines.features.detectors import DetectorConfig
         from pipelines.features.extract import FeatureConfig
         from pipelines.geometry.verify import VerifyConfig
         from pipelines.images.cameras import CameraConfig, parse_intrinsics
         from pipelines.matching.match import MatchConfig
-        from pipelines.pairs.select import pair_config
         from pipelines.sfm.config import MappingConfig, SfmConfig
 
         config = SfmConfig(
@@ -84,7 +85,8 @@ def sfm(
         raise result.failure
     if not json_output:
         print(result.summary.verdict)
-        for missing in [*result.summary.unregistered, *result.summary.rejected]:
+        absent: list[Any] = [*result.summary.unregistered, *result.summary.rejected]
+        for missing in absent:
             print(f"  {missing.name}: {missing.why}." + (f" Try: {missing.try_}." if missing.try_ else ""))
         print(f"Report: {folder.report}", file=sys.stderr)
 
