@@ -28,8 +28,9 @@ _LEVELS_PER_OCTAVE = 2
 _LEVEL_SIGMA = math.sqrt(1.0 / 3.0)
 # cv2.remap addresses rows and columns of maps and pictures with 16 bits.
 _REMAP_LIMIT = 32_766
-# Patch pixels per cv2.remap call: the maps and the patches of one call stay in the cache.
-_CHUNK_PIXELS = 65_536
+# Patch pixels per cv2.remap call: the maps and the patches of one call stay in the cache, and the product that makes
+# the maps is too small for the linear algebra library to start threads for it.
+_CHUNK_PIXELS = 32_768
 
 
 def frames_from_keypoints(xy: ArrayLike, sigma: ArrayLike, angle: ArrayLike = 0.0) -> NDArray[np.float32]:

@@ -44,8 +44,8 @@ def sift_grid(size: int, magnification: float) -> NDArray[np.float32]:
     return np.einsum("ya,xb->yxab", share, share).reshape(size * size, 16).astype(np.float32)
 
 
-def gradients(patches: NDArray[np.float32], sigma: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Gradients (N,S,S) of patches (N,S,S) to the right and down: central differences after a Gaussian blur.
+def gradients(patches: NDArray[np.float32], sigma: float) -> tuple[NDArray, NDArray]:
+    """Gradients (N,S,S) float32 of patches (N,S,S) to the right and down: central differences after a Gaussian blur.
 
     Outside the patch its edge pixels go on.
 
@@ -53,11 +53,10 @@ def gradients(patches: NDArray[np.float32], sigma: float) -> tuple[NDArray[np.fl
         patches: (N,S,S) float32.
         sigma: standard deviation of the Gaussian in pixels.
     """
-    n, size, _ = patches.shape
-    blur, slope = _filters(size, sigma)
-    right = (np.matmul(blur, patches).reshape(-1, size) @ slope.T).reshape(n, size, size)
-    down = (np.matmul(slope, patches).reshape(-1, size) @ blur.T).reshape(n, size, size)
-    return right, down
+    blur, slope = _filters(patches.shape[1], sigma)
+    # One small product per patch: bitwise the same in any batch, and too small for the linear algebra library to
+    # start threads of its own, which get in each other's way when several photos are in work at once.
+    return blur @ patches @ slope.T, slope @ patches @ blur.T
 
 
 @lru_cache(maxsize=64)
@@ -149,7 +148,7 @@ class Handcrafted:
             described[start : start + _CHUNK] = self.recipe.normalise(self._pool(*self._gradient(chunk)))
         return described
 
-    def _gradient(self, patches: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _gradient(self, patches: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
         """Strength and direction (n, S*S) of the gradient of patches (n,S,S); directions in bins, 0 to 8."""
         n = len(patches)
         sigma = self.recipe.blur * self.spec.patch_size / (2.0 * self.spec.magnification)
@@ -158,23 +157,22 @@ class Handcrafted:
         degrees *= np.float32(_DIRECTIONS / 360.0)
         return strength, degrees
 
-    def _pool(self, strength: NDArray[np.float32], direction: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _pool(self, strength: NDArray, direction: NDArray) -> NDArray[np.float32]:
         """Sums (n, cells * 8) over cells of the strength, shared between the two nearest directions.
 
         The share of direction o is a hat function over [o - 1, o + 1]: the ramp clip(direction - o + 1, 0, 1) less
         the next one.
         """
         n, points = strength.shape
-        hats = np.empty((_DIRECTIONS, n, points), np.float32)
+        hats = np.empty((n, _DIRECTIONS, points), np.float32)
         ramp = first = np.clip(direction, 0.0, 1.0)
         for o in range(1, _DIRECTIONS):
             following = np.clip(direction - np.float32(o), 0.0, 1.0)
-            np.subtract(ramp, following, out=hats[o])
+            np.subtract(ramp, following, out=hats[:, o])
             ramp = following
-        np.subtract(ramp, first - np.float32(1.0), out=hats[0])
-        hats *= strength
-        pooled = (hats.reshape(-1, points) @ self._pooling).reshape(_DIRECTIONS, n, -1)
-        return np.ascontiguousarray(pooled.transpose(1, 2, 0)).reshape(n, -1)
+        np.subtract(ramp, first - np.float32(1.0), out=hats[:, 0])
+        hats *= strength[:, None, :]
+        return (hats @ self._pooling).transpose(0, 2, 1).reshape(n, -1)
 
     @cached_property
     def _pooling(self) -> NDArray[np.float32]:
