@@ -5,7 +5,9 @@ A command's module is imported only when it is run, so that ``recon --help`` ans
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import io
 import sys
 from typing import Any
 
@@ -22,6 +24,8 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
 _GROUPS: dict[str, tuple[str, str, str]] = {
     "benchmark": ("recon.cli.benchmark", "app", "Measure recon side by side with its peers."),
 }
+
+_INTERRUPTED = 130
 
 
 class _LazyGroup(TyperGroup):
@@ -53,6 +57,17 @@ class _LazyGroup(TyperGroup):
         app.command(name=cmd_name, help=loaded.__doc__)(loaded)
         return typer.main.get_command(app)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments begin with; an unknown one is told with the nearest known."""
+        name, known = args[0], self.list_commands(ctx)
+        if name not in known and not name.startswith("-"):
+            from pipelines.core.errors import ConfigError
+
+            near = difflib.get_close_matches(name, known, n=1)
+            what = f"There is no command {name!r}"
+            raise ConfigError(what, f"known are {', '.join(known)}", f"recon {near[0] if near else '--help'}")
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     cls=_LazyGroup,
@@ -81,18 +96,34 @@ def main() -> None:
     from descriptors.contract import DescriptorError
     from pipelines.core.errors import ConfigError, OutputError, ReconError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # A name that the terminal cannot show must not end a run.
+            stream.reconfigure(errors="backslashreplace")
+    code = 0
     try:
-        app()
+        code = app(prog_name="recon", standalone_mode=False) or 0
     except ReconError as error:
         _fail(error.sentence, error.exit_code)
     except DescriptorError as error:
         _fail(str(error), ConfigError.exit_code)
-    except KeyboardInterrupt:
-        _fail("Interrupted. Finished work is kept: the same command goes on from here.", 130)
-    except BrokenPipeError:
-        sys.exit(0)
+    except typer.TyperException as error:
+        _fail_usage(error)
     except MemoryError:
         _fail("There is not enough memory. Try: a smaller --max-size or --max-keypoints.", OutputError.exit_code)
+    if code == _INTERRUPTED:
+        _fail("Interrupted. Finished work is kept: the same command goes on from here.", _INTERRUPTED)
+    sys.exit(code)
+
+
+def _fail_usage(error: typer.TyperException) -> None:
+    """The command line itself was wrong; a group without a command shows its help."""
+    message = error.format_message().strip()
+    if not message or "\n" in message:
+        print(message, end="", file=sys.stderr)
+        sys.exit(error.exit_code)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "recon"
+    _fail(f"{message.rstrip('.')}. Try: {command} --help.", error.exit_code)
 
 
 def _fail(sentence: str, code: int) -> None:
