@@ -456,6 +456,27 @@ def from_model(model: Model) -> pycolmap.Reconstruction:
     return made
 
 
+def write_text(model: pycolmap.Reconstruction, folder: Path) -> None:
+    """Write a model in COLMAP's text form, which cannot hold white space in names; COLMAP does not notice a full disk.
+
+    Raises:
+        OutputError: what stands on disk is not what was written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        model.write_text(folder)
+        with open(folder / "points3D.txt", encoding="utf-8") as stream:
+            lines = sum(line.endswith("\n") and not line.startswith("#") for line in stream)
+    except (RuntimeError, ValueError, OSError):
+        lines = -1
+    if lines != model.num_points3D():
+        raise OutputError(
+            f"Cannot write the model to {folder}",
+            "what stands on the disk is not what was written; most likely it is full",
+            "free some space and run the same command again",
+        )
+
+
 def rays_of_pixels(camera: Camera, xy: NDArray) -> NDArray[np.float64]:
     """(N,2) pixels -> (N,2) points of the plane z = 1 of the camera's frame, lens distortion removed; NaN if none."""
     rays = to_colmap(camera).cam_from_img(np.asarray(xy, np.float64) + 0.5)

@@ -1,0 +1,169 @@
+"""The parts that exports are made of: names other programs can read, PLY, and folders that are whole or absent."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import OutputError
+from pipelines.core.types import Model
+from pipelines.store.files import make_folder, write_errors
+
+MARK = "recon-export.json"  # stands in every export; only a folder that has it is ever replaced
+_KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def photo_files(names: Sequence[str], *, flat: bool) -> dict[str, str]:
+    """File names for photos, distinct also where upper and lower case are one.
+
+    Args:
+        names: of the photos.
+        flat: no folders and no white space: programs that read lists of words, or file names without folders, need
+            that. Else names stay as they are.
+
+    Returns:
+        name -> file name with forward slashes. JPEG and PNG keep their ending, all others become PNG.
+    """
+    files: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        path = PurePosixPath(re.sub(r"\s+", "_", name.replace("/", "__")) if flat else name)
+        suffix = path.suffix if path.suffix.lower() in _KEPT_SUFFIXES else ".png"
+        stem = str(path.with_suffix("")) if path.suffix else str(path)
+        file, number = stem + suffix, 2
+        while file.casefold() in taken:
+            file, number = f"{stem}_{number}{suffix}", number + 1
+        taken.add(file.casefold())
+        files[name] = file
+    return files
+
+
+# --- PLY --------------------------------------------------------------------------------------------------------------
+
+_POINT = np.dtype(
+    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
+)  # what every reader of clouds knows; double is not among it
+_FACE = np.dtype([("count", "u1"), ("corners", "<i4", (3,))])
+
+
+def write_ply(
+    path: Path, xyz: NDArray[np.float64], rgb: NDArray[np.uint8], faces: NDArray[np.int32] | None = None
+) -> None:
+    """Coloured points, and triangles between them if given, as binary PLY.
+
+    Args:
+        path: the file.
+        xyz, rgb: (P,3) points and their colours.
+        faces: (F,3) indices of points.
+    """
+    vertices = np.empty(len(xyz), _POINT)
+    for axis, name in enumerate("xyz"):
+        vertices[name] = xyz[:, axis]
+    for channel, name in enumerate(("red", "green", "blue")):
+        vertices[name] = rgb[:, channel]
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(xyz)}"]
+    lines += [f"property float {name}" for name in "xyz"] + [f"property uchar {n}" for n in ("red", "green", "blue")]
+    data = vertices.tobytes()
+    if faces is not None:
+        triangles = np.empty(len(faces), _FACE)
+        triangles["count"], triangles["corners"] = 3, faces
+        lines += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
+        data += triangles.tobytes()
+    path.write_bytes("\n".join([*lines, "end_header\n"]).encode("ascii") + data)
+
+
+def camera_pyramids(model: Model) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.int32]]:
+    """A model's cameras as small pyramids: points, colours and triangles for :func:`write_ply`."""
+    centres = model.centres
+    gaps = np.linalg.norm(centres[:, None] - centres[None, :500], axis=2)
+    gaps[gaps < 1e-12] = np.inf
+    near = gaps.min(axis=1)
+    reach = np.linalg.norm(model.xyz - np.median(model.xyz, axis=0), axis=1) if len(model.xyz) else np.ones(1)
+    depth = 0.4 * float(np.median(near)) if np.isfinite(near).any() else 0.2 * float(np.median(reach))
+    corners = []
+    for camera, pose, centre in zip(model.cameras, model.cam_from_world, centres, strict=True):
+        half = 0.4 * np.array([camera.width, camera.height]) / max(camera.width, camera.height)
+        base = depth * np.array([[sx * half[0], sy * half[1], 1] for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
+        corners.append(np.vstack([centre, centre + base @ pose[:, :3]]))
+    sides = np.array([[0, 2, 1], [0, 3, 2], [0, 4, 3], [0, 1, 4], [1, 2, 3], [1, 3, 4]])
+    faces = (sides[None] + 5 * np.arange(len(corners))[:, None, None]).reshape(-1, 3).astype(np.int32)
+    xyz = np.concatenate(corners)
+    return xyz, np.tile(np.array([[230, 90, 20]], np.uint8), (len(xyz), 1)), faces
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def whole_folder(out: Path, force: bool) -> Iterator[Path]:
+    """A draft folder that takes the place of ``out`` when the block ends well, and vanishes when it does not.
+
+    Args:
+        out: the folder to make.
+        force: replace an earlier export that stands there.
+
+    Raises:
+        OutputError: ``out`` holds files (and no force, or they are no export of ours), or cannot be written.
+    """
+    _check_place(out, force)
+    make_folder(out.parent)
+    draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    _clear_drafts(out)
+    try:
+        with write_errors(out):
+            draft.mkdir()
+            yield draft
+            if out.exists():
+                os.replace(out, old)
+            os.replace(draft, out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        if old.exists() and not out.exists():
+            os.replace(old, out)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear_drafts(out: Path) -> None:
+    """Remove what killed exports left beside ``out``; drafts of live processes stay."""
+    for draft in out.parent.glob(f".{glob.escape(out.name)}.*.draft"):
+        number = draft.name.split(".")[-2]
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            shutil.rmtree(draft, ignore_errors=True)
+        except (ValueError, OSError):
+            continue
+
+
+def _check_place(out: Path, force: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise OutputError(f"Cannot export to {out}", "a file stands there", "name another folder with --out")
+    with write_errors(out):
+        held = sorted(path.name for path in out.iterdir())
+    if not held:
+        return
+    if MARK not in held:
+        why = f"the folder holds files that are no export of recon ({held[0]})"
+        raise OutputError(f"Cannot export to {out}", why, "name an empty or new folder with --out")
+    if not force:
+        raise OutputError(
+            f"Cannot export to {out}", "an earlier export stands there", "--force to replace it, or another --out"
+        )
+
+
+def write_mark(folder: Path, to: str, files: dict[str, str]) -> None:
+    """What the folder is, and which file holds which photo."""
+    text = {"made_by": "recon export", "to": to, "photos": files}
+    (folder / MARK).write_text(json.dumps(text, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
