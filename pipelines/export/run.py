@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
+from pipelines import colmap
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Model
 from pipelines.export.files import photo_files, whole_folder, write_mark
 from pipelines.export.targets import FORMATS, Job
+from pipelines.store.folder import MapFolder
 
 
 def check_format(to: str) -> str:
@@ -27,13 +30,20 @@ def check_format(to: str) -> str:
 
 
 def export(
-    model: Model, photos: Path, out: Path, to: str, *, force: bool = False, progress: Progress | None = None
+    model: Model,
+    photos: Path | Mapping[str, Path],
+    out: Path,
+    to: str,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Write a model in another program's format; the folder appears when it is whole.
 
     Args:
         model: the model.
-        photos: folder that the model's photo names are relative to; read only by formats with photos in them.
+        photos: folder that the model's photo names are relative to, or name -> file; read only by formats with
+            photos in them.
         out: folder to make.
         to: a key of ``FORMATS``.
         force: replace an earlier export in ``out``.
@@ -50,8 +60,70 @@ def export(
     chosen = FORMATS[check_format(to)]
     if not model.names:
         raise InputError("There is nothing to export", "the model has no photos")
+    sources = photos if isinstance(photos, Mapping) else {name: photos / name for name in model.names}
     files = photo_files(model.names, flat=chosen.flat)
     with whole_folder(out, force) as folder:
-        chosen.write(Job(model, photos, folder, files, progress or Silent()))
+        chosen.write(Job(model, sources, folder, files, progress or Silent()))
         write_mark(folder, to, files if (folder / "images").is_dir() else {})
     return sorted(path for path in out.rglob("*") if path.is_file())
+
+
+def export_map(
+    map_folder: Path,
+    to: str,
+    out: Path | None = None,
+    *,
+    component: int = 0,
+    photos: Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Path, Model]:
+    """Export a map that ``recon sfm`` made, or a COLMAP model.
+
+    Args:
+        map_folder: run folder, or a folder that is a COLMAP model or has ``sparse/0``.
+        to: a key of ``FORMATS``.
+        out: folder to make; by default ``export/<to>`` inside the map.
+        component: which model of the map, 0 the largest.
+        photos: where the photos are now; by default where they were when the map was made, and for a model of COLMAP's
+            its ``images`` folder.
+        force, progress: as in :func:`export`.
+
+    Returns:
+        The folder made, and the model exported.
+
+    Raises:
+        InputError: there is no such map or component; and as :func:`export`.
+    """
+    check_format(to)
+    target = out or map_folder / "export" / to
+    model = _read_component(map_folder, component)
+    places = {name: photos / name for name in model.names} if photos else _photo_places(map_folder, model)
+    export(model, places, target, to, force=force, progress=progress)
+    return target, model
+
+
+def _read_component(map_folder: Path, component: int) -> Model:
+    folder = MapFolder(map_folder)
+    numbered = folder.sparse / str(component)
+    if colmap.is_model(numbered):
+        return colmap.read_model(numbered)
+    if component == 0 and colmap.is_model(map_folder):
+        return colmap.read_model(map_folder)
+    have = [path.name for path in sorted(folder.sparse.glob("*")) if path.name.isdigit() and colmap.is_model(path)]
+    if have:
+        raise InputError(
+            f"There is no model {component} in {map_folder}", f"it has {', '.join(have)}", f"--component {have[0]}"
+        )
+    ledger = folder.read_ledger()
+    raise InputError(
+        f"There is no model in {map_folder}",
+        str(ledger.get("verdict", "it is no run folder of recon sfm, and no COLMAP model")),
+        "" if ledger else "recon sfm PHOTOS --out with this folder first",
+    )
+
+
+def _photo_places(map_folder: Path, model: Model) -> dict[str, Path]:
+    """Where each photo of the model was when the map was made."""
+    known = {entry["name"]: Path(entry["path"]) for entry in MapFolder(map_folder).read_ledger().get("photos", [])}
+    return {name: known.get(name, map_folder / "images" / name) for name in model.names}

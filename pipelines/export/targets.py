@@ -29,14 +29,14 @@ class Job:
 
     Attributes:
         model: the model to export.
-        photos: folder that its names are relative to.
+        photos: photo name -> where it stands.
         folder: empty folder to write into.
         files: photo name -> file name in the export, for formats with photos.
         progress: the listener.
     """
 
     model: Model
-    photos: Path
+    photos: Mapping[str, Path]
     folder: Path
     files: Mapping[str, str]
     progress: Progress

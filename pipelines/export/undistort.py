@@ -121,7 +121,7 @@ def undistorted(model: Model, *, centred: bool = False) -> Model:
 def write_photos(
     model: Model,
     pinholes: Sequence[Camera],
-    photos: Path,
+    photos: Mapping[str, Path],
     files: Mapping[str, Path],
     progress: Progress,
 ) -> None:
@@ -130,7 +130,7 @@ def write_photos(
     Args:
         model: with the cameras that took the photos.
         pinholes: one per photo of the model.
-        photos: folder that the model's names are relative to.
+        photos: photo name -> where it stands.
         files: photo name -> file to write, JPEG or PNG by its ending.
         progress: told about each photo.
 
@@ -138,12 +138,12 @@ def write_photos(
         InputError: a photo is missing or has changed.
         OutputError: a file cannot be written.
     """
-    missing = [name for name in model.names if not (photos / name).is_file()]
+    missing = [name for name in model.names if not photos[name].is_file()]
     if missing:
         raise InputError(
-            f"{len(missing)} of {len(model.names)} photos of the map are not in {photos}",
-            f"the first is {missing[0]}",
-            "give the folder of the photos with --photos",
+            f"{len(missing)} of {len(model.names)} photos of the map are gone",
+            f"there is no {photos[missing[0]]}",
+            "name the folder where they are now with --photos",
         )
     members: dict[tuple[Camera, Camera], list[str]] = {}
     for name, camera, pinhole in zip(model.names, model.cameras, pinholes, strict=True):
@@ -185,10 +185,10 @@ class _Lens:
         return np.asarray(cv2.remap(pixels, self.across, self.down, cv2.INTER_CUBIC, borderMode=border), np.uint8)
 
 
-def _write_photo(lens: _Lens, photos: Path, files: Mapping[str, Path], name: str) -> str:
+def _write_photo(lens: _Lens, photos: Mapping[str, Path], files: Mapping[str, Path], name: str) -> str:
     import cv2
 
-    source, target = photos / name, files[name]
+    source, target = photos[name], files[name]
     photo = _photo(name, source, lens.camera)
     with write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,108 +1,32 @@
-"""Every export is read back by a reader that is not ours, and its cameras see the model's points where they should.
-
-The photos are drawn from a formula over viewing rays, so the right colour of every undistorted pixel is known.
-"""
+"""Every export is read back by a reader that is not ours, and its cameras see the model's points where they should."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from drawn_scene import CAMERAS, NAMES, colour, draw_photos, make_model, rays_by_opencv
 from PIL import Image
 
 from pipelines import colmap
-from pipelines.core.errors import ConfigError, InputError, OutputError
-from pipelines.core.types import Camera, Model
+from pipelines.core.types import Model
 from pipelines.export import FORMATS, export
-from pipelines.export.files import MARK, photo_files
-from pipelines.export.undistort import pinhole_camera, undistorted
-
-LENS = Camera("OPENCV", 320, 240, (260.0, 264.0, 163.0, 117.0, -0.21, 0.05, 0.002, -0.001), "exif")
-PORTRAIT = Camera("SIMPLE_RADIAL", 240, 320, (300.0, 119.5, 159.5, 0.08), "exif")
-STRAIGHT = Camera("SIMPLE_PINHOLE", 320, 240, (270.0, 159.5, 119.5), "given")
-NAMES = ("ordner/ä b.jpg", "ordner/c.png", "gedreht 90.jpg", "d.tif", "gerade.jpg")
-CAMERAS = (LENS, LENS, PORTRAIT, LENS, STRAIGHT)
-
-
-def colour(rays: np.ndarray) -> np.ndarray:
-    """(…,2) points of the plane z = 1 -> (…,3) RGB of the world that the test's photos show."""
-    u, v = rays[..., 0], rays[..., 1]
-    waves = np.stack([np.sin(9 * u + 2 * v), np.sin(8 * v - 3 * u + 1), np.cos(6 * u + 6 * v)], axis=-1)
-    return 128 + 90 * waves
-
-
-def rays_by_opencv(camera: Camera, xy: np.ndarray) -> np.ndarray:
-    """Rays of pixels by OpenCV's inversion of the lens model: independent of the pycolmap that the code uses."""
-    p = camera.params
-    if camera.model == "OPENCV":
-        matrix, lens = np.array([[p[0], 0, p[2]], [0, p[1], p[3]], [0, 0, 1]]), np.array(p[4:8])
-    else:
-        matrix, lens = np.array([[p[0], 0, p[1]], [0, p[0], p[2]], [0, 0, 1]]), np.array([*p[3:], 0, 0, 0, 0][:4])
-    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 200, 1e-12)
-    points = np.asarray(xy, np.float64).reshape(-1, 1, 2)
-    return cv2.undistortPoints(points, matrix, lens, criteria=stop).reshape(-1, 2)
-
-
-def draw(camera: Camera) -> np.ndarray:
-    """(H,W,3) uint8 photo of the formula through a lens."""
-    x, y = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
-    rays = rays_by_opencv(camera, np.column_stack([x.ravel(), y.ravel()]))
-    return np.rint(colour(rays)).astype(np.uint8).reshape(camera.height, camera.width, 3)
+from pipelines.export.files import MARK
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    (folder / "ordner").mkdir()
-    for name, camera in zip(NAMES, CAMERAS, strict=True):
-        picture = Image.fromarray(draw(camera))
-        if name.startswith("gedreht"):
-            # The file lies on its side; its tag says how to turn it upright (6: by 90 degrees clockwise).
-            exif = Image.Exif()
-            exif[0x0112] = 6
-            picture.transpose(Image.Transpose.ROTATE_90).save(folder / name, quality=98, subsampling=0, exif=exif)
-        else:
-            picture.save(folder / name, **({} if name.endswith(("png", "tif")) else {"quality": 98, "subsampling": 0}))
-    return folder
+    return draw_photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    rng = np.random.default_rng(3)
-    xyz = rng.uniform([-1.2, -0.8, -0.5], [1.2, 0.8, 0.5], (300, 3))
-    poses = []
-    for i in range(len(NAMES)):
-        turn = cv2.Rodrigues(np.array([0.05 * i, 0.3 * (i - 2), 0.02]))[0]
-        poses.append(np.column_stack([turn, [0.1 * i, -0.05, 4.0 + 0.2 * i]]))
-    obs_image, obs_point, obs_xy = [], [], []
-    for i, (camera, pose) in enumerate(zip(CAMERAS, poses, strict=True)):
-        local = xyz @ pose[:, :3].T + pose[:, 3]
-        xy = colmap.pixels_of_rays(camera, local[:, :2] / local[:, 2:])
-        inside = (xy > 0).all(axis=1) & (xy < [camera.width - 1, camera.height - 1]).all(axis=1)
-        seen = np.flatnonzero(inside)
-        obs_image.append(np.full(len(seen), i))
-        obs_point.append(seen)
-        obs_xy.append(xy[seen])
-    image, point = np.concatenate(obs_image), np.concatenate(obs_point)
-    kept, point = np.unique(point, return_inverse=True)
-    return Model(
-        names=NAMES,
-        cameras=CAMERAS,
-        cam_from_world=np.array(poses),
-        xyz=xyz[kept],
-        rgb=rng.integers(0, 256, (len(kept), 3), dtype=np.uint8),
-        errors=rng.uniform(0.1, 1, len(kept)).astype(np.float32),
-        obs_image=image.astype(np.int32),
-        obs_point=point.astype(np.int32),
-        obs_keypoint=np.arange(len(image), dtype=np.int32),
-        obs_xy=np.concatenate(obs_xy).astype(np.float32),
-    )
+    return make_model()
 
 
 def check_pixels(path: Path, rays_of: np.ndarray) -> None:
@@ -125,76 +49,6 @@ def straight_rays(model: Model, index: int, points: np.ndarray) -> np.ndarray:
     """(N,2) rays on which photo ``index`` saw points, from its observations and OpenCV's lens model."""
     rows = {int(model.obs_point[k]): k for k in np.flatnonzero(model.obs_image == index)}
     return rays_by_opencv(model.cameras[index], model.obs_xy[[rows[int(p)] for p in points]])
-
-
-# --- the pinhole camera -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("camera", [LENS, PORTRAIT, replace(LENS, params=(*LENS.params[:4], 0.2, 0.02, 0.0, 0.0))])
-@pytest.mark.parametrize("centred", [False, True])
-def test_pinhole_camera_sees_only_the_photo(camera: Camera, centred: bool) -> None:
-    made = pinhole_camera(camera, centred=centred)
-    fx, fy, cx, cy = made.params
-    x, y = np.meshgrid([0, made.width - 1], [0, made.height - 1])
-    border = np.concatenate(
-        [np.column_stack([np.linspace(x[0, 0], x[0, 1], 50), np.full(50, row)]) for row in (0, made.height - 1)]
-        + [np.column_stack([np.full(50, column), np.linspace(y[0, 0], y[1, 0], 50)]) for column in (0, made.width - 1)]
-    )
-    source = colmap.pixels_of_rays(camera, (border - [cx, cy]) / [fx, fy])
-    assert (source > -0.01).all() and (source < np.array([camera.width, camera.height]) - 0.99).all()
-    # It wastes little: some border pixel comes from within two pixels of the photo's edge.
-    reach = np.minimum(source, [camera.width - 1, camera.height - 1] - source).min()
-    assert reach < 2
-    if centred:
-        assert (fx, cx, cy) == (fy, (made.width - 1) / 2, (made.height - 1) / 2)
-
-
-def test_pinhole_cameras_are_left_alone() -> None:
-    assert pinhole_camera(STRAIGHT).params == (270.0, 270.0, 159.5, 119.5)
-    assert pinhole_camera(STRAIGHT, centred=True).params == (270.0, 270.0, 159.5, 119.5)
-    oblong = Camera("PINHOLE", 320, 240, (270.0, 280.0, 150.0, 119.5), "given")
-    assert pinhole_camera(oblong) == oblong
-    made = pinhole_camera(oblong, centred=True)
-    assert made.params[0] == made.params[1] == pytest.approx(np.sqrt(270 * 280))
-    assert made.params[2] == (made.width - 1) / 2 == pytest.approx(150 * np.sqrt(280 / 270), abs=1)
-
-
-def test_fisheye_is_cut_to_a_wide_photo() -> None:
-    fisheye = Camera("OPENCV_FISHEYE", 640, 480, (180.0, 180.0, 319.5, 239.5, 0.0, 0.0, 0.0, 0.0), "given")
-    made = pinhole_camera(fisheye)
-    half = np.degrees(np.arctan(made.width / 2 / made.params[0]))
-    assert half == pytest.approx(60, abs=0.3)
-    assert made.params[0] == pytest.approx(180, rel=1e-3)
-
-
-def test_panoramas_cannot_be_undistorted() -> None:
-    panorama = Camera("EQUIRECTANGULAR", 640, 320, (640.0, 320.0), "given")
-    with pytest.raises(ConfigError, match="colmap"):
-        pinhole_camera(panorama)
-    nonsense = Camera("SIMPLE_RADIAL", 320, 240, (1e7, 159.5, 119.5, -5e9), "map")
-    with pytest.raises(ConfigError, match="colmap"):
-        pinhole_camera(nonsense)
-
-
-def test_undistorted_observations_agree_with_opencv(model: Model) -> None:
-    straight = undistorted(model)
-    for index, camera in enumerate(straight.cameras):
-        rows = model.obs_image == index
-        fx, fy, cx, cy = camera.params
-        rays = rays_by_opencv(model.cameras[index], model.obs_xy[rows])
-        np.testing.assert_allclose(straight.obs_xy[rows], rays * [fx, fy] + [cx, cy], atol=0.005)
-
-
-# --- names ------------------------------------------------------------------------------------------------------------
-
-
-def test_photo_files_are_distinct_and_plain() -> None:
-    names = ("a/b c.jpg", "a__b_c.JPG", "A/B c.jpg", "x.tif", "x.png", "no ending", "ä\u00a0ö.jpeg")
-    flat = photo_files(names, flat=True)
-    assert list(flat.values()) == [
-        "a__b_c.jpg", "a__b_c_2.JPG", "A__B_c_3.jpg", "x.png", "x_2.png", "no_ending.png", "ä_ö.jpeg"
-    ]  # fmt: skip
-    assert photo_files(NAMES, flat=False)["ordner/ä b.jpg"] == "ordner/ä b.jpg"
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------
@@ -367,73 +221,17 @@ def test_bundler_file(model: Model, photos: Path, tmp_path: Path) -> None:
         check_pixels(out / line[0], pinhole_rays(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2))
 
 
+def test_photos_may_come_from_several_folders(model: Model, photos: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere.png"
+    moved.write_bytes((photos / "ordner" / "c.png").read_bytes())
+    places = {**{name: photos / name for name in NAMES}, "ordner/c.png": moved}
+    written = export(model, places, tmp_path / "out", "openmvs")
+    assert len([path for path in written if path.parent.name == "images"]) == len(NAMES)
+
+
 def test_straight_jpegs_are_copied(model: Model, photos: Path, tmp_path: Path) -> None:
     export(model, photos, tmp_path / "out", "gaussian-splatting")
     assert (tmp_path / "out" / "images" / "gerade.jpg").read_bytes() == (photos / "gerade.jpg").read_bytes()
-
-
-# --- folders and errors -----------------------------------------------------------------------------------------------
-
-
-def test_only_exports_are_replaced_and_only_when_asked(model: Model, photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    export(model, photos, out, "ply")  # an empty folder is no obstacle
-    before = (out / "points.ply").stat().st_mtime_ns
-    with pytest.raises(OutputError, match="--force"):
-        export(model, photos, out, "poses")
-    assert (out / "points.ply").stat().st_mtime_ns == before
-    export(model, photos, out, "poses", force=True)
-    assert not (out / "points.ply").exists() and (out / "poses.csv").exists()
-
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match=r"thesis\.tex"):
-        export(model, photos, home, "ply", force=True)
-    assert (home / "thesis.tex").read_text() == "years of work"
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="a file stands there"):
-        export(model, photos, tmp_path / "file", "ply", force=True)
-
-
-def test_a_failed_export_leaves_nothing_behind(model: Model, photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "new" / "out"
-    export(model, photos, out, "ply")
-    with pytest.raises(InputError, match=r"5 of 5 photos .*ordner/ä b\.jpg.*--photos"):
-        export(model, tmp_path, out, "nerfstudio", force=True)
-    assert (out / "points.ply").is_file()  # the earlier export still stands
-    stale = out.with_name(".out.999999999.draft")
-    stale.mkdir()
-    alive = out.with_name(f".out.{os.getppid()}.draft")
-    alive.mkdir()
-    export(model, photos, out, "ply", force=True)
-    assert sorted(path.name for path in out.parent.iterdir()) == sorted([alive.name, "out"])
-
-
-def test_photos_of_another_size_are_refused(model: Model, photos: Path, tmp_path: Path) -> None:
-    other = replace(model, cameras=tuple(replace(camera, width=camera.width + 16) for camera in CAMERAS))
-    with pytest.raises(InputError, match="changed"):
-        export(other, photos, tmp_path / "out", "nerfstudio")
-    assert not list(tmp_path.iterdir())
-
-
-def test_unknown_formats_name_the_known(model: Model, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"gaussian_splatting.*colmap, ply.*--to gaussian-splatting"):
-        export(model, photos, tmp_path / "out", "gaussian_splatting")
-    with pytest.raises(InputError, match="no photos"):
-        empty = replace(model, names=(), cameras=(), cam_from_world=np.zeros((0, 3, 4)))
-        export(empty, photos, tmp_path / "out", "ply")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_places_are_an_output_error(model: Model, photos: Path, tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(OutputError, match="permission"):
-            export(model, photos, tmp_path / "out", "ply")
-    finally:
-        tmp_path.chmod(0o700)
 
 
 def test_the_table_is_complete() -> None:
