@@ -105,8 +105,17 @@ def test_order_limit_and_distinctness(picture, name):
     x, y = centres(found.frames).T
     assert x.min() > -1 and y.min() > -1 and x.max() < 640 and y.max() < 480
     few = detect(picture, DetectorConfig(name, max_keypoints=100))
-    assert 50 < len(few) <= 100
-    assert np.median(few.scores) > np.median(found.scores)
+    assert 50 < places(few) <= 100
+    if name == "dog":  # keeps the largest
+        assert scales(few.frames).min() >= np.median(scales(found.frames))
+    else:
+        assert np.median(few.scores) > np.median(found.scores)
+
+
+def places(found: Detections) -> int:
+    """Keypoints that differ in more than their orientation, as the limit counts them."""
+    key = np.column_stack([centres(found.frames), np.round(scales(found.frames), 3)])
+    return len(np.unique(key, axis=0))
 
 
 @pytest.mark.parametrize("name", names())
@@ -177,7 +186,7 @@ def test_fused_gives_one_descriptor_per_detection_in_order(picture, pair, uprigh
     assert len(found) == len(fused)
     if not upright:
         np.testing.assert_array_equal(found.frames, alone.frames)
-    assert len(found) <= 500
+    assert places(found) <= 500
     d = descriptors.load(name)
     assert fused.dtype == d.spec.dtype
     again = d.describe(
@@ -290,4 +299,4 @@ def test_a_wrong_picture_is_named(image):
 @pytest.mark.parametrize("name", names())
 def test_thousands_on_a_photo(shared_data, name):
     image = cv2.imread(str(sorted((shared_data / "multiview/fountain-P11/images").iterdir())[0]), cv2.IMREAD_GRAYSCALE)
-    assert 4_000 < len(detect(image, DetectorConfig(name))) <= 8_192
+    assert 4_000 < places(detect(image, DetectorConfig(name))) <= 8_192
