@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 GRAPH_LIMIT = 40  # photos on a circle up to here, a matrix beyond
 
-_WIDTH, _HEIGHT = 500, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 22, 44
+_WIDTH, _HEIGHT = 500, 262
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 34, 46
 
 
 def nice_step(span: float, ticks: int) -> float:
@@ -86,16 +86,16 @@ def histogram(
             )
     parts.append(f'<path class="axis" d="M{_LEFT} {floor}H{_WIDTH - _RIGHT}"/>')
     for value, text in ticks:
-        parts.append(f'<text x="{x(value):.1f}" y="{floor + 18}" text-anchor="middle">{escape(text)}</text>')
+        parts.append(f'<text x="{x(value):.1f}" y="{floor + 19}" text-anchor="middle">{escape(text)}</text>')
     if low <= mean <= high:
         at = x(mean)
         anchor, shift = ("start", 6) if at < _WIDTH * 0.7 else ("end", -6)
-        parts.append(f'<path class="mean" d="M{at:.1f} {floor}V{_TOP - 10}"/>')
-        where = f'x="{at + shift:.1f}" y="{_TOP - 6}" text-anchor="{anchor}"'
+        parts.append(f'<path class="mean" d="M{at:.1f} {floor}V{_TOP - 26}"/>')
+        where = f'x="{at + shift:.1f}" y="{_TOP - 16}" text-anchor="{anchor}"'
         parts.append(f'<text class="meantext" {where}>{escape(mean_text)}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
-    parts.append(f'<text x="2" y="{_TOP - 9}">{escape(y_label)}</text></svg>')
+    parts.append(f'<text x="2" y="{_TOP - 18}">{escape(y_label)}</text></svg>')
     return "".join(parts)
 
 
@@ -165,7 +165,8 @@ def match_graph(
         links: photo indices a, b, verified and raw matches.
     """
     size, centre = 560, 280
-    radius = 178
+    labels = short_names(names)
+    radius = max(160, 258 - 7.4 * max((len(label) for label in labels), default=0))
     top = max((n for _, _, n, _ in links), default=1)
     angle = [2 * math.pi * i / max(1, len(names)) - math.pi / 2 for i in range(len(names))]
     place = [(centre + radius * math.cos(a), centre + radius * math.sin(a)) for a in angle]
@@ -181,7 +182,7 @@ def match_graph(
         path = f"M{xa:.1f} {ya:.1f}{bend}"
         look = f'stroke-width="{0.8 + 5.2 * strength:.2f}" opacity="{0.12 + 0.68 * strength:.2f}"'
         parts.append(f'<path class="edge" data-ends="{a} {b}" data-tip="{tip}" fill="none" d="{path}" {look}/>')
-    for i, ((x, y), label) in enumerate(zip(place, short_names(names), strict=True)):
+    for i, ((x, y), label) in enumerate(zip(place, labels, strict=True)):
         right = math.cos(angle[i]) >= -1e-9
         turn = math.degrees(angle[i]) + (0 if right else 180)
         tx, ty = centre + (radius + 13) * math.cos(angle[i]), centre + (radius + 13) * math.sin(angle[i])

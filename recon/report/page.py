@@ -90,13 +90,13 @@ def _sections(summary: MapSummary, models: Sequence[Model], with_photos: bool) -
     if summary.photos:
         parts += [_matches(summary, bool(models)), tables.photo_table(summary.photos, len(models))]
     parts.append(_time(summary))
-    parts.append(
-        '<div class="pair"><section class="card"><h2>Settings</h2>'
-        + tables.definition_list(summary.settings)
-        + '</section><section class="card"><h2>Versions</h2>'
-        + tables.definition_list(summary.versions)
-        + "</section></div>"
-    )
+    made = [("Settings", summary.settings), ("Versions", summary.versions)]
+    cards = [
+        f'<section class="card"><h2>{title}</h2>{tables.definition_list(values)}</section>'
+        for title, values in made
+        if values
+    ]
+    parts.append(f'<div class="pair">{"".join(cards)}</div>')
     return parts
 
 

@@ -61,7 +61,7 @@ def _photo_row(index: int, row: PhotoRow, models: int, top: int) -> str:
         (row.camera_source, "left soft", escape(CAMERA_SOURCES.get(row.camera_source, row.camera_source))),
     )
     body = "".join(f'<td class="{kind}" data-key="{key}">{text}</td>' for key, kind, text in cells)
-    return f'<tr data-pick="{index}" data-name="{name}">{body}</tr>'
+    return f'<tr data-pick="{index}" tabindex="0" data-name="{name}">{body}</tr>'
 
 
 def photo_table(rows: Sequence[PhotoRow], models: int) -> str:
@@ -98,7 +98,8 @@ def left_out(summary: MapSummary) -> str:
         return ""
     count = len(items)
     parts = [f"{len(summary.unregistered)} not in a model"] if summary.unregistered else []
-    parts += [f"{len(summary.rejected)} not usable as photos"] if summary.rejected else []
+    if summary.rejected:
+        parts.append(f"{len(summary.rejected)} not usable as {'a photo' if len(summary.rejected) == 1 else 'photos'}")
     return (
         f'<section class="card"><h2>Left out: {count} file{"s" if count != 1 else ""}</h2>'
         f'<p class="note">{", ".join(parts)}. Why, and what to try:</p>'
