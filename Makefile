@@ -10,7 +10,7 @@ DEMO := demo/map
 .PHONY: help install demo test lint clean
 
 help:
-	@echo "make demo     install, map the photos of sample_data/sfm, say where the report is"
+	@echo "make demo     install, map the photos of sample_data/sfm/images, say where the report is"
 	@echo "make test     install, run the tests"
 	@echo "make lint     install, run ruff, mypy and the layer tests"
 	@echo "make install  only install, into .venv  (PYTHON=python3.12, TORCH=torch==2.13.0 choose other ones)"
@@ -24,7 +24,7 @@ install: .venv/.installed
 	@.ci/install
 
 demo: install
-	$(BIN)/recon sfm sample_data/sfm --out $(DEMO) --descriptor rootsift
+	$(BIN)/recon sfm sample_data/sfm/images --out $(DEMO) --descriptor rootsift
 	@echo
 	@echo "The report: $(CURDIR)/$(DEMO)/report.html  (open it in a browser)"
 
