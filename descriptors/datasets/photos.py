@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +41,8 @@ class WarpRange:
     rotation: float = math.pi
     perspective: float = 0.15
     gamma: float = 0.5
-    shade: float = 0.35
-    blur: float = 2.5
+    shade: float = 0.25
+    blur: float = 2.0
     noise: float = 8.0
     jpeg: int = 15
 
@@ -153,14 +155,14 @@ def load_photos(data_dir: Path, *, views: int, keypoints: int, limits: WarpRange
     paths = [p for p in sorted(root.glob("**/*")) if p.suffix.lower() in SUFFIXES]
     if not paths:
         raise DataError(f"{root} holds no photo ({', '.join(sorted(SUFFIXES))}).")
-    parts = []
-    for number, path in enumerate(paths):
+
+    def one(number: int) -> Tracks:
+        image = _at_most(read_grey(paths[number]), 640)
         rng = np.random.default_rng([seed, number])
-        image = _at_most(read_grey(path), 640)
-        tracks = photo_tracks(image, views=views, keypoints=keypoints, limits=limits, rng=rng)
-        if len(tracks):
-            parts.append(tracks)
-    return concatenate(parts)
+        return photo_tracks(image, views=views, keypoints=keypoints, limits=limits, rng=rng)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return concatenate([tracks for tracks in pool.map(one, range(len(paths))) if len(tracks)])
 
 
 def _at_most(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -171,7 +173,12 @@ def _at_most(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _detected_again(
-    carried: NDArray[np.float32], found: NDArray[np.float32], *, reach: float = 0.5, grow: float = 1.4, turn: float = 0.5
+    carried: NDArray[np.float32],
+    found: NDArray[np.float32],
+    *,
+    reach: float = 0.5,
+    grow: float = 1.4,
+    turn: float = 0.5,
 ) -> NDArray[np.float32]:
     """Carried frames, each replaced by the found one that is near in place (of sigma), scale and angle (radians)."""
     if not len(found) or not len(carried):

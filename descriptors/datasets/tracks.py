@@ -58,7 +58,9 @@ def concatenate(parts: Sequence[Tracks]) -> Tracks:
         obs_image=np.concatenate([p.obs_image + n for p, n in zip(parts, first_image, strict=False)]).astype(np.int32),
         frames=np.concatenate([p.frames for p in parts]),
         rays=np.concatenate([p.rays for p in parts]),
-        start=np.concatenate([[0], *(p.start[1:] + n for p, n in zip(parts, first_obs, strict=False))]).astype(np.int64),
+        start=np.concatenate([[0], *(p.start[1:] + n for p, n in zip(parts, first_obs, strict=False))]).astype(
+            np.int64
+        ),
         place=np.concatenate([p.place for p in parts]),
         radius=np.concatenate([p.radius for p in parts]),
         group=np.concatenate([p.group + n for p, n in zip(parts, first_group, strict=False)]).astype(np.int32),
@@ -104,7 +106,9 @@ class PatchCutter:
 
 
 _REMAP_ROWS = 32_766  # cv2.remap counts the rows of its maps in 16 bits
-_HALF_OCTAVE_BLUR = math.sqrt(1.0 / 3.0)  # as in descriptors.frames: what repeated pyrDown leaves, in the level's pixels
+_HALF_OCTAVE_BLUR = math.sqrt(
+    1.0 / 3.0
+)  # as in descriptors.frames: what repeated pyrDown leaves, in the level's pixels
 
 
 def _pyramid(image: NDArray[np.uint8], octaves: int = 6, smallest: int = 16) -> list[NDArray[np.uint8]]:

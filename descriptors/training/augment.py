@@ -87,7 +87,9 @@ def change_patches(patches: NDArray[np.uint8], light: Light, rng: np.random.Gene
     contrast = grey.std(axis=(1, 2)) + 1
     noise = np.where(rng.random(count) < light.noise_share, rng.uniform(0, light.noise, count), 0) * contrast
     noisy = np.flatnonzero(noise)
-    grey[noisy] += noise[noisy, None, None].astype(np.float32) * rng.standard_normal((len(noisy), size, size), np.float32)
+    grey[noisy] += noise[noisy, None, None].astype(np.float32) * rng.standard_normal(
+        (len(noisy), size, size), np.float32
+    )
     _clip(grey, light, rng)
     stored = np.clip(grey, 0, 255).astype(np.uint8)
     _compress(stored, light, rng)
@@ -107,7 +109,9 @@ def _blur(grey: NDArray[np.float32], light: Light, rng: np.random.Generator) -> 
     for members in np.array_split(rng.permutation(chosen), 8):
         if len(members):
             channels = np.ascontiguousarray(grey[members].transpose(1, 2, 0))
-            blurred = cv2.GaussianBlur(channels, (0, 0), rng.uniform(0.3, light.blur), borderType=cv2.BORDER_REFLECT_101)
+            blurred = cv2.GaussianBlur(
+                channels, (0, 0), rng.uniform(0.3, light.blur), borderType=cv2.BORDER_REFLECT_101
+            )
             grey[members] = blurred.reshape(channels.shape).transpose(2, 0, 1)
 
 

@@ -27,8 +27,10 @@ def relative_similarity(first: Tensor, second: Tensor, *, sharpness: float = 1.0
     Maps are scaled to unit length first and their product multiplied by ``sharpness``: the paper leaves the scale open,
     and of a map of 32,768 numbers the plain product is too large for an exponential.
     """
-    a, b = (functional.normalize(maps.flatten(1).float(), dim=1) for maps in (first, second))
-    return _both_ways(sharpness * (a @ b.T))
+    # Channels last: then flattening is a view, and half precision maps are multiplied without a float32 copy.
+    a, b = (maps.movedim(1, -1).flatten(1) for maps in (first, second))
+    lengths = [side.float().square().sum(dim=1).add(1e-12).sqrt() for side in (a, b)]
+    return _both_ways(sharpness * (a @ b.T).float() / (lengths[0][:, None] * lengths[1]))
 
 
 def correlation(descriptors: Tensor) -> Tensor:
@@ -55,17 +57,18 @@ def swapped_negatives(distances: Tensor, negatives: Tensor) -> Tensor:
     return torch.minimum(distances[rows, negatives], distances[negatives, rows])
 
 
-def random_negatives(count: int, generator: torch.Generator) -> Tensor:
-    """For each of ``count`` pairs another pair's index (N,), uniformly."""
-    step = torch.randint(1, count, (count,), generator=generator)
-    return (torch.arange(count) + step) % count
+def hard_negatives(distances: Tensor, candidates: int, generator: torch.Generator) -> Tensor:
+    """For each pair of a batch (N,N) the hardest of ``candidates`` random other pairs, as index (N,).
 
-
-def hardest_negatives(distances: Tensor) -> Tensor:
-    """For each pair the other pair's index (N,) whose swapped distance is smallest in the batch (N,N)."""
-    swapped = torch.minimum(distances, distances.T).detach().clone()
-    swapped.fill_diagonal_(torch.inf)
-    return swapped.argmin(dim=1)
+    One candidate is the paper's random negative, N − 1 candidates are the hardest of the batch; hardness is the
+    swapped distance of :func:`swapped_negatives`.
+    """
+    count = len(distances)
+    shift = torch.rand(count, count - 1, generator=generator).argsort(dim=1)[:, :candidates] + 1
+    others = ((torch.arange(count)[:, None] + shift) % count).to(distances.device)
+    swapped = torch.minimum(distances, distances.T).detach()
+    best = swapped.gather(1, others).argmin(dim=1, keepdim=True)
+    return others.gather(1, best)[:, 0]
 
 
 def _both_ways(logits: Tensor) -> Tensor:

@@ -36,19 +36,38 @@ class Data:
 
 @dataclass(frozen=True)
 class L2NetLoss:
-    """E1 + E2 + E3, see :mod:`descriptors.training.losses`."""
+    """E1 + E2 + E3, see :mod:`descriptors.training.losses`.
+
+    Attributes:
+        sharpness: factor on the distances of E1; the paper has 1.
+        map_sharpness: factor on the normalised products of E3.
+        first_map: take E3 on the map after the first batch norm too, as the paper does, not on the last alone.
+    """
 
     sharpness: float = 1.0
     map_sharpness: float = 10.0
-    maps: bool = True
+    first_map: bool = True
 
 
 @dataclass(frozen=True)
 class TripletLoss:
-    """Triplet margin loss with anchor swap; the negative is random (TFeat) or the hardest of the batch."""
+    """Triplet margin loss with anchor swap.
+
+    Attributes:
+        margin: of the paper's hinge.
+        hardest: the negative is the hardest of this many random others; 1 is the paper's random negative.
+        ramp: share of the training over which that number grows from 1: hardest from the start lets the network
+            collapse to one point.
+    """
 
     margin: float = 1.0
-    negatives: Literal["random", "hardest"] = "random"
+    hardest: int = 1
+    ramp: float = 0.5
+
+    def candidates(self, done: float, count: int) -> int:
+        """Number of candidates when a share ``done`` is over and there are ``count`` other pairs."""
+        grown = min(1.0, done / self.ramp) if self.ramp else 1.0
+        return min(count, round(self.hardest**grown))
 
 
 @dataclass(frozen=True)
@@ -74,9 +93,13 @@ class Recipe:
     data: Data = field(default_factory=Data)
 
 
+_BATCH_256 = Data(scenes=(128, 64), photos=(48, 16), block=32)
+
 RECIPES: dict[str, Recipe] = {
-    "tfeat": Recipe("tfeat", TripletLoss(negatives="hardest"), learning_rate=1e-3, minutes=12),
-    "l2net": Recipe("l2net", L2NetLoss(sharpness=10.0), learning_rate=3e-3, minutes=55),
+    "tfeat": Recipe("tfeat", TripletLoss(hardest=32), learning_rate=1e-3, minutes=12, data=_BATCH_256),
+    "l2net": Recipe(
+        "l2net", L2NetLoss(sharpness=10.0, first_map=False), learning_rate=2e-3, minutes=55, data=_BATCH_256
+    ),
 }
 
 

@@ -21,15 +21,24 @@ class ProgressiveSampler:
         self._pass, self._order = -1, np.empty(0, np.int64)
 
     def points(self, step: int) -> NDArray[np.int64]:
-        """Points of batch ``step``, at most p1 + p2: where two are one thing to a matcher, the later is left out."""
+        """The p1 + p2 points of batch ``step``; of points that are one thing to a matcher only the first is taken.
+
+        More random points fill the gaps, so that all batches have one size: kernels are compiled once. Fewer
+        come only where ``tracks`` has no more.
+        """
         places = np.arange(step * self._p1, (step + 1) * self._p1)
-        size = len(self._tracks)
-        chosen = [self._shuffled(int(p))[places[places // size == p] % size] for p in np.unique(places // size)]
+        size, wanted = len(self._tracks), self._p1 + self._p2
+        points = np.concatenate(
+            [self._shuffled(int(p))[places[places // size == p] % size] for p in np.unique(places // size)]
+        )
         rng = np.random.default_rng([self._seed, 2, step])
-        chosen.append(rng.choice(size, self._p2, replace=self._p2 > size))
-        points = np.concatenate(chosen)
-        _, first = np.unique(points, return_index=True)
-        return distinct(self._tracks, points[np.sort(first)])
+        for _ in range(4):
+            points = np.concatenate([points, rng.integers(0, size, self._p2 + 16)])
+            _, first = np.unique(points, return_index=True)
+            points = distinct(self._tracks, points[np.sort(first)])
+            if len(points) >= wanted:
+                break
+        return points[:wanted]
 
     def _shuffled(self, number: int) -> NDArray[np.int64]:
         if number != self._pass:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from descriptors.datasets.scenes import load_scene, scene_folders
 from descriptors.datasets.tracks import PatchCutter, Tracks, concatenate
 from descriptors.networks import build
 from descriptors.networks.normalize import unit_length
+from descriptors.runtime import read_network
 from descriptors.training import losses
 from descriptors.training.augment import change_patches, jitter_frames, turn_frames
 from descriptors.training.recipes import Data, L2NetLoss, Recipe
@@ -32,7 +35,7 @@ from descriptors.training.recipes import recipe as recipe_by_name
 from descriptors.training.sampling import ProgressiveSampler, view_pairs
 from descriptors.training.validate import Figures, ValidationSet
 
-CHECKPOINT_SECONDS = 240.0
+CHECKPOINT_SECONDS = 400.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class PairSource:
 
     def __init__(self, data_dir: Path, data: Data, *, patch_size: int, seed: int) -> None:
         """Load the training scenes and photos below ``data_dir`` and build their pyramids."""
+        cv2.setNumThreads(1)  # one thread cuts ahead while the network has the others: more would only be in its way
         scenes = concatenate([load_scene(folder) for folder in scene_folders(data_dir, validation=False)])
         photos = load_photos(data_dir, views=data.views, keypoints=data.keypoints, limits=data.warp, seed=seed)
         self._data, self._size, self._seed = data, patch_size, seed
@@ -84,17 +88,27 @@ class PairSource:
 
 
 class Clock:
-    """Seconds spent in steps. A step that took far longer than its kind was stopped from outside: the pause is left out."""
+    """Time spent in training steps, in seconds of the whole machine.
 
-    def __init__(self, spent: float = 0.0) -> None:
+    On a CPU it is the processor time over the number of threads: a process that is stopped, or that shares the
+    cores with others, trains later, not less. On a GPU, where the processor only waits, it is the time of day.
+    """
+
+    def __init__(self, spent: float, device: torch.device) -> None:
         self.spent = spent
-        self._recent: list[float] = []
+        self._on_cpu = device.type == "cpu"
+        self._began = self._now()
 
-    def add(self, seconds: float) -> None:
-        """Count one step."""
-        usual = float(np.median(self._recent)) if len(self._recent) >= 5 else math.inf
-        self.spent += seconds if seconds < 6 * usual else usual
-        self._recent = [*self._recent[-50:], seconds]
+    def start(self) -> None:
+        """A step begins."""
+        self._began = self._now()
+
+    def stop(self) -> None:
+        """The step is over; its time counts."""
+        self.spent += self._now() - self._began
+
+    def _now(self) -> float:
+        return time.process_time() / torch.get_num_threads() if self._on_cpu else time.monotonic()
 
 
 def train(
@@ -106,6 +120,7 @@ def train(
     steps: int | None = None,
     device: str = "cpu",
     seed: int = 0,
+    start: str | Path | None = None,
     resume: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> Figures:
@@ -117,10 +132,12 @@ def train(
         recipe: a recipe, or the name of one.
         data_dir: folder with ``scenes/`` and ``photos/``.
         out: weights file to write.
-        minutes: time to spend in steps, without loading, validation and pauses; None takes the recipe's.
+        minutes: time to spend in steps as :class:`Clock` counts it, without loading and validation; None takes the
+            recipe's.
         steps: fixed number of steps instead of a time: on one machine the same seed then gives the same weights.
         device: torch device, ``cpu`` or ``cuda``.
         seed: of data, augmentation and initial weights.
+        start: weights of the same network to begin with instead of random ones.
         resume: go on from a checkpoint of the same training, if there is one.
         progress: called about every ten seconds and after every checkpoint.
 
@@ -135,6 +152,8 @@ def train(
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DescriptorError(f"The device {device!r} is not here. Use --device cpu.")
     run = _Run(plan, Path(data_dir), Path(out), minutes or plan.minutes, steps, device, seed)
+    if start is not None:
+        run.begin_with(Path(start))
     if resume:
         run.resume()
     return run.go(progress or (lambda _: None))
@@ -156,13 +175,18 @@ class _Run:
         size = int(self.network.patch_size)  # type: ignore[arg-type]
         self.source = PairSource(data_dir, plan.data, patch_size=size, seed=seed)
         self.validation = ValidationSet(data_dir, patch_size=size, magnification=plan.data.magnification)
-        self.step, self.clock = 0, Clock()
+        self.started_from = ""
+        self.step, self.clock = 0, Clock(0.0, self.device)
         self.checkpoint = out.with_suffix(".checkpoint")
-        self.identity = json.dumps([asdict(plan), seed, minutes, steps], sort_keys=True)
+        self.identity = json.dumps([asdict(plan), seed], sort_keys=True)
 
     @property
     def done(self) -> float:
         return self.step / self.steps if self.steps else self.clock.spent / (60 * self.minutes)
+
+    def begin_with(self, weights: Path) -> None:
+        self.network.load_state_dict(read_network(weights).state_dict())
+        self.started_from = hashlib.sha256(weights.read_bytes()).hexdigest()
 
     def resume(self) -> None:
         if not self.checkpoint.is_file():
@@ -170,13 +194,13 @@ class _Run:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         if state["identity"] != self.identity:
             raise DescriptorError(
-                f"{self.checkpoint} belongs to a training with another recipe, seed or length. "
+                f"{self.checkpoint} belongs to a training with another recipe or seed. "
                 "Remove it, or train with resume=False."
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
-        self.step, self.clock = state["step"], Clock(state["spent"])
+        self.step, self.clock = state["step"], Clock(state["spent"], self.device)
 
     def go(self, progress: Callable[[Progress], None]) -> Figures:
         lost: list[torch.Tensor] = []
@@ -185,13 +209,13 @@ class _Run:
         with ThreadPoolExecutor(1) as ahead:
             coming = ahead.submit(self.source.batch, self.step)
             while self.done < 1:
-                began = time.monotonic()
+                self.clock.start()
                 patches = coming.result()
                 coming = ahead.submit(self.source.batch, self.step + 1)
                 lost.append(self._step(patches))
                 if self.device.type == "cuda":
                     torch.cuda.synchronize()
-                self.clock.add(time.monotonic() - began)
+                self.clock.stop()
                 self.step += 1
                 pairs += len(patches) // 2
                 due = time.monotonic() - saved > CHECKPOINT_SECONDS
@@ -227,18 +251,14 @@ class _Run:
             a, b = described[:count], described[count:]
             loss = losses.relative_distance(losses.distance_matrix(a, b), sharpness=kind.sharpness)
             loss = loss + losses.correlation(a) + losses.correlation(b)
-            if kind.maps:
-                for maps in (first, last):
-                    loss = loss + losses.relative_similarity(maps[:count], maps[count:], sharpness=kind.map_sharpness)
+            for maps in (first, last) if kind.first_map else (last,):
+                loss = loss + losses.relative_similarity(maps[:count], maps[count:], sharpness=kind.map_sharpness)
             return loss
         with self._autocast():
             described = self.network(patches)
         distances = losses.distance_matrix(described[:count], described[count:])
-        negatives = (
-            losses.hardest_negatives(distances)
-            if kind.negatives == "hardest"
-            else losses.random_negatives(count, self.generator).to(self.device)
-        )
+        candidates = kind.candidates(min(self.done, 1.0), count - 1)
+        negatives = losses.hard_negatives(distances, candidates, self.generator)
         far = losses.swapped_negatives(distances, negatives)
         return losses.triplet_margin(distances.diagonal(), far, margin=kind.margin)
 
@@ -276,6 +296,7 @@ class _Run:
             "network": self.plan.network,
             "recipe": json.dumps(asdict(self.plan)),
             "seed": str(self.seed),
+            "started_from": self.started_from,
             "steps": str(self.step),
             "pairs": str(self.step * (sum(data.scenes) + sum(data.photos))),
             "minutes": f"{self.clock.spent / 60:.1f}",

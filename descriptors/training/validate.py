@@ -45,7 +45,7 @@ class ValidationSet:
     """Patches of the validation scenes, cut once."""
 
     def __init__(
-        self, data_dir: Path, *, patch_size: int, magnification: float, points: int = 600, keypoints: int = 600
+        self, data_dir: Path, *, patch_size: int, magnification: float, points: int = 400, keypoints: int = 400
     ) -> None:
         """Cut the patches: ``points`` track pairs and two photos with one made view each, from every scene."""
         self._sides: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []

@@ -1,0 +1,219 @@
+"""Runs a trained network on patches: on the CPU in onnxruntime, from a graph that torch exports once; on a GPU in torch.
+
+The graph is cached under its fingerprint in ``$RECON_CACHE`` (``~/.cache/recon`` unless set), so that only the first
+use of new weights imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from descriptors.contract import DescriptorError, DescriptorSpec, check_patches
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS = Path(__file__).parent / "weights"
+# Changes whenever the code below or a network's forward pass gives other numbers for the same weights.
+_VERSION = 1
+# Every run of the graph has this many rows, the last one filled up with zeros: one shape, one order of summation,
+# hence the same descriptor whatever stands beside it. 64 measured fastest on two cores (32 to 512 within 10 %).
+_BATCH = 64
+_GPU_BATCH = 4096
+
+Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class NetworkDescriptor:
+    """A trained network as a descriptor; keeps :class:`descriptors.contract.Descriptor`."""
+
+    def __init__(self, spec: DescriptorSpec, weights: Path, *, device: str = "cpu", threads: int | None = None) -> None:
+        """Name what is to be run; weights are read and the graph is made at the first patch.
+
+        Args:
+            spec: what the network is; its ``name`` is used in messages and in the cache.
+            weights: safetensors file whose header names the network.
+            device: ``cpu`` (onnxruntime) or a torch device such as ``cuda``.
+            threads: threads of the CPU; None takes all that this process may use.
+
+        Raises:
+            DescriptorError: there is no such file.
+        """
+        if not weights.is_file():
+            raise DescriptorError(
+                f"{spec.name} has no weights at {weights}. Train them with "
+                f"`recon train {spec.name} --data DIR`, or install the package again."
+            )
+        self.spec = spec
+        self._weights, self._device, self._threads = weights, device, threads
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest of the weights and of the version of this code."""
+        content = hashlib.sha256(self._weights.read_bytes()).hexdigest()
+        return hashlib.sha256(f"{_VERSION} {self.spec.patch_size} {content}".encode()).hexdigest()
+
+    def describe(self, patches: NDArray) -> NDArray[np.float32]:
+        """Descriptors (N,D) float32 of unit length of patches (N,1,S,S) uint8 or float32 in 0..255.
+
+        A patch without any contrast gets the network's answer to an empty patch.
+
+        Raises:
+            DescriptorError: patches of another shape or type, or weights that cannot be run.
+        """
+        check_patches(patches, self.spec)
+        size = _BATCH if self._device == "cpu" else _GPU_BATCH
+        described = np.empty((len(patches), self.spec.dim), np.float32)
+        for first in range(0, len(patches), size):
+            rows = patches[first : first + size]
+            batch = np.zeros((size, *patches.shape[1:]), np.float32)
+            batch[: len(rows)] = rows
+            described[first : first + size] = self._backend(batch)[: len(rows)]
+        return described
+
+    @cached_property
+    def _backend(self) -> Backend:
+        if self._device != "cpu":
+            return _torch_backend(read_network(self._weights), self._device)
+        cached = cache_folder() / f"{self.spec.name}-{self.fingerprint[:32]}.onnx"
+        try:
+            return _onnx_backend(cached.read_bytes(), self._threads)
+        except FileNotFoundError:
+            pass
+        except Exception as damaged:  # onnxruntime's own classes; whatever it is, the graph can be made anew
+            warnings.warn(f"{cached} cannot be run ({damaged}); it is made anew.", stacklevel=2)
+        graph = export_onnx(read_network(self._weights))
+        _store(cached, graph)
+        return _onnx_backend(graph, self._threads)
+
+
+def load(spec: DescriptorSpec, *, device: str | None = None, threads: int | None = None) -> NetworkDescriptor:
+    """The network that ``spec`` names, with the weights of the package.
+
+    Args:
+        spec: a row of the registry with ``weights``.
+        device: None takes ``$RECON_DEVICE``, or the CPU.
+        threads: see :class:`NetworkDescriptor`.
+
+    Raises:
+        DescriptorError: the weights are missing.
+    """
+    if spec.weights is None:
+        raise DescriptorError(f"{spec.name} names no weights, so that no network can be loaded for it.")
+    device = device or os.environ.get("RECON_DEVICE", "cpu")
+    return NetworkDescriptor(spec, WEIGHTS / spec.weights, device=device, threads=threads)
+
+
+def cache_folder() -> Path:
+    """Where graphs are kept: ``$RECON_CACHE``, or ``~/.cache/recon``."""
+    return Path(os.environ.get("RECON_CACHE") or Path.home() / ".cache" / "recon") / "graphs"
+
+
+def read_network(weights: Path) -> nn.Module:
+    """The network that a safetensors file holds, in float32 and ready to run. Imports torch.
+
+    Raises:
+        DescriptorError: the file is damaged, or is of no network that is known.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from descriptors.networks import build
+
+    try:
+        with safe_open(weights, framework="pt") as stored:
+            name = (stored.metadata() or {}).get("network", "")
+            state = {key: stored.get_tensor(key).to(torch.float32) for key in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as damaged:
+        raise DescriptorError(f"{weights} cannot be read: {damaged}. Install or train the weights again.") from damaged
+    network = build(name)
+    missing, unknown = network.load_state_dict(state, strict=False)
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing or unknown:
+        raise DescriptorError(f"{weights} is no {name}: lacks {missing}, has besides {unknown}.")
+    return network.eval()
+
+
+def fuse_batch_norm(network: nn.Module) -> nn.Module:
+    """A copy of an evaluated network whose batch norms are folded into the convolutions before them."""
+    import copy
+
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    fused = copy.deepcopy(network)
+    for sequence in [m for m in fused.modules() if isinstance(m, nn.Sequential)]:
+        for number in range(len(sequence) - 1):
+            conv, norm = sequence[number], sequence[number + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                sequence[number], sequence[number + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return fused
+
+
+def export_onnx(network: nn.Module) -> bytes:
+    """An ONNX graph of a network, batch norm folded; input ``patches`` (64,1,S,S) float32, output (64,D)."""
+    import torch
+
+    size = int(network.patch_size)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The exporter by tracing needs no further package; torch marks it as old with every call.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        path = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            fuse_batch_norm(network), (torch.zeros(_BATCH, 1, size, size),), str(path), dynamo=False,
+            input_names=["patches"], output_names=["descriptors"], opset_version=17,
+        )  # fmt: skip
+        return path.read_bytes()
+
+
+def _onnx_backend(graph: bytes, threads: int | None) -> Backend:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or _usable_cores()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that wait by spinning take the cores from whoever else could use them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(None, {"patches": batch})[0]
+
+
+def _usable_cores() -> int:
+    # macOS and Windows have no affinity to ask for.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _torch_backend(network: nn.Module, device: str) -> Backend:
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DescriptorError(f"The device {device!r} is not here. Use the CPU: RECON_DEVICE=cpu.")
+    fused = fuse_batch_norm(network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            given = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
+            return fused(given).cpu().numpy()
+
+    return run
+
+
+def _store(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as refused:  # the graph is in memory: only the next start is slower
+        warnings.warn(f"The graph could not be kept at {path} ({refused}); set RECON_CACHE.", stacklevel=2)

@@ -1,0 +1,79 @@
+"""Losses against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from descriptors.training import losses  # noqa: E402
+
+
+def test_distance_matrix_of_axes() -> None:
+    axes = torch.eye(2)
+    expected = torch.tensor([[0.0, 2**0.5], [2**0.5, 0.0]])
+    torch.testing.assert_close(losses.distance_matrix(axes, axes), expected, atol=2e-3, rtol=0)
+
+
+def test_relative_distance_by_hand() -> None:
+    distances = torch.tensor([[0.0, 1.0], [2.0, 0.5]])
+    e = math.exp
+    columns = math.log(e(2) / (e(2) + e(0))) + math.log(e(1.5) / (e(1) + e(1.5)))
+    rows = math.log(e(2) / (e(2) + e(1))) + math.log(e(1.5) / (e(0) + e(1.5)))
+    expected = -0.5 * (columns + rows) / 2
+    assert losses.relative_distance(distances).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_sharpness_multiplies_the_distances() -> None:
+    distances = torch.rand(6, 6)
+    sharp = losses.relative_distance(distances, sharpness=7.0)
+    torch.testing.assert_close(sharp, losses.relative_distance(7.0 * distances))
+
+
+def test_relative_similarity_by_hand() -> None:
+    first = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    second = torch.tensor([[1.0, 0.0], [4.0, 3.0]])  # cosines: [[1, .8], [0, .6]]
+    e = math.exp
+    columns = math.log(e(1) / (e(1) + e(0))) + math.log(e(0.6) / (e(0.8) + e(0.6)))
+    rows = math.log(e(1) / (e(1) + e(0.8))) + math.log(e(0.6) / (e(0) + e(0.6)))
+    expected = -0.5 * (columns + rows) / 2
+    assert losses.relative_similarity(first, second).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_relative_similarity_reads_maps_in_any_layout() -> None:
+    first, second = torch.randn(4, 3, 5, 5), torch.randn(4, 3, 5, 5)
+    flat = losses.relative_similarity(first.flatten(1), second.flatten(1))
+    last = torch.channels_last
+    torch.testing.assert_close(losses.relative_similarity(first.to(memory_format=last), second), flat)
+
+
+def test_correlation_by_hand() -> None:
+    # Dimensions 0 and 1 are fully correlated, 2 with neither: r² sums to 2 off the diagonal, halved, over 4 rows.
+    described = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, -1.0], [-1.0, -1.0, 1.0], [-1.0, -1.0, -1.0]])
+    assert losses.correlation(described).item() == pytest.approx(0.5 * 2 / 4, abs=1e-5)
+
+
+def test_triplet_margin_by_hand() -> None:
+    loss = losses.triplet_margin(torch.tensor([0.2, 0.9]), torch.tensor([1.5, 1.0]))
+    assert loss.item() == pytest.approx((0 + 0.9) / 2)
+
+
+def test_anchor_swap_takes_the_nearer_side() -> None:
+    distances = torch.tensor([[0.1, 0.8, 0.7], [0.3, 0.2, 0.6], [0.9, 0.5, 0.4]])
+    swapped = losses.swapped_negatives(distances, torch.tensor([1, 2, 0]))
+    torch.testing.assert_close(swapped, torch.tensor([0.3, 0.5, 0.7]))
+
+
+def test_all_candidates_give_the_hardest_of_the_batch() -> None:
+    distances = torch.tensor([[0.1, 0.8, 0.7], [0.3, 0.2, 0.6], [0.9, 0.5, 0.4]])
+    hardest = losses.hard_negatives(distances, 2, torch.Generator().manual_seed(0))
+    assert hardest.tolist() == [1, 0, 1]
+
+
+def test_one_candidate_is_any_other_pair_and_never_its_own() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([losses.hard_negatives(torch.rand(5, 5), 1, generator) for _ in range(200)])
+    for row in range(5):
+        assert set(drawn[:, row].tolist()) == set(range(5)) - {row}
