@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import cv2
@@ -10,13 +11,17 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.spatial import cKDTree
 
 from sample_data.raytrace import Material
-from sample_data.textures import LIMESTONE, Colour, fbm, grain, masonry, mix, rock, step, weather, wood, BRICK
+from sample_data.textures import BRICK, LIMESTONE, Colour, fbm, grain, masonry, mix, rock, step, weather, wood
 
-WORDS = (
-    "stone river lantern copper orchard winter signal harbour thistle meadow anchor velvet ember hollow granite "
-    "falcon cinder willow marble saffron tunnel beacon juniper cobalt drift quarry raven sparrow timber violet amber "
-    "basalt clover dune fathom glacier heron iris kestrel lichen moss needle opal pepper quartz reed sable tide umber"
-).split()
+# fmt: off
+WORDS = [
+    "stone", "river", "lantern", "copper", "orchard", "winter", "signal", "harbour", "thistle", "meadow",
+    "anchor", "velvet", "ember", "hollow", "granite", "falcon", "cinder", "willow", "marble", "saffron",
+    "tunnel", "beacon", "juniper", "cobalt", "drift", "quarry", "raven", "sparrow", "timber", "violet", "amber",
+    "basalt", "clover", "dune", "fathom", "glacier", "heron", "iris", "kestrel", "lichen", "moss", "needle",
+    "opal", "pepper", "quartz", "reed", "sable", "tide", "umber",
+]
+# fmt: on
 
 
 def lettering(shape: tuple[int, int], lines: list[tuple[str, int, int, int]]) -> np.ndarray:
@@ -55,12 +60,18 @@ def landscape(shape: tuple[int, int], rng: np.random.Generator, ridges: int = 6,
     height, width = shape
     x, y = np.arange(width, dtype=np.float32)[None, :] / width, np.arange(height, dtype=np.float32)[:, None] / height
     plan = mix(np.full((*shape, 3), (0.93, 0.80, 0.58), np.float32), (0.42, 0.60, 0.74), step(y + 0 * x, 0.42, 0))
-    plan = mix(plan, (0.97, 0.93, 0.85), 0.8 * step(fbm(shape, width / 4, rng, 5, 0.6, tall=0.4), 0.5, 1.3) * (y < 0.45))
-    plan = mix(plan, (0.96, 0.55, 0.25), step(np.hypot((x - sun) * width, (y - 0.2) * height), 0.075 * width, 0.065 * width))
+    plan = mix(
+        plan, (0.97, 0.93, 0.85), 0.8 * step(fbm(shape, width / 4, rng, 5, 0.6, tall=0.4), 0.5, 1.3) * (y < 0.45)
+    )
+    plan = mix(
+        plan, (0.96, 0.55, 0.25), step(np.hypot((x - sun) * width, (y - 0.2) * height), 0.075 * width, 0.065 * width)
+    )
     for ridge in range(ridges):
         depth = ridge / (ridges - 1)
         level = 0.3 + 0.48 * depth + 0.09 * (1 - 0.5 * depth) * fbm((1, width), width / 3, rng, 6, 0.5)
-        tint = np.array((0.50, 0.58, 0.66)) * (1 - depth) + np.array((0.36, 0.42, 0.20)) * depth + rng.normal(0, 0.05, 3)
+        tint = (
+            np.array((0.50, 0.58, 0.66)) * (1 - depth) + np.array((0.36, 0.42, 0.20)) * depth + rng.normal(0, 0.05, 3)
+        )
         plan = mix(plan, tuple(tint), step(y - level, 0, 0.006))
     river = np.abs(x - 0.55 - 0.16 * np.sin(9 * y) * (1 - y)) < 0.015 + 0.16 * np.maximum(y - 0.62, 0)
     plan = mix(plan, (0.62, 0.74, 0.78), (river & (y > 0.66)).astype(np.float32))
@@ -108,13 +119,19 @@ def plastered(colour: np.ndarray, texel: float, rng: np.random.Generator, bare: 
 def mural_wall(shape: tuple[int, int], texel: float, seed: int) -> Material:
     """Brickwork under plaster that has partly come off, with a painted frieze and an advertisement."""
     rng = np.random.default_rng(seed)
-    bricks = masonry(shape, texel, seed + 1, replace(BRICK, lichen=0.4, bulge=0.006), (0.072, 0.078), (0.2, 0.26), 0.012)
+    bricks = masonry(
+        shape, texel, seed + 1, replace(BRICK, lichen=0.4, bulge=0.006), (0.072, 0.078), (0.2, 0.26), 0.012
+    )
     paint = np.full((*shape, 3), (0.80, 0.70, 0.52), np.float32) * (1 + 0.05 * fbm(shape, 0.5 / texel, rng))[..., None]
     meter = 1 / texel
     top, left = int(0.75 * meter), int(0.5 * meter)
     wide, high = min(int(2.7 * meter), shape[1] - left), min(int(1.25 * meter), shape[0] - top)
     paint[top : top + high, left : left + wide] = landscape((high, wide), rng, 5, 0.2)
-    words = [("ATELIER", 0.55, 0.22, 0.42), ("NOVAK & SONS", 2.35, 0.3, 0.26), ("COLOURS  OILS  BRUSHES  1911", 0.55, 2.1, 0.17)]
+    words = [
+        ("ATELIER", 0.55, 0.22, 0.42),
+        ("NOVAK & SONS", 2.35, 0.3, 0.26),
+        ("COLOURS  OILS  BRUSHES  1911", 0.55, 2.1, 0.17),
+    ]
     ink = lettering(shape, [(t, int(x * meter), int(y * meter), int(s * meter)) for t, x, y, s in words])
     paint = mix(paint, (0.20, 0.24, 0.32), 0.85 * ink)
     plaster = plastered(paint, texel, rng, (0.7, 0.65, 0.55), 1.7)
@@ -133,21 +150,25 @@ def srgb_colour(material: Material) -> np.ndarray:
     return np.power(material.colour, 1 / 2.2)
 
 
-def inscription(shape: tuple[int, int], texel: float, seed: int, lines: list[tuple[str, float, float, float]]) -> Material:
+def inscription(
+    shape: tuple[int, int], texel: float, seed: int, lines: list[tuple[str, float, float, float]], rough: float = 0.004
+) -> Material:
     """Stone with letters cut into it: (text, x, y, size) in metres."""
-    block = rock(shape, texel, seed, rough=0.004)
+    block = rock(shape, texel, seed, replace(LIMESTONE, lichen=0.6), rough=rough)
     cut = lettering(shape, [(t, int(x / texel), int(y / texel), int(s / texel)) for t, x, y, s in lines])
     soft = cv2.GaussianBlur(cut, (0, 0), 1.2)
     colour = mix(srgb_colour(block), (0.33, 0.27, 0.21), 0.72 * cut)
-    return Material(colour, block.height - 0.006 * soft, texel)
+    return Material(colour, block.height - 1.5 * rough * soft, texel)
 
 
-def stencilled(shape: tuple[int, int], texel: float, seed: int, lines: list[tuple[str, float, float, float]]) -> Material:
+def stencilled(
+    shape: tuple[int, int], texel: float, seed: int, lines: list[tuple[str, float, float, float]]
+) -> Material:
     """Planks with worn stencil letters."""
     planks = wood(shape, texel, seed)
     rng = np.random.default_rng(seed + 7)
     ink = lettering(shape, [(t, int(x / texel), int(y / texel), int(s / texel)) for t, x, y, s in lines])
-    worn = 0.85 * ink * step(fbm(shape, 0.05 / texel, rng, 5, 0.8), 1.0, 0.2)
+    worn = 0.85 * ink * step(fbm(shape, 0.05 / texel, rng, 5, 0.8), 1.8, 1.0)
     return Material(mix(srgb_colour(planks), (0.12, 0.10, 0.09), worn), planks.height, texel)
 
 
@@ -157,7 +178,7 @@ def pottery(shape: tuple[int, int], texel: float, seed: int) -> Material:
     height, width = shape
     ink = np.zeros(shape, np.float32)
     bands = np.cumsum(rng.uniform(0.05, 0.13, 30)) * height
-    for kind, (top, bottom) in enumerate(zip(bands[:-1], bands[1:], strict=True)):
+    for kind, (top, bottom) in enumerate(itertools.pairwise(bands)):
         if top >= height:
             break
         tall, middle = bottom - top, (top + bottom) / 2
@@ -198,7 +219,12 @@ def cover_landscape(shape: tuple[int, int], seed: int) -> np.ndarray:
     page[top:bottom, side : width - side] = landscape((bottom - top, width - 2 * side), rng)
     cv2.rectangle(page, (side, top), (width - side, bottom), (0.25, 0.2, 0.16), 3)
     unit = width / 100
-    text = [("THE QUIET", 7, 6, 15), ("VALLEY", 7, 21, 15), ("letters from a walking year", 8, 119, 5.6), ("ILSE MARTEN", 62, 131, 5)]
+    text = [
+        ("THE QUIET", 7, 6, 15),
+        ("VALLEY", 7, 21, 15),
+        ("letters from a walking year", 8, 119, 5.6),
+        ("ILSE MARTEN", 62, 127.5, 5),
+    ]
     ink = lettering(shape, [(t, int(x * unit), int(y * unit), int(s * unit)) for t, x, y, s in text])
     return _printed(mix(page, (0.36, 0.12, 0.10), ink), rng)
 
@@ -231,7 +257,12 @@ def cover_orbits(shape: tuple[int, int], seed: int) -> np.ndarray:
         near = stars[np.argsort(np.linalg.norm(stars - stars[chain], axis=1))[: int(rng.integers(3, 6))]]
         cv2.polylines(page, [near.astype(np.int32)], False, (0.7, 0.75, 0.85), 1, cv2.LINE_AA)
     unit = width / 100
-    text = [("ORBITS", 8, 6, 25), ("a field guide to the moving sky", 9, 34, 5.5), ("P. OKAFOR", 9, 122, 7), ("third edition", 66, 130, 5)]
+    text = [
+        ("ORBITS", 8, 6, 25),
+        ("a field guide to the moving sky", 9, 34, 5.5),
+        ("P. OKAFOR", 9, 122, 7),
+        ("third edition", 66, 130, 5),
+    ]
     ink = lettering(shape, [(t, int(x * unit), int(y * unit), int(s * unit)) for t, x, y, s in text])
     return _printed(mix(page, (0.97, 0.90, 0.72), ink), rng)
 
@@ -243,7 +274,9 @@ def cover_tea(shape: tuple[int, int], seed: int) -> np.ndarray:
     seeds = rng.uniform(0, 1, (420, 2)) * [width, height]
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
     distance, index = cKDTree(seeds).query(grid, k=2, workers=-1)
-    palette = np.array([(0.80, 0.28, 0.18), (0.90, 0.66, 0.22), (0.16, 0.45, 0.42), (0.20, 0.31, 0.50), (0.85, 0.80, 0.66)])
+    palette = np.array(
+        [(0.80, 0.28, 0.18), (0.90, 0.66, 0.22), (0.16, 0.45, 0.42), (0.20, 0.31, 0.50), (0.85, 0.80, 0.66)]
+    )
     middle = np.array([0.5 * width, 0.36 * height])
     away = np.linalg.norm(seeds - middle, axis=1) / width
     petal = np.cos(7 * np.arctan2(*(seeds - middle).T)) * 0.1 + 0.3
@@ -265,6 +298,38 @@ def cover_tea(shape: tuple[int, int], seed: int) -> np.ndarray:
         cv2.rectangle(page, (int(x), int(113 * unit)), (int(x + wide - 1), int(123 * unit)), (0.1, 0.1, 0.1), -1)
         x += wide + rng.integers(2, 6)
     return _printed(page, rng)
+
+
+def cover_shapes(shape: tuple[int, int], seed: int, title: str) -> np.ndarray:
+    """A plainer cover: overlapping cut paper under a title, for the things nobody asks for."""
+    rng = np.random.default_rng(seed)
+    height, width = shape
+    page = np.full((*shape, 3), rng.uniform(0.55, 0.9, 3), np.float32)
+    for _ in range(60):
+        centre, reach = rng.uniform(0, 1, 2) * [width, height], width * rng.uniform(0.04, 0.22)
+        angle = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 8))))
+        corners = centre + reach * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        cv2.fillPoly(page, [corners.round().astype(np.int32)], rng.uniform(0.1, 0.9, 3).tolist(), cv2.LINE_AA)
+    cv2.rectangle(page, (0, int(0.68 * height)), (width, int(0.9 * height)), (0.94, 0.92, 0.86), -1)
+    lines = [(title, int(0.06 * width), int(0.69 * height), int(0.13 * width))]
+    lines += paragraph(rng, int(0.06 * width), int(0.81 * height), 3, int(0.045 * width), 4)
+    return _printed(mix(page, (0.12, 0.12, 0.16), lettering(shape, lines)), rng)
+
+
+def wrapped(cover: np.ndarray, shape: tuple[int, int], texel: float, seed: int) -> Material:
+    """A box or a book: ``cover`` on the front, its tone and small print on the other sides (see ``shapes.box``)."""
+    rng = np.random.default_rng(seed)
+    tone = cover.reshape(-1, 3).mean(0) * 0.9
+    colour = (
+        np.broadcast_to(tone, (*shape, 3))
+        * (1 + 0.06 * fbm(shape, 0.03 / texel, rng, 4) + 0.05 * grain(shape, rng))[..., None]
+    )
+    size = max(round(0.006 / texel), 6)
+    lines = paragraph(rng, cover.shape[1] + size, size, int(0.7 * cover.shape[0] / size), size, 30)
+    lines += paragraph(rng, size, cover.shape[0] + size // 2, int(0.7 * (shape[0] - cover.shape[0]) / size), size, 30)
+    colour = mix(colour, (0.9, 0.87, 0.78), lettering(shape, lines))
+    colour[: cover.shape[0], : cover.shape[1]] = cover
+    return Material(np.clip(colour, 0.02, 1).astype(np.float32), np.zeros(shape, np.float32), texel)
 
 
 def _printed(page: np.ndarray, rng: np.random.Generator) -> np.ndarray:

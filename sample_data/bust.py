@@ -10,7 +10,7 @@ from sample_data import shapes, textures
 from sample_data.raytrace import Patch
 
 
-def bust(foot: Sequence[float], scale: float, yaw_deg: float = 12.0, seed: int = 170) -> list[Patch]:
+def bust(foot: shapes.Point, scale: float, yaw_deg: float = 12.0, seed: int = 170) -> list[Patch]:
     """Head and shoulders standing on ``foot``, about 0.5 m high times ``scale``."""
     turn = shapes.rotation(yaw_deg)
     head_stone = textures.marble((900, 1800), 0.0016, seed)
@@ -35,7 +35,9 @@ def _head(p: np.ndarray) -> np.ndarray:
     solid = -_blend(-solid, _ball(q, (0.034, -0.112, 0.012), 0.021), 0.014)
     solid = _blend(solid, _ellipsoid(q, (0.033, -0.078, 0.011), (0.016, 0.014, 0.011)), 0.004)
     solid = _blend(solid, _capsule(q, (0.033, -0.09, 0.0215), (0.045, -0.084, 0.016), 0.004), 0.005)
-    nose = _blend(_capsule(q, (0, -0.1, 0.026), (0, -0.13, -0.022), 0.009), _ball(q, (0.011, -0.114, -0.024), 0.009), 0.01)
+    nose = _blend(
+        _capsule(q, (0, -0.1, 0.026), (0, -0.13, -0.022), 0.009), _ball(q, (0.011, -0.114, -0.024), 0.009), 0.01
+    )
     solid = _blend(solid, nose, 0.014)
     solid = _blend(solid, _ball(q, (0.043, -0.07, -0.02), 0.024), 0.025)
     solid = _blend(solid, _ball(q, (0, -0.084, -0.097), 0.026), 0.03)
@@ -49,7 +51,9 @@ def _head(p: np.ndarray) -> np.ndarray:
     solid = _blend(solid, neck, 0.03)
     line = 0.075 - 0.9 * np.maximum(p[:, 1] + 0.075, 0) + 0.05 * side
     hair = np.clip((p[:, 2] - np.maximum(line, -0.06)) / 0.02, 0, 1)
-    locks = np.sin(90 * p[:, 0] + 3 * np.sin(40 * p[:, 2])) * np.sin(70 * p[:, 1] + 55 * p[:, 2] + 2.5 * np.sin(60 * p[:, 0]))
+    locks = np.sin(90 * p[:, 0] + 3 * np.sin(40 * p[:, 2])) * np.sin(
+        70 * p[:, 1] + 55 * p[:, 2] + 2.5 * np.sin(60 * p[:, 0])
+    )
     return solid - hair * (0.009 + 0.0055 * locks)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sample_data import artwork, shapes, textures
 from sample_data.bust import bust
-from sample_data.raytrace import Patch, Scene, to_linear
+from sample_data.raytrace import Material, Patch, Scene, to_linear
 from sample_data.textures import LIMESTONE, SANDSTONE, SLATE
 
 WALL_Y = 6.2
@@ -17,6 +17,23 @@ WALL_Y = 6.2
 ARCH = (-0.45, 0.98, 1.75)
 """Middle, half width and springing height of the niche (m)."""
 NICHE_DEPTH = 0.75
+
+
+JAR = [
+    (0.0, 0.74),
+    (0.085, 0.74),
+    (0.115, 0.735),
+    (0.12, 0.71),
+    (0.085, 0.68),
+    (0.075, 0.6),
+    (0.14, 0.54),
+    (0.215, 0.42),
+    (0.22, 0.34),
+    (0.17, 0.18),
+    (0.1, 0.04),
+    (0.115, 0.0),
+]
+"""A jar's outline, (radius, height) from the top down, metres."""
 
 
 def courtyard() -> Scene:
@@ -30,7 +47,9 @@ def sky(seed: int = 900) -> np.ndarray:
     rng = np.random.default_rng(seed)
     shape = (300, 1500)
     rise = np.linspace(1, 0, shape[0], dtype=np.float32)[:, None]
-    colour = textures.mix(np.full((*shape, 3), (0.80, 0.85, 0.88), np.float32), (0.36, 0.55, 0.80), rise**0.5 + np.zeros(shape[1]))
+    colour = textures.mix(
+        np.full((*shape, 3), (0.80, 0.85, 0.88), np.float32), (0.36, 0.55, 0.80), rise**0.5 + np.zeros(shape[1])
+    )
     cloud = textures.fbm(shape, 170, rng, 7, 0.58, tall=0.6)
     colour = textures.mix(colour, (0.97, 0.96, 0.94), 0.85 * textures.step(cloud, 0.1, 1.6))
     return to_linear(colour) * 1.25
@@ -55,7 +74,12 @@ def _ruin_top(x: np.ndarray) -> np.ndarray:
 
 
 def _wall(
-    start: tuple[float, float], end: tuple[float, float], top: np.ndarray, material: object, thick: float, spacing: float
+    start: tuple[float, float],
+    end: tuple[float, float],
+    top: np.ndarray,
+    material: Material,
+    thick: float,
+    spacing: float,
 ) -> list[Patch]:
     """A standing wall from ``start`` to ``end`` (x, y), as seen from its right-hand side, with a top and two ends."""
     count = len(top)
@@ -69,12 +93,12 @@ def _wall(
     front = (1 - share) * upper + share * lower
     depth = top.max() - front[..., 2]
     uv = np.stack([np.broadcast_to(length, depth.shape), depth], axis=-1)
-    face = shapes.grid_patch(front, uv / material.texel, material)  # type: ignore[attr-defined]
-    behind = upper + [*inward, 0.0]
+    face = shapes.grid_patch(front, uv / material.texel, material)
+    behind = upper + np.array([*inward, 0.0])
     cap = textures.rock((int(thick / 0.006) + 40, int(1.7 * length[-1] / 0.006)), 0.006, count, LIMESTONE, 0.02)
     crown = shapes.loft(np.stack([behind, face.points[0]]), cap, 0.04)
     edge = face.points[:, -1]
-    gone = edge + [*inward, 0.0]
+    gone = edge + np.array([*inward, 0.0])
     flank = textures.rock((int(4.2 / 0.006), int(thick / 0.006) + 40), 0.006, count + 1, LIMESTONE, 0.015)
     ends = [shapes.loft(np.stack([edge, gone], axis=1)[:: max(count // 80, 1)], flank, 0.03)]
     return [face, crown, *ends]
@@ -88,7 +112,9 @@ def _back_wall() -> list[Patch]:
     stones = textures.masonry((int(4.3 / texel), int(8.6 / texel)), texel, 21)
     face, *rest = _wall(start, end, top, stones, 0.55, spacing)
     middle, half, spring = ARCH
-    away = np.where(face.points[..., 2] > spring, np.hypot(face.points[..., 0] - middle, face.points[..., 2] - spring), 0)
+    away = np.where(
+        face.points[..., 2] > spring, np.hypot(face.points[..., 0] - middle, face.points[..., 2] - spring), 0
+    )
     away = np.maximum(away, np.abs(face.points[..., 0] - middle))
     solid = away > half + 0.05
     keep = solid[:-1, :-1] & solid[1:, 1:] & solid[1:, :-1] & solid[:-1, 1:]
@@ -110,10 +136,28 @@ def _arch_line(reach: float, y: float, count: int = 160) -> np.ndarray:
 def _niche() -> list[Patch]:
     middle, half, spring = ARCH
     texel = 0.004
-    moulding = ((0.30, 0.06), (0.30, -0.035), (0.25, -0.07), (0.2, -0.05), (0.16, -0.085), (0.08, -0.085), (0.05, -0.045), (0.0, -0.04), (0.0, 0.1))
+    moulding = (
+        (0.30, 0.06),
+        (0.30, -0.035),
+        (0.25, -0.07),
+        (0.2, -0.05),
+        (0.16, -0.085),
+        (0.08, -0.085),
+        (0.05, -0.045),
+        (0.0, -0.04),
+        (0.0, 0.1),
+    )
     ring = np.stack([_arch_line(reach, WALL_Y + depth) for reach, depth in moulding])
     length = spring * 2 + np.pi * (half + 0.3)
-    voussoirs = textures.masonry((int(0.8 / texel), int(length / texel) + 40), texel, 31, replace(SANDSTONE, bulge=0.01), (0.9, 1.0), (0.24, 0.36), 0.016)
+    voussoirs = textures.masonry(
+        (int(0.8 / texel), int(length / texel) + 40),
+        texel,
+        31,
+        replace(SANDSTONE, bulge=0.01),
+        (0.9, 1.0),
+        (0.24, 0.36),
+        0.016,
+    )
     jamb = textures.masonry((int(NICHE_DEPTH / texel) + 40, int(length / texel) + 40), texel, 32, course=(0.2, 0.35))
     back_y = WALL_Y + 0.08 + NICHE_DEPTH
     tunnel = np.stack([_arch_line(0.0, WALL_Y + 0.08), _arch_line(0.0, back_y)])
@@ -127,8 +171,12 @@ def _side_walls() -> list[Patch]:
     texel = 0.0045
     left = artwork.mural_wall((int(2.9 / texel), int(5.2 / texel)), texel, 41)
     x = np.linspace(0, 1, 300)
-    top = np.interp(x, [0, 0.12, 0.3, 0.55, 0.62, 0.8, 0.9, 1], [0.7, 1.15, 1.9, 2.25, 2.6, 2.65, 2.8, 2.8]) + 0.02 * np.sin(60 * x)
-    right = textures.masonry((int(1.8 / texel), int(6.2 / texel)), texel, 42, SANDSTONE, (0.12, 0.26), (0.15, 0.5), 0.028)
+    top = np.interp(
+        x, [0, 0.12, 0.3, 0.55, 0.62, 0.8, 0.9, 1], [0.7, 1.15, 1.9, 2.25, 2.6, 2.65, 2.8, 2.8]
+    ) + 0.02 * np.sin(60 * x)
+    right = textures.masonry(
+        (int(1.8 / texel), int(6.2 / texel)), texel, 42, SANDSTONE, (0.12, 0.26), (0.15, 0.5), 0.028
+    )
     low = 1.15 + 0.2 * np.sin(3 + 5 * x) + 0.12 * np.sin(17 * x) + 0.03 * np.sin(71 * x)
     return [
         *_wall((-5.2, 1.2), (-4.75, 6.3), top, left, 0.4, 0.02),
@@ -141,8 +189,18 @@ def _steps() -> list[Patch]:
     patches = []
     for level, (wide, depth) in enumerate(((3.6, 1.9), (3.0, 1.5), (2.4, 1.1))):
         size = (wide, depth, 0.17)
-        stone = textures.masonry(shapes.box_texels(size, texel), texel, 51 + level, replace(LIMESTONE, bulge=0.006), (0.5, 0.8), (0.5, 0.95), 0.012)
-        patches += shapes.box((ARCH[0], WALL_Y + 0.06 - depth / 2, 0.085 + 0.17 * level), size, stone, 0.02, radius=0.018)
+        stone = textures.masonry(
+            shapes.box_texels(size, texel),
+            texel,
+            51 + level,
+            replace(LIMESTONE, bulge=0.006),
+            (0.5, 0.8),
+            (0.5, 0.95),
+            0.012,
+        )
+        patches += shapes.box(
+            (ARCH[0], WALL_Y + 0.06 - depth / 2, 0.085 + 0.17 * level), size, stone, 0.02, radius=0.018
+        )
     return patches
 
 
@@ -162,12 +220,16 @@ def _columns() -> list[Patch]:
     crown = [(0.0, 3.42), (0.40, 3.42), (0.41, 3.34), (0.38, 3.3), (0.33, 3.26), (0.29, 3.16), (0.27, 3.12)]
     for number, (x, y, top) in enumerate(((2.75, 4.55, 3.1), (4.15, 3.3, 1.75), (-3.0, 4.75, 1.05))):
         shaft = [(0.27 - 0.02 * top / 3, top), (0.30, 0.2), (0.30, 0.0)]
-        stone = textures.masonry((int((top + 0.9) / texel), int(1.95 / texel)), texel, 61 + number, drums, (0.55, 0.85), (3, 4), 0.012)
+        stone = textures.masonry(
+            (int((top + 0.9) / texel), int(1.95 / texel)), texel, 61 + number, drums, (0.55, 0.85), (3, 4), 0.012
+        )
         patches.append(shapes.turned((x, y, 0.1), shaft, stone, 0.012, _fluted if top > 3 else _broken))
         foot = textures.rock((int(0.5 / texel), int(2.5 / texel)), texel, 71 + number)
         patches.append(shapes.turned((x, y, 0.1), base, foot, 0.012))
         plinth = (0.82, 0.82, 0.12)
-        patches += shapes.box((x, y, 0.06), plinth, textures.rock(shapes.box_texels(plinth, 0.005), 0.005, 81 + number), 0.02)
+        patches += shapes.box(
+            (x, y, 0.06), plinth, textures.rock(shapes.box_texels(plinth, 0.005), 0.005, 81 + number), 0.02
+        )
         if top < 3:
             break_stone = textures.rock((220, 220), texel, 86 + number, rough=0.02)
             patches.append(shapes.disc((x, y, 0.08 + top), 0.285, break_stone, 0.012))
@@ -176,11 +238,13 @@ def _columns() -> list[Patch]:
             patches.append(shapes.turned((x, y, 0.1), crown, capital, 0.012))
     fallen = textures.rock((int(1.6 / texel), int(1.95 / texel)), texel, 95, drums, 0.004)
     lying = shapes.rotation(yaw=28, pitch=90)
-    foot = np.array((1.55, 3.1, 0.29))
-    patches.append(shapes.turned(foot, [(0.29, 0.85), (0.3, 0.83), (0.3, 0.02), (0.29, 0.0)], fallen, 0.012, _fluted, lying))
+    place = np.array((1.55, 3.1, 0.29))
+    patches.append(
+        shapes.turned(place, [(0.29, 0.85), (0.3, 0.83), (0.3, 0.02), (0.29, 0.0)], fallen, 0.012, _fluted, lying)
+    )
     for end, turn in ((0.845, lying), (0.005, lying @ np.diag([1.0, -1.0, -1.0]))):
         stone = textures.rock((220, 220), texel, 96 + int(end), LIMESTONE, 0.012)
-        patches.append(shapes.disc(foot + lying @ [0, 0, end], 0.285, stone, 0.012, turn))
+        patches.append(shapes.disc(place + lying @ [0, 0, end], 0.285, stone, 0.012, turn))
     return patches
 
 
@@ -191,25 +255,46 @@ def _things() -> list[Patch]:
     stone = artwork.inscription(shapes.box_texels(pedestal, 0.0025), 0.0025, 101, words)
     patches += shapes.box((ARCH[0], 5.55, 0.51 + 0.46), pedestal, stone, 0.012, radius=0.012)
     crates = (
-        ((-2.75, 3.2, 0.33), (0.8, 0.66, 0.66), 24, [("CARGO 58", 0.08, 0.13, 0.13), ("OLIVES", 0.12, 0.36, 0.12)], 111),
-        ((-2.62, 3.28, 0.66 + 0.21), (0.58, 0.48, 0.42), -9, [("FRAGILE", 0.06, 0.07, 0.105), ("2 of 7", 0.06, 0.23, 0.09)], 112),
+        (
+            (-2.75, 3.2, 0.33),
+            (0.8, 0.66, 0.66),
+            24,
+            [("CARGO 58", 0.08, 0.13, 0.13), ("OLIVES", 0.12, 0.36, 0.12)],
+            111,
+        ),
+        (
+            (-2.62, 3.28, 0.66 + 0.21),
+            (0.58, 0.48, 0.42),
+            -9,
+            [("FRAGILE", 0.06, 0.07, 0.105), ("2 of 7", 0.06, 0.23, 0.09)],
+            112,
+        ),
         ((3.05, 2.35, 0.27), (0.7, 0.6, 0.54), -31, [("PORT OF", 0.07, 0.08, 0.12), ("ARCONA", 0.07, 0.27, 0.13)], 113),
     )
     for centre, size, yaw, lines, seed in crates:
         planks = artwork.stencilled(shapes.box_texels(size, 0.003), 0.003, seed, lines)
         patches += shapes.box(centre, size, planks, 0.02, shapes.rotation(yaw), 0.008)
     blocks = (
-        ((1.55, 4.55, 0.26), (0.75, 0.5, 0.55), (-14, 0, 4), [("HIC FONS", 0.06, 0.12, 0.125), ("ERAT", 0.2, 0.3, 0.13)], 121),
+        (
+            (1.55, 4.55, 0.26),
+            (0.75, 0.5, 0.55),
+            (-14, 0, 4),
+            [("HIC FONS", 0.06, 0.12, 0.125), ("ERAT", 0.2, 0.3, 0.13)],
+            121,
+        ),
         ((-3.9, 2.6, 0.2), (0.6, 0.5, 0.42), (38, 5, 0), [("LEGIO", 0.08, 0.13, 0.13)], 122),
         ((4.3, 4.7, 0.33), (0.55, 0.6, 0.7), (-40, 0, -6), [("SOL", 0.1, 0.2, 0.16)], 123),
     )
     for centre, size, angles, lines, seed in blocks:
         stone = artwork.inscription(shapes.box_texels(size, 0.003), 0.003, seed, lines)
         patches += shapes.box(centre, size, stone, 0.015, shapes.rotation(*angles), 0.03)
-    jar = [(0.0, 0.74), (0.085, 0.74), (0.115, 0.735), (0.12, 0.71), (0.085, 0.68), (0.075, 0.6), (0.14, 0.54), (0.215, 0.42), (0.22, 0.34), (0.17, 0.18), (0.1, 0.04), (0.115, 0.0)]
-    for spot, scale, seed in (((-1.55, 3.75, 0.0), 1.15, 131), ((-2.0, 4.2, 0.0), 0.85, 132), ((3.15, 3.5, 0.0), 1.0, 133)):
+    for spot, scale, seed in (
+        ((-1.55, 3.75, 0.0), 1.15, 131),
+        ((-2.0, 4.2, 0.0), 0.85, 132),
+        ((3.15, 3.5, 0.0), 1.0, 133),
+    ):
         clay = artwork.pottery((int(1.2 * scale / 0.0025), int(1.5 * scale / 0.0025)), 0.0025, seed)
-        patches.append(shapes.turned(spot, [(r * scale, h * scale) for r, h in jar], clay, 0.008))
+        patches.append(shapes.turned(spot, [(r * scale, h * scale) for r, h in JAR], clay, 0.008))
     return patches
 
 
@@ -218,7 +303,18 @@ def _stones() -> list[Patch]:
     small = np.column_stack([rng.uniform(-4.6, 5.2, 110), rng.uniform(-0.6, 5.6, 110), np.zeros(110)])
     size = rng.uniform(0.03, 0.1, 110)
     free = ~((np.abs(small[:, 0] - ARCH[0]) < 1.9) & (small[:, 1] > 4.2))
-    big = np.array([(0.75, 1.7, 0.02), (-1.0, 1.9, 0.0), (2.2, 1.25, 0.0), (-4.1, 4.2, 0.05), (4.7, 1.7, 0.05), (2.0, 5.6, 0.1), (-2.3, 1.2, 0.0), (3.7, 5.5, 0.15)])
+    big = np.array(
+        [
+            (0.75, 1.7, 0.02),
+            (-1.0, 1.9, 0.0),
+            (2.2, 1.25, 0.0),
+            (-4.1, 4.2, 0.05),
+            (4.7, 1.7, 0.05),
+            (2.0, 5.6, 0.1),
+            (-2.3, 1.2, 0.0),
+            (3.7, 5.5, 0.15),
+        ]
+    )
     large = np.array([0.27, 0.22, 0.19, 0.34, 0.38, 0.33, 0.16, 0.4])
     stone = textures.rock((1400, 1400), 0.0035, 142, replace(LIMESTONE, lichen=1.4), 0.008)
     slate = textures.rock((1400, 1400), 0.0025, 143, SLATE, 0.004)
@@ -227,7 +323,15 @@ def _stones() -> list[Patch]:
 
 def _trees() -> list[Patch]:
     patches = []
-    spots = ((-7.5, 11.0, 6.2, 0.9), (-3.4, 13.5, 7.0, 1.0), (2.6, 12.0, 5.6, 0.85), (5.6, 10.0, 4.6, 0.8), (8.8, 8.2, 5.4, 0.9), (-9.5, 5.0, 5.0, 0.9), (10.5, 3.0, 5.5, 1.0))
+    spots = (
+        (-7.5, 11.0, 6.2, 0.9),
+        (-3.4, 13.5, 7.0, 1.0),
+        (2.6, 12.0, 5.6, 0.85),
+        (5.6, 10.0, 4.6, 0.8),
+        (8.8, 8.2, 5.4, 0.9),
+        (-9.5, 5.0, 5.0, 0.9),
+        (10.5, 3.0, 5.5, 1.0),
+    )
     for number, (x, y, tall, wide) in enumerate(spots):
         leaf = textures.leaves((int(tall * 1.15 / 0.016), int(2 * np.pi * wide / 0.016)), 0.016, 151 + number, 0.16)
         share = np.linspace(0, 1, 12)
@@ -235,9 +339,9 @@ def _trees() -> list[Patch]:
         patches.append(shapes.turned((x, y, -0.05), outline, leaf, 0.06))
     rng = np.random.default_rng(161)
     forest = textures.leaves((220, 1500), 0.09, 162, 0.5)
-    x = np.linspace(-62, 62, 500)
-    crest = 7 + 3.2 * textures.fbm((1, 500), 150, rng, 6)[0] + 0 * x
-    bow = 62 - 0.006 * x**2
-    hill = np.stack([np.column_stack([x, bow + 14, crest]), np.column_stack([x, bow, np.full(500, -0.5)])])
+    east = np.linspace(-62, 62, 500)
+    crest = 7 + 3.2 * textures.fbm((1, 500), 150, rng, 6)[0]
+    bow = 62 - 0.006 * east**2
+    hill = np.stack([np.column_stack([east, bow + 14, crest]), np.column_stack([east, bow, np.full(500, -0.5)])])
     patches.append(shapes.loft(cv2.blur(hill, (5, 1)), forest, 0.6))
     return patches

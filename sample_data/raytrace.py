@@ -77,11 +77,12 @@ class Material:
         self.texel = texel
         self.shape = height.shape
         self.height = height
+        self._flat = not height.any()
+        self._smoothed: dict[float, np.ndarray] = {}
         slope = np.stack([cv2.Scharr(height, cv2.CV_32F, 1, 0), cv2.Scharr(height, cv2.CV_32F, 0, 1)], axis=-1)
-        slope /= 32.0 * texel
-        self._pyramid = [(to_linear(colour), slope)]
+        self._pyramid = [(to_linear(colour), slope / np.float32(32.0 * texel))]
         while min(self._pyramid[-1][0].shape[:2]) > 8:
-            self._pyramid.append(tuple(_half(level) for level in self._pyramid[-1]))
+            self._pyramid.append((_half(self._pyramid[-1][0]), _half(self._pyramid[-1][1])))
 
     @property
     def colour(self) -> np.ndarray:
@@ -90,9 +91,12 @@ class Material:
 
     def relief(self, uv: np.ndarray, step: float) -> np.ndarray:
         """Relief (...) in metres at texels ``uv`` (..., 2), smoothed to a spacing of ``step`` metres."""
-        sigma = 0.4 * step / self.texel
-        smooth = cv2.GaussianBlur(self.height, (0, 0), sigma) if sigma > 0.5 else self.height
-        return _sample(smooth, uv.reshape(-1, 2)).reshape(uv.shape[:-1])
+        if self._flat:
+            return np.zeros(uv.shape[:-1], np.float32)
+        sigma = round(0.4 * step / self.texel, 3)
+        if sigma not in self._smoothed:
+            self._smoothed[sigma] = cv2.GaussianBlur(self.height, (0, 0), sigma) if sigma > 0.5 else self.height
+        return _sample(self._smoothed[sigma], uv.reshape(-1, 2)).reshape(uv.shape[:-1])
 
     def lookup(self, uv: np.ndarray, footprint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Linear colour (N, 3) and slope (N, 2) at texels ``uv`` (N, 2), filtered to ``footprint`` (N,) metres."""
@@ -161,12 +165,12 @@ class Scene:
         self._attributes = np.concatenate(attributes)
         self._caster = o3d.t.geometry.RaycastingScene()
         points = np.ascontiguousarray(np.concatenate(vertices), np.float32)
-        self._caster.add_triangles(o3d.core.Tensor(points), o3d.core.Tensor(self._triangles))
+        self._caster.add_triangles(o3d.core.Tensor.from_numpy(points), o3d.core.Tensor.from_numpy(self._triangles))
         self._attributes[:, 8] = np.concatenate([self._openness(p, ambient_step).ravel() for p in patches])
 
     def cast(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
         """Meets of rays (N, 3), (N, 3) with the scene."""
-        answer = self._caster.cast_rays(o3d.core.Tensor(_rays(origins, directions)))
+        answer = self._caster.cast_rays(o3d.core.Tensor.from_numpy(_rays(origins, directions)))
         return Hits(
             depth=answer["t_hit"].numpy(),
             triangle=answer["primitive_ids"].numpy(),
@@ -176,7 +180,7 @@ class Scene:
 
     def hidden(self, origins: np.ndarray, directions: np.ndarray, far: float = np.inf) -> np.ndarray:
         """Which rays (N,) meet something before the parameter ``far``."""
-        rays = o3d.core.Tensor(_rays(origins, directions))
+        rays = o3d.core.Tensor.from_numpy(_rays(origins, directions))
         return self._caster.test_occlusions(rays, tnear=0.0, tfar=far).numpy()
 
     def radiance(self, origins: np.ndarray, directions: np.ndarray, spread: float, lottery: np.ndarray) -> np.ndarray:
@@ -220,9 +224,7 @@ class Scene:
         bitangent = np.cross(tangent, normal)
         return albedo, _unit(normal - slope[:, :1] * tangent - slope[:, 1:] * bitangent)
 
-    def _sunlight(
-        self, points: np.ndarray, facing: np.ndarray, shading: np.ndarray, lottery: np.ndarray
-    ) -> np.ndarray:
+    def _sunlight(self, points: np.ndarray, facing: np.ndarray, shading: np.ndarray, lottery: np.ndarray) -> np.ndarray:
         """Cosine of the sun (N,) where it is seen, else 0."""
         aside = _unit(np.cross(SUN, [0.0, 0.0, 1.0]))
         radius = SUN_RADIUS * np.sqrt(lottery[:, :1])
@@ -275,8 +277,7 @@ def render(scene: Scene, camera: Camera, window: tuple[int, int, int, int] | Non
     Each pixel is the mean of ``side``² rays spread evenly over its square. A pixel does not depend on the window.
     """
     left, top, width, height = window or (0, 0, camera.width, camera.height)
-    columns, rows = np.meshgrid(np.arange(left, left + width), np.arange(top, top + height))
-    columns, rows = columns.ravel(), rows.ravel()
+    columns, rows = (a.ravel() for a in np.meshgrid(np.arange(left, left + width), np.arange(top, top + height)))
     total = np.zeros((width * height, 3), np.float32)
     offsets = (np.arange(side) + 0.5) / side - 0.5
     centre = np.broadcast_to(camera.centre, (width * height, 3))
@@ -294,16 +295,19 @@ def depth_map(scene: Scene, camera: Camera, columns: np.ndarray, rows: np.ndarra
     return hits.depth.reshape(len(rows), len(columns))
 
 
-def develop(linear: np.ndarray, exposure: float, seed: int, noise: float = 0.006, vignette: float = 0.16) -> np.ndarray:
+def develop(
+    linear: np.ndarray, exposure: float | np.ndarray, seed: int, noise: float = 0.006, vignette: float = 0.16
+) -> np.ndarray:
     """A sensor and a raw converter: linear radiance (H, W, 3) of a whole photo to sRGB uint8 (H, W, 3) RGB.
 
-    Lens blur, vignetting, shot and read noise, a shoulder for the highlights, sRGB.
+    ``exposure`` is one factor, or one for each of R, G, B. Lens blur, vignetting, shot and read noise, a shoulder for
+    the highlights, sRGB.
     """
     height, width = linear.shape[:2]
     x = (np.arange(width) - (width - 1) / 2) / (width / 2)
     y = (np.arange(height) - (height - 1) / 2) / (width / 2)
     falloff = 1 - vignette * (x[None, :] ** 2 + y[:, None] ** 2) / 1.56
-    exposed = cv2.GaussianBlur(linear, (0, 0), 0.42) * (exposure * falloff[..., None]).astype(np.float32)
+    exposed = cv2.GaussianBlur(linear, (0, 0), 0.42) * (falloff[..., None] * exposure).astype(np.float32)
     if noise:
         grain = np.random.default_rng(seed).standard_normal(linear.shape, dtype=np.float32)
         exposed += noise * grain * np.sqrt(np.maximum(exposed, 0) * 0.8 + 0.01)

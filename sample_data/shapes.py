@@ -12,6 +12,7 @@ import numpy as np
 from sample_data.raytrace import Material, Patch
 
 Curve = Sequence[tuple[float, float]]
+Point = Sequence[float] | np.ndarray
 
 
 def grid_patch(
@@ -38,14 +39,14 @@ def grid_patch(
     return Patch(base + outward * relief[..., None], outward, tangent, uv, material, keep)
 
 
-def sheet(origin: Sequence[float], right: Sequence[float], down: Sequence[float], material: Material, spacing: float, **options: object) -> Patch:
+def sheet(origin: Point, right: Point, down: Point, material: Material, spacing: float) -> Patch:
     """A flat rectangle from its top-left corner and its two sides (3,), which the material covers from texel 0."""
-    right, down = np.asarray(right, float), np.asarray(down, float)
-    wide, high = np.linalg.norm(right), np.linalg.norm(down)
-    across, along = _ticks(wide, spacing), _ticks(high, spacing)
-    base = np.asarray(origin, float) + along[:, None, None] * down / high + across[None, :, None] * right / wide
+    across = _ticks(float(np.linalg.norm(right)), spacing)
+    along = _ticks(float(np.linalg.norm(down)), spacing)
+    base = np.asarray(origin, float) + np.multiply.outer(along / along[-1], np.asarray(down, float))[:, None]
+    base = base + np.multiply.outer(across / across[-1], np.asarray(right, float))[None]
     uv = np.stack(np.broadcast_arrays(across[None, :], along[:, None]), axis=-1) / material.texel
-    return grid_patch(base, uv, material, **options)  # type: ignore[arg-type]
+    return grid_patch(base, uv, material)
 
 
 def loft(curves: np.ndarray, material: Material, spacing: float, offset: tuple[float, float] = (0, 0)) -> Patch:
@@ -66,7 +67,7 @@ def loft(curves: np.ndarray, material: Material, spacing: float, offset: tuple[f
 
 
 def turned(
-    foot: Sequence[float],
+    foot: Point,
     profile: Curve,
     material: Material,
     spacing: float,
@@ -93,9 +94,7 @@ def turned(
     return grid_patch(base, uv / material.texel, material, fade=np.minimum(radius / 0.05, 1)[:, None])
 
 
-def disc(
-    centre: Sequence[float], radius: float, material: Material, spacing: float, tilt: np.ndarray | None = None
-) -> Patch:
+def disc(centre: Point, radius: float, material: Material, spacing: float, tilt: np.ndarray | None = None) -> Patch:
     """A round, slightly domed end that faces up, or where ``tilt`` (3, 3) turns it; the material's middle is in it."""
     reach = np.linspace(0.002, radius, max(int(radius / spacing), 4))[:, None]
     azimuth = np.linspace(0.5 * np.pi, 2.5 * np.pi, max(int(2 * np.pi * radius / spacing), 24))[None, :]
@@ -108,22 +107,23 @@ def disc(
 
 
 def box_texels(size: Sequence[float], texel: float) -> tuple[int, int]:
-    """The shape (rows, columns) of a material that covers ``box``: the four walls in a strip, the top below them."""
+    """The shape (rows, columns) of a material for ``box``: the four walls in a strip, top and underside below."""
     x, y, z = size
     return int(np.ceil((z + y) / texel)) + 2, int(np.ceil(2 * (x + y) / texel)) + 2
 
 
 def box(
-    centre: Sequence[float],
+    centre: Point,
     size: Sequence[float],
     material: Material,
     spacing: float,
     turn: np.ndarray | None = None,
     radius: float = 0.01,
 ) -> list[Patch]:
-    """A box with rounded edges and no underside; ``turn`` (3, 3) turns it about its centre.
+    """A box with rounded edges; ``turn`` (3, 3) turns it about its centre.
 
-    The material is a strip of front (-y), right, back, left, with the top below the front (see ``box_texels``).
+    The material is a strip of front (-y), right, back, left, with the top and the underside below them. Its outer
+    corner, half a texel before the centre of texel (0, 0), is the front's top-left corner.
     """
     turn = np.eye(3) if turn is None else turn
     x, y, z = size
@@ -133,6 +133,7 @@ def box(
         ((-1, 0, 0), (0, 0, -1), (0, 1, 0), (x, z, y), (x + y, 0)),
         ((0, -1, 0), (0, 0, -1), (-1, 0, 0), (y, z, x), (2 * x + y, 0)),
         ((1, 0, 0), (0, -1, 0), (0, 0, 1), (x, y, z), (0, z)),
+        ((1, 0, 0), (0, 1, 0), (0, 0, -1), (x, y, z), (x, z)),
     )
     core = np.asarray(size) / 2 - radius
     patches = []
@@ -146,7 +147,7 @@ def box(
         border = np.minimum(np.minimum(across, wide - across)[None, :], np.minimum(along, high - along)[:, None])
         fade = np.clip(border / (2 * radius + 0.01), 0, 1)
         base = (inner + radius * normal) @ turn.T + np.asarray(centre, float)
-        patches.append(grid_patch(base, uv / material.texel, material, fade=fade, normal=normal @ turn.T))
+        patches.append(grid_patch(base, uv / material.texel - 0.5, material, fade=fade, normal=normal @ turn.T))
     return patches
 
 
@@ -160,7 +161,7 @@ def rotation(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndar
 
 
 def star(
-    centre: Sequence[float],
+    centre: Point,
     distance: Callable[[np.ndarray], np.ndarray],
     reach: float,
     material: Material,
@@ -213,7 +214,7 @@ def pebbles(centres: np.ndarray, sizes: np.ndarray, material: Material, seed: in
 
 
 def _ticks(length: float, spacing: float) -> np.ndarray:
-    return np.linspace(0, length, max(int(round(length / spacing)), 2) + 1)
+    return np.linspace(0, length, max(round(length / spacing), 2) + 1)
 
 
 def _edged(length: float, spacing: float, radius: float) -> np.ndarray:

@@ -6,6 +6,7 @@ Lengths are in metres, ``shape`` is (rows, columns) of texels, colours are sRGB 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import cv2
@@ -44,7 +45,7 @@ def fbm(
     power = 0.0
     for octave in range(octaves):
         wide, high = max(round(cell / 2**octave), 1), max(round(cell * tall / 2**octave), 1)
-        grid = rng.standard_normal((shape[0] // high + 4, shape[1] // wide + 4), dtype=np.float32)
+        grid: np.ndarray = rng.standard_normal((shape[0] // high + 4, shape[1] // wide + 4), dtype=np.float32)
         if wide > 1 or high > 1:
             grid = cv2.resize(grid, (grid.shape[1] * wide, grid.shape[0] * high), interpolation=cv2.INTER_CUBIC)
         top, left = high + rng.integers(high), wide + rng.integers(wide)
@@ -84,21 +85,22 @@ def masonry(
 ) -> Material:
     """A wall of squared stones in courses of uneven height."""
     rng = np.random.default_rng(seed)
-    warp = 0.011 * fbm((2, *shape)[1:], 0.35 / texel, rng, 4), 0.011 * fbm(shape, 0.35 / texel, rng, 4)
+    sway = min(0.011, 0.035 * course[0])
+    warp = [sway * fbm(shape, 0.35 / texel, rng, 4) for _ in range(2)]
     x = np.arange(shape[1], dtype=np.float32) * texel + warp[0]
     y = np.arange(shape[0], dtype=np.float32)[:, None] * texel + warp[1]
     label = np.zeros(shape, np.int32)
     edge = np.zeros(shape, np.float32)
     beds = _cuts(shape[0] * texel, course, rng)
     count = 0
-    for top, bottom in zip(beds[:-1], beds[1:], strict=True):
+    for top, bottom in itertools.pairwise(beds):
         band = slice(max(int(top / texel) - 16, 0), int(bottom / texel) + 16)
         cuts = _cuts(shape[1] * texel, stone, rng)
         column = np.clip(np.searchsorted(cuts, x[band]) - 1, 0, len(cuts) - 2)
         across = np.minimum(x[band] - cuts[column], cuts[column + 1] - x[band])
         along = np.minimum(y[band] - top, bottom - y[band])
         inside = (y[band] >= top) & (y[band] < bottom)
-        curve = 0.05
+        curve = min(0.05, 0.22 * course[0])
         corner = curve - np.hypot(np.maximum(curve - across, 0), np.maximum(curve - along, 0))
         label[band] = np.where(inside, count + column, label[band])
         edge[band] = np.where(inside, np.minimum(np.minimum(across, along), corner), edge[band])
@@ -175,7 +177,7 @@ def marble(shape: tuple[int, int], texel: float, seed: int) -> Material:
     rng = np.random.default_rng(seed)
     broad, middle, speck = fbm(shape, 0.2 / texel, rng), fbm(shape, 0.035 / texel, rng, 6, 0.8), grain(shape, rng)
     vein = step(np.abs(fbm(shape, 0.25 / texel, rng, 7, 0.62)), 0.1, 0.0)
-    colour = np.array((0.80, 0.76, 0.69), np.float32) * (1 + 0.04 * broad + 0.05 * middle)[..., None]
+    colour = np.array((0.74, 0.70, 0.63), np.float32) * (1 + 0.04 * broad + 0.05 * middle)[..., None]
     colour = mix(colour, (0.47, 0.42, 0.36), 0.75 * step(fbm(shape, 0.09 / texel, rng, 6, 0.75), 0.75, 1.9))
     colour = mix(colour, (0.42, 0.40, 0.38), 0.4 * vein) * (1 + 0.12 * speck)[..., None]
     return Material(np.clip(colour, 0.02, 1), 0.0007 * (broad + middle) + 0.0004 * speck, texel)
@@ -213,7 +215,9 @@ def wood(shape: tuple[int, int], texel: float, seed: int, plank: float = 0.16) -
     fibre = fbm(shape, 0.35 / texel, rng, 7, 0.75, tall=0.04)
     broad, speck = fbm(shape, 0.3 / texel, rng, 6), grain(shape, rng)
     rings = np.sin(9 * fbm(shape, 0.5 / texel, rng, 3, 0.5, tall=0.2))
-    colour = np.array((0.66, 0.53, 0.38), np.float32) * (tone * (1 + 0.09 * fibre + 0.09 * broad + 0.04 * rings))[..., None]
+    colour = (
+        np.array((0.66, 0.53, 0.38), np.float32) * (tone * (1 + 0.09 * fibre + 0.09 * broad + 0.04 * rings))[..., None]
+    )
     colour = mix(colour, (0.50, 0.48, 0.45), 0.55 * step(broad, -0.3, 1.6))
     crack = step(fbm(shape, 0.5 / texel, rng, 6, 0.7, tall=0.03), 1.9, 2.3)
     colour *= (1 + 0.07 * speck - 0.5 * crack)[..., None]
