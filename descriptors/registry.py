@@ -1,17 +1,25 @@
 """The table of descriptors by name. Importing it loads neither torch nor any weights.
 
 A third party adds its own by the entry-point group ``recon.descriptors``: an object with ``spec``
-(a :class:`DescriptorSpec`) that, when called without arguments, returns a :class:`Descriptor`.
+(a :class:`DescriptorSpec`) that, when called without arguments, returns a :class:`Descriptor`. Or, without
+installing anything, a name may be the path of a ``.py`` file that defines ``descriptor``, an object with ``spec``
+and ``describe``.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec
 
@@ -99,8 +107,45 @@ def names() -> list[str]:
     return list(_table())
 
 
+@dataclass(frozen=True)
+class FromFile:
+    """A descriptor that a user's own ``.py`` file defines; its fingerprint is that of the file."""
+
+    spec: DescriptorSpec
+    describe: Callable[[NDArray], NDArray]
+    fingerprint: str
+
+    def __call__(self) -> Descriptor:
+        """The descriptor itself."""
+        return self  # type: ignore[return-value]
+
+
+@cache
+def _from_file(path: Path, content: bytes) -> FromFile:
+    loader = importlib.util.spec_from_file_location(path.stem, path)
+    if loader is None or loader.loader is None:
+        raise DescriptorError(f"{path} is not a Python file.")
+    module = importlib.util.module_from_spec(loader)
+    try:
+        loader.loader.exec_module(module)
+    except Exception as error:
+        raise DescriptorError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    found: Any = getattr(module, "descriptor", None)
+    if not isinstance(getattr(found, "spec", None), DescriptorSpec) or not callable(getattr(found, "describe", None)):
+        raise DescriptorError(
+            f"{path} defines no descriptor. It needs a variable `descriptor` with `spec`, a DescriptorSpec, "
+            f"and `describe(patches)`."
+        )
+    return FromFile(found.spec, found.describe, hashlib.sha256(content).hexdigest())
+
+
 def _entry(name: str) -> Callable[[], Descriptor]:
     table = _table()
+    if name not in table and name.endswith(".py"):
+        try:
+            return _from_file(Path(name), Path(name).read_bytes())
+        except OSError as error:
+            raise DescriptorError(f"The descriptor file {name} cannot be read: {error.strerror}.") from error
     if name not in table:
         near = difflib.get_close_matches(name, table, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -184,7 +184,14 @@ def _run(
     cameras, camera_of = _cameras(files.photos, config)
     photo_cameras = [cameras[index] for index in camera_of]
     with watch("Pairs"):
-        pairs = select_pairs(files.photos, config.pairs, load_features=files.load, progress=progress)
+        pairs = select_pairs(
+            files.photos,
+            config.pairs,
+            load_features=files.load,
+            rejected=[file.name for file in rejected],
+            seed=config.seed,
+            progress=progress,
+        )
     with watch("Matching"):
         match_keys = match_pairs(
             files, pairs, config.features.descriptor, config.matching, folder.matches, progress=progress

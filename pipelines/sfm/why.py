@@ -73,9 +73,12 @@ class MatchGraph:
 
     def weakest_links(self, count: int = 3) -> list[tuple[int, int, int]]:
         """Photos that hang on the fewest verified matches: (photo, best partner, matches), weakest first."""
-        best = [(index, self.best_partner(index)) for index in range(len(self.names))]
-        links = [(index, partner[0], partner[1]) for index, partner in best if partner is not None]
-        return sorted(links, key=lambda link: link[2])[:count]
+        links: dict[frozenset[int], tuple[int, int, int]] = {}
+        for index in range(len(self.names)):
+            partner = self.best_partner(index)
+            if partner is not None:
+                links.setdefault(frozenset((index, partner[0])), (index, *partner))
+        return sorted(links.values(), key=lambda link: link[2])[:count]
 
     def outlook(self) -> list[str]:
         """Lines to print before mapping: matches per photo, components, weakest links."""

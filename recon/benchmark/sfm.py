@@ -196,7 +196,8 @@ def ratio(row: Row, rows: Sequence[Row]) -> float:
 
 def table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and cells of the results, for the terminal."""
-    header: tuple[str, ...] = ("photos of", "by", "registered", "points", "track", "error px", "centre mm", "rotation °")
+    header: tuple[str, ...] = ("photos of", "by", "registered", "points", "track", "error px")
+    header += ("centre mm", "rotation °")
     header += ("seconds", "ratio", "MB")
     return header, [_cells(row, rows) for row in rows]
 

@@ -17,13 +17,15 @@ def sfm(
     photos: _Photos,
     out: _Out = None,
     add_to: _Add = None,
-    descriptor: Annotated[str, typer.Option(help="See `recon descriptors`.")] = "rootsift",
+    descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own .py file.")] = "rootsift",
     detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
     max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 8192,
     max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1600,
     pairs: Annotated[
-        str, typer.Option(help="auto, exhaustive, sequential, gps, retrieval, or a file with two names per line.")
+        str,
+        typer.Option(help="auto, exhaustive, sequential, spatial (GPS), retrieval, or a file of name pairs."),
     ] = "auto",
+    neighbours: Annotated[int, typer.Option(help="Retrieval and spatial pairs: partners per photo.")] = 20,
     ratio: Annotated[
         float | None, typer.Option(help="Nearest / second-nearest ratio; default: the descriptor's.")
     ] = None,
@@ -57,18 +59,17 @@ def sfm(
     if add_to:
         config = map_config(folder)
     else:
-        from pipelines.pairs.select import pair_config
-
         from pipelines.features.detectors import DetectorConfig
         from pipelines.features.extract import FeatureConfig
         from pipelines.geometry.verify import VerifyConfig
         from pipelines.images.cameras import CameraConfig, parse_intrinsics
         from pipelines.matching.match import MatchConfig
+        from pipelines.pairs.select import PairConfig
         from pipelines.sfm.config import MappingConfig, SfmConfig
 
         config = SfmConfig(
             FeatureConfig(descriptor, DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size),
-            pair_config(pairs),
+            PairConfig("list", list_file=pairs) if Path(pairs).is_file() else PairConfig(pairs, neighbours),
             MatchConfig(ratio),
             VerifyConfig(max_error, min_matches),
             CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None, single_camera),

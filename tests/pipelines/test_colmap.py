@@ -1,0 +1,223 @@
+"""The pycolmap adapter against COLMAP's own synthetic scenes, and the half pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pycolmap
+import pytest
+
+from pipelines import colmap
+from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
+from pipelines.core.errors import OutputError
+from pipelines.core.types import Camera
+
+CAMERA = Camera("PINHOLE", 640, 480, (500.0, 510.0, 319.5, 239.5), "given")
+
+
+def two_view_scene(rng, count=400, outliers=0.3):
+    """Pixels of points in two cameras, in recon's convention, with false matches."""
+    points = rng.uniform((-2, -2, 4), (2, 2, 8), (count, 3))
+    angle = 0.15
+    rotation = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    translation = np.array([-0.8, 0.05, 0.1])
+    fx, fy, cx, cy = CAMERA.params
+
+    def project(x):
+        return np.column_stack([fx * x[:, 0] / x[:, 2] + cx, fy * x[:, 1] / x[:, 2] + cy])
+
+    a, b = project(points), project(points @ rotation.T + translation)
+    matches = np.column_stack([np.arange(count), np.arange(count)])
+    wrong = rng.random(count) < outliers
+    matches[wrong, 1] = rng.integers(0, count, wrong.sum())
+    return a.astype(np.float32), b.astype(np.float32), matches.astype(np.int32), wrong, rotation, translation
+
+
+def test_camera_round_trip_shifts_the_principal_point_by_half_a_pixel():
+    made = colmap.to_colmap(CAMERA)
+    assert tuple(made.params) == (500.0, 510.0, 320.0, 240.0)
+    assert made.has_prior_focal_length
+    assert not colmap.to_colmap(Camera("SIMPLE_RADIAL", 640, 480, (768.0, 319.5, 239.5, 0.0), "guess")).has_prior_focal_length
+    assert colmap.from_colmap(made, "given") == CAMERA
+
+
+def test_verify_pair_finds_the_geometry_in_our_pixels():
+    rng = np.random.default_rng(1)
+    a, b, matches, wrong, rotation, translation = two_view_scene(rng)
+    view = colmap.verify_pair((CAMERA, CAMERA), (a, b), matches, max_error=2.0, min_inliers=15, seed=0)
+    assert view is not None and view.config == "CALIBRATED" and view.raw == len(matches)
+    kept = set(map(tuple, view.inliers.tolist()))
+    right = [tuple(row) for row in matches[~wrong].tolist()]
+    assert sum(row in kept for row in right) > 0.99 * len(right)
+    assert view.fundamental is None or epipolar(view.fundamental, a[matches[~wrong, 0]], b[matches[~wrong, 1]]) < 0.2
+    assert view.b_from_a is not None
+    np.testing.assert_allclose(view.b_from_a[:, :3], rotation, atol=2e-3)
+    unit = translation / np.linalg.norm(translation)
+    np.testing.assert_allclose(view.b_from_a[:, 3] / np.linalg.norm(view.b_from_a[:, 3]), unit, atol=1e-2)
+    assert 0.05 < view.angle < 0.4
+
+
+def epipolar(fundamental, a, b):
+    """Median distance of b from the epipolar line of a, px."""
+    line = np.column_stack([a, np.ones(len(a))]) @ fundamental.T
+    return np.median(np.abs((line * np.column_stack([b, np.ones(len(b))])).sum(1)) / np.linalg.norm(line[:, :2], axis=1))
+
+
+def test_verify_pair_is_repeatable_and_refuses_noise():
+    rng = np.random.default_rng(2)
+    a, b, matches, *_ = two_view_scene(rng)
+    first, second = (
+        colmap.verify_pair((CAMERA, CAMERA), (a, b), matches, max_error=2.0, min_inliers=15, seed=3) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.inliers, second.inliers)
+    noise = rng.uniform(0, 480, (60, 2)).astype(np.float32), rng.uniform(0, 480, (60, 2)).astype(np.float32)
+    pairs = np.column_stack([np.arange(60), np.arange(60)]).astype(np.int32)
+    assert colmap.verify_pair((CAMERA, CAMERA), noise, pairs, max_error=1.0, min_inliers=25, seed=0) is None
+    assert colmap.verify_pair((CAMERA, CAMERA), noise, pairs[:3], max_error=1.0, min_inliers=15, seed=0) is None
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    """A database that our adapter wrote from COLMAP's synthetic scene, and that scene."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    options = pycolmap.SyntheticDatasetOptions()
+    options.num_rigs = 1
+    options.num_cameras_per_rig = 1
+    options.num_frames_per_rig = 8
+    options.num_points3D = 300
+    pycolmap.set_random_seed(1)
+    with pycolmap.Database.open(folder / "truth.db") as database:
+        truth = pycolmap.synthesize_dataset(options, database)
+        images = sorted(database.read_all_images(), key=lambda image: image.image_id)
+        cameras = [colmap.from_colmap(database.read_camera(image.camera_id), "given") for image in images]
+        keypoints = [np.asarray(database.read_keypoints(image.image_id), np.float32)[:, :2] - 0.5 for image in images]
+        pairs = []
+        for i, first in enumerate(images):
+            for j in range(i + 1, len(images)):
+                pairs.append(((i, j), np.asarray(database.read_matches(first.image_id, images[j].image_id), np.int32)))
+    shapes = [np.column_stack([xy, np.tile([1.0, 0, 0, 1.0], (len(xy), 1))]).astype(np.float32) for xy in keypoints]
+    matches = []
+    for (i, j), raw in pairs:
+        view = colmap.verify_pair(
+            (cameras[i], cameras[j]), (keypoints[i], keypoints[j]), raw, max_error=2.0, min_inliers=15, seed=0
+        )
+        matches.append(((i, j), raw, view))
+    names = [image.name for image in images]
+    colmap.write_database(folder / "ours.db", names, cameras[:1], [0] * len(names), shapes, matches)
+    return folder, truth, names
+
+
+def job(folder, **changes):
+    values = dict(
+        database=folder / "ours.db",
+        photos=folder,
+        seed=0,
+        min_model_size=3,
+        fix_intrinsics=True,
+        error_scale=1.0,
+        on_photo=lambda: None,
+    )
+    return colmap.IncrementalJob(**{**values, **changes})
+
+
+def errors(model, truth, names):
+    poses = {
+        image.name: TrueCamera(np.eye(3), image.cam_from_world().matrix())
+        for image in truth.images.values()
+        if image.name in names
+    }
+    return pose_errors(model, poses)
+
+
+def test_incremental_mapping_recovers_a_synthetic_scene(synthetic):
+    folder, truth, names = synthetic
+    called = []
+    models = colmap.incremental_mapping(job(folder, on_photo=lambda: called.append(1)))
+    assert len(models) == 1 and len(called) >= len(names) - 2
+    model = colmap.to_model(models[0], {1: "given"})
+    assert sorted(model.names) == sorted(names)
+    assert model.cameras[0].source == "given"
+    found = errors(model, truth, names)
+    assert found.centre_max < 1e-3 and found.rotation_mean < 1e-4
+    reprojected = project(model)
+    assert np.abs(reprojected - model.obs_xy).max() < 0.05
+
+
+def project(model):
+    """Each observation's point through its camera, by the model's own parameters (SIMPLE_RADIAL)."""
+    cameras = np.array([camera.params for camera in model.cameras])[model.obs_image]
+    pose = model.cam_from_world[model.obs_image]
+    x = np.einsum("nij,nj->ni", pose[:, :, :3], model.xyz[model.obs_point]) + pose[:, :, 3]
+    uv = x[:, :2] / x[:, 2:]
+    uv = uv * (1 + cameras[:, 3:4] * (uv**2).sum(1, keepdims=True))
+    return cameras[:, :1] * uv + cameras[:, 1:3]
+
+
+def test_an_exception_in_the_callback_ends_the_mapping(synthetic):
+    folder, *_ = synthetic
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        colmap.incremental_mapping(job(folder, on_photo=stop))
+    assert not list(folder.glob(".*draft*"))
+
+
+def test_mapping_some_of_the_photos_and_going_on(synthetic, tmp_path):
+    folder, _, names = synthetic
+    some = colmap.incremental_mapping(job(folder), names=names[:5])
+    assert colmap.registered_names(some[0]) == set(names[:5])
+    colmap.write_model(some[0], tmp_path / "0")
+    grown = colmap.incremental_mapping(job(folder), start=tmp_path / "0")
+    assert colmap.registered_names(grown[0]) == set(names)
+
+
+def test_global_mapping(synthetic):
+    folder, truth, names = synthetic
+    models = colmap.global_mapping(folder / "ours.db", folder, seed=0)
+    assert errors(colmap.to_model(models[0]), truth, names).centre_max < 0.05
+
+
+def test_a_database_without_pairs_gives_no_model(synthetic, tmp_path):
+    empty = np.zeros((0, 6), np.float32)
+    colmap.write_database(tmp_path / "ours.db", ["a", "b"], [CAMERA], [0, 0], [empty, empty], [])
+    assert colmap.incremental_mapping(job(tmp_path)) == []
+
+
+def test_colours_and_files(synthetic, tmp_path):
+    folder, *_ = synthetic
+    model = colmap.incremental_mapping(job(folder))[0]
+    rgb = np.random.default_rng(0).integers(0, 255, (model.num_points3D(), 3), dtype=np.uint8)
+    colmap.set_colours(model, rgb)
+    colmap.write_model(model, tmp_path / "0")
+    assert colmap.is_model(tmp_path / "0")
+    np.testing.assert_array_equal(colmap.read_model(tmp_path / "0").rgb, rgb)
+    (tmp_path / "0" / "points3D.bin").write_bytes(b"")
+    assert not colmap.is_model(tmp_path / "0")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        colmap.write_model(model, tmp_path / "file" / "0")
+
+
+def test_absolute_pose_inliers(synthetic):
+    folder, *_ = synthetic
+    model = colmap.to_model(colmap.incremental_mapping(job(folder))[0])
+    rows = model.obs_image == 2
+    xy, xyz = model.obs_xy[rows].astype(float), model.xyz[model.obs_point[rows]]
+    wrong = xy.copy()
+    wrong[: len(wrong) // 2] += 100
+    camera = model.cameras[2]
+    assert colmap.absolute_pose_inliers(camera, xy, xyz, max_error=2.0, seed=0) == len(xy)
+    assert len(xy) // 2 - 2 <= colmap.absolute_pose_inliers(camera, wrong, xyz, max_error=2.0, seed=0) <= len(xy) // 2 + 3
+    assert colmap.absolute_pose_inliers(camera, xy[:3], xyz[:3], max_error=2.0, seed=0) == 0
+
+
+def test_similarity_recovers_scale_rotation_translation():
+    rng = np.random.default_rng(0)
+    source = rng.normal(size=(9, 3))
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    rotation *= np.sign(np.linalg.det(rotation))
+    scale, found, translation = similarity(source, 2.5 * source @ rotation.T + [1, 2, 3])
+    assert scale == pytest.approx(2.5)
+    np.testing.assert_allclose(found, rotation, atol=1e-12)
+    np.testing.assert_allclose(translation, [1, 2, 3], atol=1e-12)
