@@ -1,4 +1,4 @@
-"""Runs a trained network on patches: on the CPU in onnxruntime, from a graph that torch exports once; on a GPU in torch.
+"""Runs a trained network on patches: on the CPU in onnxruntime, from a graph exported once; on a GPU in torch.
 
 The graph is cached under its fingerprint in ``$RECON_CACHE`` (``~/.cache/recon`` unless set), so that only the first
 use of new weights imports torch.
@@ -88,8 +88,8 @@ class NetworkDescriptor:
         cached = cache_folder() / f"{self.spec.name}-{self.fingerprint[:32]}.onnx"
         try:
             return _onnx_backend(cached.read_bytes(), self._threads)
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # not made yet, or the cache cannot be read: _store tells
         except Exception as damaged:  # onnxruntime's own classes; whatever it is, the graph can be made anew
             warnings.warn(f"{cached} cannot be run ({damaged}); it is made anew.", stacklevel=2)
         graph = export_onnx(read_network(self._weights))

@@ -49,7 +49,7 @@ class WarpRange:
 
 def detect_dog(image: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
     """The strongest ``count`` DoG keypoints of a grey photo as similarity frames (N,2,3)."""
-    keypoints = cv2.SIFT_create(nfeatures=count, enable_precise_upscale=True).detect(image, None)
+    keypoints = cv2.SIFT.create(nfeatures=count, enable_precise_upscale=True).detect(image, None)
     table = np.array([(*k.pt, k.size / 2, math.radians(k.angle)) for k in keypoints[:count]]).reshape(-1, 4)
     return frames_from_keypoints(table[:, :2], table[:, 2], table[:, 3])
 
@@ -92,7 +92,7 @@ def change_light(image: NDArray[np.uint8], limits: WarpRange, rng: np.random.Gen
 
 
 def project_frames(frames: NDArray[np.float32], homography: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Frames (N,2,3) carried by a homography: centres exactly, shape by the similarity nearest to its local affine map."""
+    """Frames (N,2,3) carried by a homography: centres exactly, shape by the nearest similarity."""
     centre = frames[:, :, 2].astype(np.float64)
     mapped = np.c_[centre, np.ones(len(centre))] @ homography.T
     xy, w = mapped[:, :2] / mapped[:, 2:], mapped[:, 2]

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from descriptors.contract import DescriptorError
 from descriptors.datasets.tracks import Tracks
 from descriptors.frames import frames_from_keypoints
 
@@ -17,7 +18,7 @@ VALIDATION = (
 """Scenes that no weights are trained on: checks, thresholds and boards only."""
 
 
-class DataError(ValueError):
+class DataError(DescriptorError):
     """Training data is missing or not what it should be; the message says what, where and what to do."""
 
 

@@ -87,9 +87,8 @@ def change_patches(patches: NDArray[np.uint8], light: Light, rng: np.random.Gene
     contrast = grey.std(axis=(1, 2)) + 1
     noise = np.where(rng.random(count) < light.noise_share, rng.uniform(0, light.noise, count), 0) * contrast
     noisy = np.flatnonzero(noise)
-    grey[noisy] += noise[noisy, None, None].astype(np.float32) * rng.standard_normal(
-        (len(noisy), size, size), np.float32
-    )
+    grain = rng.standard_normal((len(noisy), size, size), np.float32)
+    grey[noisy] += noise[noisy, None, None].astype(np.float32) * grain
     _clip(grey, light, rng)
     stored = np.clip(grey, 0, 255).astype(np.uint8)
     _compress(stored, light, rng)
@@ -133,7 +132,7 @@ def _compress(stored: NDArray[np.uint8], light: Light, rng: np.random.Generator)
             sheet = np.roll(stored[members].reshape(-1, stored.shape[-1]), (dy, dx), (0, 1))
             quality = int(rng.integers(light.jpeg[0], light.jpeg[1] + 1))
             code = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-            back = np.roll(cv2.imdecode(code, cv2.IMREAD_GRAYSCALE), (-dy, -dx), (0, 1))
+            back = np.roll(np.asarray(cv2.imdecode(code, cv2.IMREAD_GRAYSCALE)), (-dy, -dx), (0, 1))
             stored[members] = back.reshape(-1, *stored.shape[1:])
 
 

@@ -28,9 +28,9 @@ class Data:
     block: int = 48
     views: int = 4
     keypoints: int = 350
-    warp: WarpRange = WarpRange()
-    jitter: Jitter = Jitter()
-    light: Light = Light()
+    warp: WarpRange = field(default_factory=WarpRange)
+    jitter: Jitter = field(default_factory=Jitter)
+    light: Light = field(default_factory=Light)
     magnification: float = 6.0
 
 

@@ -70,7 +70,7 @@ def distinct(tracks: Tracks, points: NDArray[np.int64], *, reach: float = 1.5) -
 def view_pairs(
     tracks: Tracks, points: NDArray[np.int64], rng: np.random.Generator, *, tries: int = 3
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Two observations (N,), (N,) of each point: of ``tries`` random pairs the one seen from directions farthest apart."""
+    """Two observations (N,), (N,) of each point: of ``tries`` random pairs the one with the widest angle between."""
     start, count = tracks.start[points], np.diff(tracks.start)[points]
     first = (rng.random((tries, len(points))) * count).astype(np.int64)
     second = (first + 1 + (rng.random((tries, len(points))) * (count - 1)).astype(np.int64)) % count

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import nn
 
 from descriptors.contract import DescriptorError
 from descriptors.datasets.photos import load_photos
@@ -58,7 +57,7 @@ class Progress:
 
 
 class PairSource:
-    """Batches of patch pairs; batch ``step`` depends on seed and step alone, so that a resumed training goes on alike."""
+    """Batches of patch pairs; batch ``step`` depends on seed and step alone: a resumed training goes on alike."""
 
     def __init__(self, data_dir: Path, data: Data, *, patch_size: int, seed: int) -> None:
         """Load the training scenes and photos below ``data_dir`` and build their pyramids."""

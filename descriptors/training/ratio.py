@@ -1,0 +1,161 @@
+"""Which nearest / second-nearest ratio to keep: ``python -m descriptors.training.ratio NAME --data DIR``.
+
+Photos of the validation scenes are matched in pairs, mutual nearest neighbours of DoG keypoints; a match counts as
+right where it agrees with the epipolar geometry of the known poses. Printed are precision and recall for a row
+of thresholds, and the one with the best F1. The value belongs into the registry's ``ratio``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec
+from descriptors.datasets.photos import detect_dog
+from descriptors.datasets.scenes import read_grey, scene_folders
+from descriptors.frames import extract_patches
+
+THRESHOLDS = tuple(round(0.6 + 0.025 * step, 3) for step in range(17))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One threshold: share of kept matches that are right, share of all right matches that are kept, and their F1."""
+
+    ratio: float
+    precision: float
+    recall: float
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return 2 * self.precision * self.recall / max(self.precision + self.recall, 1e-12)
+
+
+@dataclass(frozen=True)
+class PhotoPair:
+    """Two photos (H,W) uint8 of a validation scene and the fundamental matrix (3,3) from first to second pixels."""
+
+    first: NDArray[np.uint8]
+    second: NDArray[np.uint8]
+    fundamental: NDArray[np.float64]
+
+
+def fundamental_matrix(
+    k: tuple[NDArray, NDArray], cam_from_world: tuple[NDArray, NDArray], *, centre_of_first_pixel: float = 0.0
+) -> NDArray[np.float64]:
+    """F with x2ᵀ F x1 = 0 from two K (3,3), in COLMAP's pixels, and two poses (3,4).
+
+    The pixels of F have the centre of their top-left pixel at ``centre_of_first_pixel``.
+    """
+    (r1, t1), (r2, t2) = ((p[:, :3], p[:, 3]) for p in cam_from_world)
+    rotation = r2 @ r1.T
+    x, y, z = t2 - rotation @ t1
+    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+    shift = np.array([[1, 0, 0.5 - centre_of_first_pixel], [0, 1, 0.5 - centre_of_first_pixel], [0, 0, 1]])
+    inverse = [np.linalg.inv(matrix) @ shift for matrix in k]
+    return inverse[1].T @ essential @ inverse[0]
+
+
+def epipolar_distance(first: NDArray, second: NDArray, fundamental: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Larger of the two distances (N,) in px between points (N,2), (N,2) and each other's epipolar lines."""
+    a, b = (np.c_[points, np.ones(len(points))] for points in (first, second))
+    in_second, in_first = a @ fundamental.T, b @ fundamental
+    residual = np.abs(np.einsum("ni,ni->n", b, in_second))
+    lengths = np.minimum(np.hypot(*in_second[:, :2].T), np.hypot(*in_first[:, :2].T))
+    return residual / np.maximum(lengths, 1e-12)
+
+
+def validation_pairs(data_dir: Path, *, per_scene: int, shared: int = 20) -> list[PhotoPair]:
+    """Random photo pairs of every validation scene that see ``shared`` points in common at least."""
+    pairs = []
+    for number, folder in enumerate(scene_folders(data_dir, validation=True)):
+        with np.load(folder / "tracks.npz", allow_pickle=False) as stored:
+            names, k, pose = stored["names"], stored["K"], stored["cam_from_world"]
+            seen = np.zeros((len(names), len(stored["xyz"])), np.int32)
+            seen[stored["obs_image"], stored["obs_point"]] = 1
+        candidates = np.argwhere(np.triu(seen @ seen.T >= shared, 1))
+        rng = np.random.default_rng([60, number])
+        for i, j in rng.permutation(candidates)[:per_scene]:
+            images = [read_grey(folder / "images" / str(names[n])) for n in (i, j)]
+            pairs.append(PhotoPair(*images, fundamental_matrix((k[i], k[j]), (pose[i], pose[j]))))
+    return pairs
+
+
+def match_with_ratio(first: NDArray, second: NDArray, spec: DescriptorSpec) -> tuple[NDArray, NDArray]:
+    """Mutual nearest neighbours of descriptors (N,D) and (M,D): index pairs (K,2) and the ratio (K,) of each.
+
+    Raises:
+        DescriptorError: fewer than two descriptors on the second side.
+    """
+    if len(second) < 2:
+        raise DescriptorError(f"a ratio needs two neighbours at least; given were {len(second)} descriptors.")
+    if spec.distance == "hamming":
+        bits = [2.0 * np.unpackbits(side, axis=1).astype(np.float32) - 1 for side in (first, second)]
+        distance = (spec.dim - bits[0] @ bits[1].T) / 2
+    else:
+        distance = np.sqrt(np.maximum(2 - 2 * first @ second.T, 1e-9))
+    best = distance.argmin(axis=1)
+    mutual = np.flatnonzero(distance.argmin(axis=0)[best] == np.arange(len(first)))
+    two = np.partition(distance[mutual], 1, axis=1)[:, :2]
+    return np.stack([mutual, best[mutual]], 1), two[:, 0] / np.maximum(two[:, 1], 1e-9)
+
+
+def curve(
+    descriptor: Descriptor, pairs: Sequence[PhotoPair], *, keypoints: int = 1200, tolerance: float = 3.0
+) -> list[Row]:
+    """Precision and recall of mutual nearest neighbours over the pairs, for each of ``THRESHOLDS``.
+
+    ``tolerance`` is the largest epipolar distance of a right match, px; the poses leave out a small distortion.
+    """
+    ratios, right = [], []
+    for pair in pairs:
+        frames = [detect_dog(photo, keypoints) for photo in (pair.first, pair.second)]
+        described = [
+            descriptor.describe(
+                extract_patches(
+                    photo, f, patch_size=descriptor.spec.patch_size, magnification=descriptor.spec.magnification
+                )
+            )
+            for photo, f in zip((pair.first, pair.second), frames, strict=True)
+        ]
+        rows, ratio = match_with_ratio(described[0], described[1], descriptor.spec)
+        apart = epipolar_distance(frames[0][rows[:, 0], :, 2], frames[1][rows[:, 1], :, 2], pair.fundamental)
+        ratios.append(ratio)
+        right.append(apart < tolerance)
+    return rows_of(np.concatenate(ratios), np.concatenate(right))
+
+
+def rows_of(ratios: NDArray, right: NDArray[np.bool_]) -> list[Row]:
+    """Precision and recall at each threshold of matches with ``ratios`` (K,) of which some are ``right`` (K,)."""
+    table = []
+    for threshold in THRESHOLDS:
+        kept = ratios <= threshold
+        hit = int((kept & right).sum())
+        table.append(Row(threshold, hit / max(int(kept.sum()), 1), hit / max(int(right.sum()), 1)))
+    return table
+
+
+def main() -> None:
+    """Print the table for one descriptor."""
+    from descriptors.registry import load
+
+    parser = argparse.ArgumentParser(description="Precision and recall over the ratio threshold on validation scenes.")
+    parser.add_argument("name", help="descriptor of the registry")
+    parser.add_argument("--data", type=Path, required=True, help="folder with scenes/")
+    parser.add_argument("--pairs", type=int, default=3, help="photo pairs of each scene")
+    given = parser.parse_args()
+    table = curve(load(given.name), validation_pairs(given.data, per_scene=given.pairs))
+    print(f"{given.name}: ratio  precision  recall  F1")
+    for row in table:
+        print(f"  {row.ratio:.3f}  {row.precision:.3f}  {row.recall:.3f}  {row.f1:.3f}")
+    print(f"best F1 at ratio {max(table, key=lambda row: row.f1).ratio}")
+
+
+if __name__ == "__main__":
+    main()
