@@ -175,9 +175,3 @@ def test_every_declared_dependency_is_pinned() -> None:
     assert all(pin.count("==") == 1 for pin in pins)
     assert not [one for one in declared if name(one) not in pinned and name(one) != project["name"]]
     assert not [pin for pin in pinned if pin.startswith("nvidia") or pin == "triton"], "constraints.txt pulls CUDA"
-
-
-def test_every_folder_of_modules_is_a_package() -> None:
-    folders = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
-    bare = [folder.relative_to(ROOT).as_posix() for folder in sorted(folders) if not (folder / "__init__.py").is_file()]
-    assert not bare, f"without __init__.py these are left out of the wheel: {', '.join(bare)}"
