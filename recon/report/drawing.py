@@ -45,19 +45,19 @@ def histogram(
     names: Sequence[str],
     *,
     ticks: Sequence[tuple[float, str]],
-    mean: float,
-    mean_text: str,
+    mark: float,
+    mark_text: str,
     x_label: str,
     y_label: str,
 ) -> str:
-    """Bars with axes and a line at the mean.
+    """Bars with axes and a marked value.
 
     Args:
         counts: height of each bar, n of them.
         edges: n + 1 ascending bin edges.
         names: n texts: which values a bar stands for; shown with its count under the pointer.
         ticks: positions and texts on the x axis.
-        mean, mean_text: where the mean's line stands and what is written beside it.
+        mark, mark_text: where a line stands (mean or median), and what is written beside it.
     """
     highest = max(max(counts, default=0), 1)
     step = max(1.0, nice_step(highest, 4))
@@ -87,12 +87,12 @@ def histogram(
     parts.append(f'<path class="axis" d="M{_LEFT} {floor}H{_WIDTH - _RIGHT}"/>')
     for value, text in ticks:
         parts.append(f'<text x="{x(value):.1f}" y="{floor + 19}" text-anchor="middle">{escape(text)}</text>')
-    if low <= mean <= high:
-        at = x(mean)
+    if low <= mark <= high:
+        at = x(mark)
         anchor, shift = ("start", 6) if at < _WIDTH * 0.7 else ("end", -6)
-        parts.append(f'<path class="mean" d="M{at:.1f} {floor}V{_TOP - 26}"/>')
+        parts.append(f'<path class="mark" d="M{at:.1f} {floor}V{_TOP - 26}"/>')
         where = f'x="{at + shift:.1f}" y="{_TOP - 16}" text-anchor="{anchor}"'
-        parts.append(f'<text class="meantext" {where}>{escape(mean_text)}</text>')
+        parts.append(f'<text class="marktext" {where}>{escape(mark_text)}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     parts.append(f'<text x="2" y="{_TOP - 18}">{escape(y_label)}</text></svg>')
@@ -112,8 +112,8 @@ def track_histogram(lengths: NDArray[np.integer]) -> str:
         [v - 0.5 for v in range(2, last + 2)],
         [f"points seen by {text} photos" for text in texts],
         ticks=[(v, text) for v, text in zip(values, texts, strict=True) if (v - 2) % each == 0 or v == last],
-        mean=float(lengths.mean()) if len(lengths) else math.nan,
-        mean_text=f"mean {lengths.mean():.2f}" if len(lengths) else "",
+        mark=float(lengths.mean()) if len(lengths) else math.nan,
+        mark_text=f"mean {lengths.mean():.2f}" if len(lengths) else "",
         x_label="Track length (photos that see a point)",
         y_label="points",
     )
@@ -129,15 +129,15 @@ def error_histogram(errors: NDArray[np.floating]) -> str:
     digits = max(0, -math.floor(math.log10(step)))
     names = [f"{a:.{digits}f} – {b:.{digits}f} px" for a, b in pairwise(edges)]
     names[-1] = f"over {edges[-2]:.{digits}f} px"
-    mark = nice_step(edges[-1], 6)
-    count = int(edges[-1] / mark + 1e-9)
+    tick = nice_step(edges[-1], 6)
+    count = int(edges[-1] / tick + 1e-9)
     return histogram(
         counts.tolist(),
         edges.tolist(),
         names,
-        ticks=[(k * mark, f"{k * mark:g}") for k in range(count + 1)],
-        mean=float(errors.mean()) if len(errors) else math.nan,
-        mean_text=f"mean {errors.mean():.2f} px" if len(errors) else "",
+        ticks=[(k * tick, f"{k * tick:g}") for k in range(count + 1)],
+        mark=float(np.median(errors)) if len(errors) else math.nan,
+        mark_text=f"median {np.median(errors):.2f} px" if len(errors) else "",
         x_label="Mean reprojection error of a point (px)",
         y_label="points",
     )

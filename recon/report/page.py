@@ -90,13 +90,14 @@ def _sections(summary: MapSummary, models: Sequence[Model], with_photos: bool) -
     if summary.photos:
         parts += [_matches(summary, bool(models)), tables.photo_table(summary.photos, len(models))]
     parts.append(_time(summary))
-    made = [("Settings", summary.settings), ("Versions", summary.versions)]
+    settings = {name: value or "default" for name, value in summary.settings.items()}
+    made = [("Settings", settings), ("Versions", summary.versions)]
     cards = [
         f'<section class="card"><h2>{title}</h2>{tables.definition_list(values)}</section>'
         for title, values in made
         if values
     ]
-    parts.append(f'<div class="pair">{"".join(cards)}</div>')
+    parts.append(f'<div class="pair made">{"".join(cards)}</div>')
     return parts
 
 
@@ -140,7 +141,8 @@ def _figures(summary: MapSummary, models: Sequence[Model]) -> str:
     points = sum(component.points for component in summary.components)
     observations = sum(component.observations for component in summary.components)
     track = f"{observations / points:.2f}" if points else "–"
-    error = sum(component.error * component.points for component in summary.components) / points if points else 0.0
+    errors = sum(component.error * component.observations for component in summary.components)
+    error = errors / observations if observations else 0.0
     several = f" <small>in {len(models)} models</small>" if len(models) > 1 else ""
     values = (
         ("Photos in a model", f"{registered} <small>of {len(summary.photos)}</small>{several}"),

@@ -45,7 +45,9 @@ def photo_facts(row: PhotoRow) -> str:
 def _photo_row(index: int, row: PhotoRow, models: int, top: int) -> str:
     name = escape(row.name, quote=True)
     inside = row.component is not None
-    best = f"{escape(row.best[0])} <small>({row.best[1]:,})</small>" if row.best else "–"
+    best = "–"
+    if row.best:
+        best = f'<div class="best"><span>{escape(row.best[0])}</span><small>{row.best[1]:,}</small></div>'
     known = inside and math.isfinite(row.error)
     focal = f"{row.focal_px:,.0f}" if math.isfinite(row.focal_px) and row.focal_px > 0 else "–"
     meter = f'<span class="meter"><i style="width:{100 * row.observations / max(top, 1):.0f}%"></i></span>'
@@ -54,7 +56,7 @@ def _photo_row(index: int, row: PhotoRow, models: int, top: int) -> str:
         (-1 if row.component is None else -2 - row.component, "left", _status(row.component, models)),
         (row.keypoints, "", f"{row.keypoints:,}"),
         (row.verified, "", f"{row.verified:,}"),
-        (escape(row.best[0], quote=True) if row.best else "", "left soft name", f"<span>{best}</span>"),
+        (escape(row.best[0], quote=True) if row.best else "", "left soft", best),
         (row.observations if inside else "", "", f"{row.observations:,}{meter}" if inside else "–"),
         (f"{row.error:.6f}" if known else "", "", f"{row.error:.2f}" if known else "–"),
         (row.focal_px if focal != "–" else "", "", focal),
@@ -161,5 +163,5 @@ def link_table(summary: MapSummary) -> str:
 
 def definition_list(values: Mapping[str, str]) -> str:
     """Names and values in two columns."""
-    items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in values.items())
+    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in values.items())
     return f'<dl class="list">{items}</dl>'
