@@ -79,9 +79,9 @@ def jitter_frames(frames: NDArray[np.float32], jitter: Jitter, rng: np.random.Ge
 def change_patches(patches: NDArray[np.uint8], light: Light, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Patches (N,1,S,S) uint8 seen in another light and through a worse lens, each by itself."""
     count, size = len(patches), patches.shape[-1]
-    grey = patches[:, 0].astype(np.float32)
+    grey: NDArray[np.float32] = patches[:, 0].astype(np.float32)
     gamma = np.exp(np.where(rng.random(count) < 0.5, rng.normal(0, light.gamma, count), 0)).astype(np.float32)
-    grey = 255 * (grey / 255) ** gamma[:, None, None]
+    grey = np.float32(255) * (grey / np.float32(255)) ** gamma[:, None, None]
     grey *= _slopes(count, size, light.slope, rng)
     _blur(grey, light, rng)
     contrast = grey.std(axis=(1, 2)) + 1

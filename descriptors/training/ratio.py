@@ -82,8 +82,8 @@ def validation_pairs(data_dir: Path, *, per_scene: int, shared: int = 20) -> lis
         candidates = np.argwhere(np.triu(seen @ seen.T >= shared, 1))
         rng = np.random.default_rng([60, number])
         for i, j in rng.permutation(candidates)[:per_scene]:
-            images = [read_grey(folder / "images" / str(names[n])) for n in (i, j)]
-            pairs.append(PhotoPair(*images, fundamental_matrix((k[i], k[j]), (pose[i], pose[j]))))
+            first, second = (read_grey(folder / "images" / str(names[n])) for n in (i, j))
+            pairs.append(PhotoPair(first, second, fundamental_matrix((k[i], k[j]), (pose[i], pose[j]))))
     return pairs
 
 

@@ -96,7 +96,7 @@ class Recipe:
 _BATCH_256 = Data(scenes=(128, 64), photos=(48, 16), block=32)
 
 RECIPES: dict[str, Recipe] = {
-    "tfeat": Recipe("tfeat", TripletLoss(hardest=32), learning_rate=1e-3, minutes=12, data=_BATCH_256),
+    "tfeat": Recipe("tfeat", TripletLoss(hardest=16, ramp=0.6), learning_rate=1e-3, minutes=12, data=_BATCH_256),
     "l2net": Recipe(
         "l2net", L2NetLoss(sharpness=10.0, first_map=False), learning_rate=2e-3, minutes=55, data=_BATCH_256
     ),

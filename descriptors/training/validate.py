@@ -1,7 +1,11 @@
-"""Figures on the validation scenes, on which nothing is trained: verification of track pairs, and matching of views."""
+"""Figures on the validation scenes, on which nothing is trained: verification of track pairs, and matching of views.
+
+``python -m descriptors.training.validate NAME --data DIR`` prints those of a descriptor of the registry.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,3 +128,26 @@ def _made_pair(
         for photo, frame in zip((image, view), frames, strict=True)
     ]
     return _MadePair((cut[0], cut[1]), apart < 3)
+
+
+def main() -> None:
+    """Print the figures of one descriptor."""
+    from descriptors.registry import load
+
+    parser = argparse.ArgumentParser(description="Verification and matching on the validation scenes.")
+    parser.add_argument("name", help="descriptor of the registry, a float one")
+    parser.add_argument("--data", type=Path, required=True, help="folder with scenes/")
+    parser.add_argument("--magnification", type=float, help="instead of the descriptor's own")
+    given = parser.parse_args()
+    descriptor = load(given.name)
+    magnification = given.magnification or descriptor.spec.magnification
+    patches = ValidationSet(given.data, patch_size=descriptor.spec.patch_size, magnification=magnification)
+    figures = patches.figures(descriptor.describe)
+    print(
+        f"{given.name}, magnification {magnification}: matching {figures.matching:.3f}, "
+        f"rank 1 {figures.rank1:.3f}, FPR95 {100 * figures.fpr95:.2f} %"
+    )
+
+
+if __name__ == "__main__":
+    main()

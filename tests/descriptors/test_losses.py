@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from descriptors.training import losses  # noqa: E402
+from descriptors.training import losses
 
 
 def test_distance_matrix_of_axes() -> None:

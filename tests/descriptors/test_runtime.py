@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from descriptors import registry, runtime
 from descriptors.contract import Descriptor, DescriptorError
@@ -63,7 +64,6 @@ def test_bytes_and_floats_give_the_same(descriptor: NetworkDescriptor, patches: 
 
 
 def test_graph_gives_what_the_network_gives(descriptor: NetworkDescriptor, patches: np.ndarray) -> None:
-    torch = pytest.importorskip("torch")
     network = runtime.read_network(runtime.WEIGHTS / str(descriptor.spec.weights))
     with torch.no_grad():
         expected = network(torch.from_numpy(patches).float()).numpy()
@@ -131,7 +131,6 @@ def test_missing_and_foreign_weights_are_told(tmp_path: Path) -> None:
 
 
 def test_device_that_is_not_here_is_told(patches: np.ndarray) -> None:
-    torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(DescriptorError, match="RECON_DEVICE=cpu"):

@@ -8,19 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from descriptors.contract import DescriptorError, DescriptorSpec  # noqa: E402
-from descriptors.datasets.tracks import Tracks, concatenate  # noqa: E402
-from descriptors.frames import angles, centres, frames_from_keypoints, scales  # noqa: E402
-from descriptors.runtime import read_network  # noqa: E402
-from descriptors.training import ratio as ratios  # noqa: E402
-from descriptors.training import train as training  # noqa: E402
-from descriptors.training.augment import Jitter, Light, change_patches, jitter_frames, turn_frames  # noqa: E402
-from descriptors.training.recipes import RECIPES, Data, L2NetLoss, Recipe, TripletLoss, recipe  # noqa: E402
-from descriptors.training.sampling import ProgressiveSampler, distinct, farthest_pairs, view_pairs  # noqa: E402
-from descriptors.training.validate import average_precision, nearest  # noqa: E402
+from descriptors.contract import DescriptorError, DescriptorSpec
+from descriptors.datasets.tracks import Tracks, concatenate
+from descriptors.frames import angles, centres, frames_from_keypoints, scales
+from descriptors.runtime import read_network
+from descriptors.training import ratio as ratios
+from descriptors.training import train as training
+from descriptors.training.augment import Jitter, Light, change_patches, jitter_frames, turn_frames
+from descriptors.training.recipes import RECIPES, Data, L2NetLoss, Recipe, TripletLoss, recipe
+from descriptors.training.sampling import ProgressiveSampler, distinct, farthest_pairs, view_pairs
+from descriptors.training.validate import average_precision, nearest
 
 
 def line_of_points(count: int, views: int = 3, gap: float = 10.0) -> Tracks:
@@ -127,7 +126,7 @@ def test_nearest_by_hand() -> None:
 
 def test_epipolar_distance_of_a_sideways_step() -> None:
     k = np.array([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]])
-    poses = np.hstack([np.eye(3), np.zeros((3, 1))]), np.hstack([np.eye(3), [[-1.0], [0], [0]]])
+    poses = np.eye(3, 4), np.c_[np.eye(3), [-1.0, 0.0, 0.0]]
     f = ratios.fundamental_matrix((k, k), poses)
     first = np.array([[10.0, 20.0], [10.0, 20.0]])
     second = np.array([[3.0, 20.0], [3.0, 26.5]])
@@ -137,7 +136,7 @@ def test_epipolar_distance_of_a_sideways_step() -> None:
 def test_epipolar_geometry_of_a_point_in_two_turned_photos() -> None:
     k = np.array([[90.0, 0, 51], [0, 95, 42], [0, 0, 1]])
     turn = cv2.Rodrigues(np.array([0.1, -0.3, 0.2]))[0]
-    poses = np.hstack([np.eye(3), np.zeros((3, 1))]), np.hstack([turn, [[0.5], [0.2], [-0.1]]])
+    poses = np.eye(3, 4), np.c_[turn, [0.5, 0.2, -0.1]]
     world = np.array([[0.3, -0.2, 4.0], [-1.0, 0.7, 6.0]])
     seen = [(world @ p[:, :3].T + p[:, 3]) @ k.T for p in poses]
     pixels = [s[:, :2] / s[:, 2:] - 0.5 for s in seen]  # K is in COLMAP's pixels
