@@ -186,6 +186,9 @@ def write_database(
                 database.write_matches(a + 1, b + 1, raw.astype(np.uint32))
                 if view is not None:
                     database.write_two_view_geometry(a + 1, b + 1, _to_geometry(view))
+        # A mapping that was killed leaves SQLite's log of the old database, which would be replayed into the new one.
+        for log in ("-wal", "-shm", "-journal"):
+            path.with_name(path.name + log).unlink(missing_ok=True)
         os.replace(draft, path)
     except (RuntimeError, OSError) as error:
         raise OutputError(
@@ -201,7 +204,7 @@ def write_database(
 
 @dataclass(frozen=True)
 class IncrementalJob:
-    """An incremental mapping.
+    """A mapping; only the incremental one reports photos and scales thresholds.
 
     Attributes:
         database: made by :func:`write_database`.
@@ -252,6 +255,8 @@ def incremental_mapping(
     pycolmap.set_random_seed(job.seed)
     options = pycolmap.IncrementalPipelineOptions()
     options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = job.seed
+    # From 50,000 residuals on, COLMAP adjusts in threads, whose sums come in any order: no two models are equal.
+    options.num_threads = 1
     options.min_model_size = job.min_model_size
     options.extract_colors = False
     options.image_names = list(names)
@@ -286,14 +291,20 @@ _PIXEL_THRESHOLDS = (
 )
 
 
-def global_mapping(database: Path, photos: Path, *, seed: int) -> list[pycolmap.Reconstruction]:
-    """Global mapping (GLOMAP) of a database; models as in :func:`incremental_mapping`."""
+def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
+    """Global mapping (GLOMAP) of a database; models as in :func:`incremental_mapping`. It reports no progress."""
     pycolmap = _pycolmap()
-    pycolmap.set_random_seed(seed)
+    pycolmap.set_random_seed(job.seed)
     options = pycolmap.GlobalPipelineOptions()
-    options.random_seed = seed
-    with _scratch(database.parent) as scratch:
-        found = pycolmap.global_mapping(database, photos, scratch, options)
+    mapper = options.mapper
+    for part in (options, mapper, mapper.rotation_averaging, mapper.global_positioning, mapper.retriangulation):
+        part.random_seed = job.seed
+    options.num_threads = mapper.num_threads = 1
+    options.min_model_size = job.min_model_size
+    if job.fix_intrinsics:
+        mapper.bundle_adjustment.refine_focal_length = mapper.bundle_adjustment.refine_extra_params = False
+    with _scratch(job.database.parent) as scratch:
+        found = pycolmap.global_mapping(job.database, job.photos, scratch, options)
     return largest_first(found.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -153,7 +153,13 @@ def _key(photo: Photo, descriptor: descriptors.Descriptor, config: FeatureConfig
 
 
 def extract_features(
-    photos: Sequence[Photo], config: FeatureConfig, folder: Path, *, masks: Path | None = None, progress: Progress
+    photos: Sequence[Photo],
+    config: FeatureConfig,
+    folder: Path,
+    *,
+    masks: Path | None = None,
+    made: Mapping[str, str] | None = None,
+    progress: Progress,
 ) -> FeatureFiles:
     """Features of every photo, one file each; what is there already is not made again.
 
@@ -161,6 +167,7 @@ def extract_features(
         photos: readable photos.
         folder: where the files go.
         masks: folder of masks, see :mod:`pipelines.images.masks`.
+        made: photo name -> key of features that are to be kept, whatever the masks are now.
 
     Returns:
         The files; photos that failed to decode after all are in ``rejected`` and not in ``photos``.
@@ -172,7 +179,7 @@ def extract_features(
     cv2.setNumThreads(1 if workers > 1 else cores())
 
     def one(photo: Photo) -> tuple[str, int] | Rejected:
-        key = _key(photo, descriptor, config, masks)
+        key = (made or {}).get(photo.name) or _key(photo, descriptor, config, masks)
         path = folder / f"{key}.npz"
         features = _read(path)
         if features is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import colmap
+from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, TwoView
 from pipelines.engine import cores, map_items
@@ -18,6 +19,9 @@ from pipelines.matching.match import blockwise, read_matches
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
 _CODE = 1
+_MAX_ERROR = 100.0
+_MIN_INLIERS = 8
+"""Eight points give a fundamental matrix by themselves."""
 _MATRICES = ("essential", "fundamental", "homography", "b_from_a")
 
 
@@ -32,6 +36,14 @@ class VerifyConfig:
 
     max_error: float = 4.0
     min_inliers: int = 15
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_error <= _MAX_ERROR:
+            what = f"A verification threshold of {self.max_error:g} px is not possible"
+            raise ConfigError(what, f"it lies between 0 and {_MAX_ERROR:g}", "--max-error 4")
+        if self.min_inliers < _MIN_INLIERS:
+            what = f"{self.min_inliers} verified matches are too few to tell a pair from chance"
+            raise ConfigError(what, f"{_MIN_INLIERS} at least are needed", "--min-matches 15")
 
 
 def read_two_view(path: Path) -> TwoView | None:

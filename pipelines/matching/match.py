@@ -37,7 +37,9 @@ class MatchConfig:
 
     def __post_init__(self) -> None:
         if self.ratio is not None and not 0 < self.ratio <= 1:
-            raise ConfigError(f"A distance ratio of {self.ratio} is not possible", "it lies between 0 and 1")
+            raise ConfigError(
+                f"A distance ratio of {self.ratio} is not possible", "it lies between 0 and 1", "--ratio 0.8"
+            )
 
 
 class DescriptorCache:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 
 from pipelines.core.errors import ConfigError
@@ -10,6 +11,10 @@ from pipelines.geometry.verify import VerifyConfig
 from pipelines.images.cameras import CameraConfig
 from pipelines.matching.match import MatchConfig
 from pipelines.pairs.select import PairConfig
+
+_MAPPERS = ("incremental", "global")
+_MAX_SEED = 2**31 - 1
+"""COLMAP takes seeds of 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,15 @@ class MappingConfig:
     snapshot_every: int = 100
 
     def __post_init__(self) -> None:
-        if self.mapper not in ("incremental", "global"):
-            raise ConfigError(f"There is no mapper {self.mapper!r}", "known are incremental and global")
+        if self.mapper not in _MAPPERS:
+            near = difflib.get_close_matches(self.mapper, _MAPPERS, n=1)
+            what = f"There is no mapper {self.mapper!r}"
+            raise ConfigError(
+                what, f"known are {' and '.join(_MAPPERS)}", f"--mapper {near[0] if near else _MAPPERS[0]}"
+            )
+        for name, least in (("min_model_size", 2), ("snapshot_every", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}", f"it must be {least} or more")
 
 
 @dataclass(frozen=True)
@@ -44,3 +56,9 @@ class SfmConfig:
     cameras: CameraConfig = field(default_factory=CameraConfig)
     mapping: MappingConfig = field(default_factory=MappingConfig)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= _MAX_SEED:
+            raise ConfigError(
+                f"A seed of {self.seed} is not possible", f"it lies between 0 and {_MAX_SEED}", "--seed 0"
+            )

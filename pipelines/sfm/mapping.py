@@ -70,7 +70,14 @@ def write_database(folder: MapFolder, given: MappingInput) -> None:
 
 
 def map_photos(
-    folder: MapFolder, given: MappingInput, config: MappingConfig, *, seed: int, grow: bool, progress: Progress
+    folder: MapFolder,
+    given: MappingInput,
+    config: MappingConfig,
+    *,
+    seed: int,
+    grow: bool,
+    key: str,
+    progress: Progress,
 ) -> list[Any]:
     """Make the models, largest first (as COLMAP reconstructions, for :mod:`pipelines.colmap` only).
 
@@ -80,6 +87,7 @@ def map_photos(
         config: mapper and limits.
         seed: of all random choices.
         grow: go on from the models that stand in ``folder.sparse``.
+        key: fingerprint of all of this; snapshots of another mapping are of no use.
     """
     names = given.graph.names
     with progress.stage("Mapping", len(names)) as task:
@@ -87,8 +95,6 @@ def map_photos(
         def on_photo() -> None:
             task.advance()
 
-        if config.mapper == "global":
-            return colmap.global_mapping(folder.database, given.photos_dir, seed=seed)
         job = colmap.IncrementalJob(
             database=folder.database,
             photos=given.photos_dir,
@@ -99,38 +105,58 @@ def map_photos(
             on_photo=on_photo,
         )
         if grow:
-            return _grow(folder, given, job)
+            return _continued(job, component_folders(folder), names)
+        if config.mapper == "global":
+            return colmap.global_mapping(job)
         if len(names) <= config.snapshot_every:
             return colmap.incremental_mapping(job)
-        return _with_snapshots(folder, job, config.snapshot_every)
+        return _with_snapshots(folder.root / "snapshots", job, names, config.snapshot_every, key)
 
 
-def _with_snapshots(folder: MapFolder, job: colmap.IncrementalJob, every: int) -> list[Any]:
-    """Mapping of a large set, which goes on from its last snapshot after a kill."""
-    snapshots = folder.root / "snapshots"
-    with write_errors(snapshots):
-        snapshots.mkdir(exist_ok=True)
-    start = next((path for path in sorted(snapshots.iterdir(), reverse=True) if colmap.is_model(path)), None)
-    models = colmap.incremental_mapping(job, start=start, snapshots=snapshots, snapshot_every=every)
-    shutil.rmtree(snapshots, ignore_errors=True)
+def _with_snapshots(home: Path, job: colmap.IncrementalJob, names: Sequence[str], every: int, key: str) -> list[Any]:
+    """Mapping of a large set, which goes on from its last snapshots after a kill."""
+    own = home / key
+    with write_errors(home):
+        own.mkdir(parents=True, exist_ok=True)
+        for other in home.iterdir():
+            if other != own:
+                shutil.rmtree(other)
+    starts = _last_of_each_component(own)
+    if starts:
+        models = _continued(job, starts, names, snapshots=own, snapshot_every=every)
+    else:
+        models = colmap.incremental_mapping(job, snapshots=own, snapshot_every=every)
+    shutil.rmtree(home, ignore_errors=True)
     return models
 
 
-def _grow(folder: MapFolder, given: MappingInput, job: colmap.IncrementalJob) -> list[Any]:
-    """Every component of the old map takes up what it can of the new photos; the rest may form new ones."""
+def _last_of_each_component(snapshots: Path) -> list[Path]:
+    """The newest whole snapshot of each component: their names are the times at which they were taken."""
+    last: list[tuple[Path, set[str]]] = []
+    for path in sorted(snapshots.iterdir(), reverse=True):
+        if colmap.is_model(path):
+            photos = colmap.registered_names(colmap.load(path))
+            if all(2 * len(photos & newer) < len(photos) for _, newer in last):
+                last.append((path, photos))
+    return [path for path, _ in last]
+
+
+def _continued(job: colmap.IncrementalJob, starts: Sequence[Path], names: Sequence[str], **snapshots: Any) -> list[Any]:
+    """Every model takes up what it can of the photos that it lacks; the rest may form new ones."""
     grown: list[Any] = []
     taken: set[str] = set()
-    for start in component_folders(folder):
+    for start in starts:
         before = colmap.registered_names(colmap.load(start))
         if before <= taken:
             continue
-        models = colmap.incremental_mapping(job, start=start)
-        best = models[0] if models and len(colmap.registered_names(models[0])) >= len(before) else colmap.load(start)
+        models = colmap.incremental_mapping(job, start=start, **snapshots)
+        kept = models and before <= colmap.registered_names(models[0])
+        best = models[0] if kept else colmap.load(start)
         grown.append(best)
         taken |= colmap.registered_names(best)
-    left = [name for name in given.graph.names if name not in taken]
+    left = [name for name in names if name not in taken]
     if len(left) >= job.min_model_size:
-        grown += colmap.incremental_mapping(job, names=left)
+        grown += colmap.incremental_mapping(job, names=left, **snapshots)
     return colmap.largest_first(grown)
 
 
@@ -140,6 +166,12 @@ def component_folders(folder: MapFolder) -> list[Path]:
         return []
     found = [path for path in folder.sparse.iterdir() if path.name.isdigit() and colmap.is_model(path)]
     return sorted(found, key=lambda path: int(path.name))
+
+
+def forget_key(folder: MapFolder) -> None:
+    """The models that stand in the folder no longer belong to its database, which is about to be written."""
+    with write_errors(folder.sparse):
+        (folder.sparse / _KEY_FILE).unlink(missing_ok=True)
 
 
 def models_key(folder: MapFolder) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,11 +64,17 @@ class _Stopwatch:
 
 @dataclass(frozen=True)
 class _Photos:
-    """The photos of a run: those of the map that grows come first, so that their image ids stay."""
+    """The photos of a run: those of the map that grows come first, so that their image ids stay.
+
+    Attributes:
+        directory: a folder that exists.
+        features: of a map that grows: photo name -> key of its features.
+    """
 
     photos: tuple[Photo, ...]
     rejected: tuple[Rejected, ...]
     directory: Path
+    features: Mapping[str, str]
 
 
 def run_sfm(
@@ -78,6 +84,7 @@ def run_sfm(
     *,
     masks: Path | None = None,
     grow: bool = False,
+    publish: Callable[[SfmResult], None] | None = None,
     progress: Progress,
 ) -> SfmResult:
     """Make a map of photos, or make an existing map grow.
@@ -89,6 +96,7 @@ def run_sfm(
         config: all options. For a growing map, :func:`map_config` of that map.
         masks: folder of masks; see :mod:`pipelines.images.masks`.
         grow: add the photos to the map in ``folder``.
+        publish: writes what depends on the result, such as the report, before recon.json says that it is done.
         progress: who listens.
 
     Returns:
@@ -103,9 +111,15 @@ def run_sfm(
     descriptors.spec(config.features.descriptor)
     with watch("Reading"):
         given = _collect(source, folder, grow, masks, progress)
+    _cameras(given.photos, config)  # Wrong intrinsics are told before the long work, not after it.
     folder.create()
     with folder.locked():
-        return _run(given, folder, config, masks, grow, progress, watch)
+        result, ledger = _run(given, folder, config, masks, grow, progress, watch)
+        if not (grow and result.failure):
+            if publish is not None:
+                publish(result)
+            folder.write_ledger(ledger)
+    return result
 
 
 def map_config(folder: MapFolder) -> SfmConfig:
@@ -133,40 +147,57 @@ def _collect(
     source: Path | Sequence[Path], folder: MapFolder, grow: bool, masks: Path | None, progress: Progress
 ) -> _Photos:
     exclude = [folder.root] + ([masks] if masks else [])
+    if isinstance(source, Path):
+        _check_apart(source, folder.root, "the run folder", "--out")
+        if masks:
+            _check_apart(source, masks, "the folder of masks", "--masks")
     photos, rejected = scan(source, progress=progress, exclude=exclude)
     directory = source if isinstance(source, Path) else Path(".")
+    features: dict[str, str] = {}
     if grow:
-        known = _known_photos(folder)
+        ledger = _ledger(folder)
+        known = [_known_photo(entry) for entry in ledger["photos"]]
         contents = {photo.content for photo in known}
-        names = {photo.name for photo in known}
         fresh = [photo for photo in photos if photo.content not in contents]
         if not fresh:
-            raise InputError("There is nothing to add", "every readable photo given is in the map already")
-        label = directory.resolve().name
-        fresh = [replace(photo, name=f"{label}/{photo.name}") if photo.name in names else photo for photo in fresh]
-        photos = [*known, *fresh]
+            reasons = [f"{file.name}: {file.why}" for file in rejected[:3]]
+            why = "; ".join(["every readable photo given is in the map already", *reasons])
+            raise InputError("There is nothing to add", why, "photos that are not in the map yet")
+        photos = [*known, *_renamed(fresh, {photo.name for photo in known}, directory.resolve().name)]
+        if ledger["descriptor_fingerprint"] == descriptors.load(ledger["descriptor"]).fingerprint:
+            features = {entry["name"]: entry["features"] for entry in ledger["photos"]}
     if len(photos) < 2:
-        reasons = "; ".join(f"{file.name}: {file.why}" for file in rejected[:3])
+        reasons = [f"{file.name}: {file.why}" for file in rejected[:3]]
         raise InputError(
             "No photo could be read" if not photos else "A map needs at least two photos, and only one could be read",
-            reasons or f"{source} holds no other photo",
+            "; ".join(reasons) or f"besides {photos[0].name} there is none",
             "a folder with several JPEG, PNG, TIFF or WebP photos of one place",
         )
-    return _Photos(tuple(photos), tuple(rejected), directory)
+    return _Photos(tuple(photos), tuple(rejected), directory, features)
 
 
-def _known_photos(folder: MapFolder) -> list[Photo]:
-    return [
-        Photo(
-            entry["name"],
-            Path(entry["path"]),
-            entry["width"],
-            entry["height"],
-            entry["content"],
-            from_plain(Exif, entry["exif"]),
+def _check_apart(source: Path, other: Path, role: str, option: str) -> None:
+    """Photos in a folder that recon writes in, or beside their masks, could not be told from the rest."""
+    if source.resolve() == other.resolve():
+        raise ConfigError(
+            f"{source} is the folder of the photos and {role} at once", "", f"another folder for {option}"
         )
-        for entry in _ledger(folder)["photos"]
-    ]
+
+
+def _known_photo(entry: Mapping[str, Any]) -> Photo:
+    exif = from_plain(Exif, entry["exif"])
+    return Photo(entry["name"], Path(entry["path"]), entry["width"], entry["height"], entry["content"], exif)
+
+
+def _renamed(photos: Sequence[Photo], taken: set[str], label: str) -> list[Photo]:
+    """Photos for a map that may hold others of the same name: these are put under ``label/``, ``label-2/`` …"""
+    renamed = []
+    for photo in photos:
+        labels = ("", f"{label}/", *(f"{label}-{number}/" for number in range(2, len(taken) + 3)))
+        name = next(name for name in (prefix + photo.name for prefix in labels) if name not in taken)
+        taken = taken | {name}
+        renamed.append(replace(photo, name=name))
+    return renamed
 
 
 def _run(
@@ -177,9 +208,13 @@ def _run(
     grow: bool,
     progress: Progress,
     watch: _Stopwatch,
-) -> SfmResult:
+) -> tuple[SfmResult, dict[str, Any]]:
+    """The result, and what recon.json will say about it."""
     with watch("Features"):
-        files = extract_features(given.photos, config.features, folder.features, masks=masks, progress=progress)
+        files = extract_features(
+            given.photos, config.features, folder.features, masks=masks, made=given.features, progress=progress
+        )
+    _check_known(files, given)
     rejected = given.rejected + files.rejected
     cameras, camera_of = _cameras(files.photos, config)
     photo_cameras = [cameras[index] for index in camera_of]
@@ -224,9 +259,15 @@ def _run(
         settings=_settings(config),
         failure="" if failure is None else failure.sentence,
     )
-    if not (grow and failure):
-        folder.write_ledger(_ledger_of(summary, files, config, cameras, camera_of, failure))
-    return SfmResult(summary, tuple(models), thumbnails, failure)
+    ledger = _ledger_of(summary, files, config, cameras, camera_of, failure)
+    return SfmResult(summary, tuple(models), thumbnails, failure), ledger
+
+
+def _check_known(files: FeatureFiles, given: _Photos) -> None:
+    """A photo that is in the map cannot be left out of it when it grows."""
+    lost = [file for file in files.rejected if file.name in given.features]
+    if lost:
+        raise InputError(f"{lost[0].name} is in the map and can no longer be read", lost[0].why, lost[0].try_)
 
 
 def _cameras(photos: Sequence[Photo], config: SfmConfig) -> tuple[tuple[Camera, ...], tuple[int, ...]]:
@@ -265,7 +306,7 @@ def _models(
         given.camera_of,
         config.mapping,
         config.seed,
-        mapping.models_key(folder) if grow else "",
+        grow,
     )
     sources = {number: camera.source for number, camera in enumerate(given.cameras, 1)}
     if mapping.models_key(folder) == key and mapping.component_folders(folder) and folder.database.exists():
@@ -276,8 +317,11 @@ def _models(
     if not given.graph.views:
         raise no_overlap(given.graph, config.verification.min_inliers)
     with watch("Mapping"):
+        mapping.forget_key(folder)
         mapping.write_database(folder, given)
-        made = mapping.map_photos(folder, given, config.mapping, seed=config.seed, grow=grow, progress=progress)
+        made = mapping.map_photos(
+            folder, given, config.mapping, seed=config.seed, grow=grow, key=key, progress=progress
+        )
     if not made:
         raise no_model(given.graph)
     with watch("Colours"):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 _Photos = Annotated[list[Path], typer.Argument(help="A folder of photos, or photo files.", show_default=False)]
-_Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: map, beside the photos' folder.")]
+_Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: PHOTOS-map, beside the photos.")]
 _Add = Annotated[Path | None, typer.Option("--add-to", help="Add the photos to this map; its own options hold.")]
 
 
@@ -69,7 +69,9 @@ def sfm(
 
         config = SfmConfig(
             FeatureConfig(descriptor, DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size),
-            PairConfig("list", list_file=pairs) if Path(pairs).is_file() else PairConfig(pairs, neighbours),
+            PairConfig("list", list_file=str(Path(pairs).resolve()))
+            if Path(pairs).is_file()
+            else PairConfig(pairs, neighbours),
             MatchConfig(ratio),
             VerifyConfig(max_error, min_matches),
             CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None, single_camera),
@@ -78,8 +80,15 @@ def sfm(
         )
     progress = progress_for(quiet or json_output)
     source = photos[0] if len(photos) == 1 and not photos[0].is_file() else photos
-    result = run_sfm(source, folder, config, masks=masks, grow=add_to is not None, progress=progress)
-    _report(folder, result)
+    result = run_sfm(
+        source,
+        folder,
+        config,
+        masks=masks,
+        grow=add_to is not None,
+        publish=lambda result: _report(folder, result),
+        progress=progress,
+    )
     if json_output:
         print_json(folder.read_ledger())
     if result.failure is not None:
