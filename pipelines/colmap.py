@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines import model_files
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Camera, Model, TwoView
 from pipelines.store.files import write_errors
@@ -318,11 +319,23 @@ def largest_first(models: Iterable[pycolmap.Reconstruction]) -> list[pycolmap.Re
 
 def is_model(folder: Path) -> bool:
     """Whether a folder holds a COLMAP model that can be read whole."""
+    if any(folder.glob("*.bin")):
+        return _counts(folder) is not None
     try:
         load(folder)
     except (RuntimeError, ValueError):
         return False
     return True
+
+
+def _counts(folder: Path) -> tuple[int, int] | None:
+    """Photos and points of a binary model, None if it is not whole."""
+    pycolmap = _pycolmap()
+    kinds = [kind for name, kind in pycolmap.CameraModelId.__members__.items() if name != "INVALID"]
+    parameters = {
+        int(kind.value): len(pycolmap.Camera.create_from_model_id(1, kind, 1.0, 2, 2).params) for kind in kinds
+    }
+    return model_files.counts(folder, parameters)
 
 
 def load(folder: Path) -> pycolmap.Reconstruction:
@@ -336,7 +349,7 @@ def registered_names(reconstruction: pycolmap.Reconstruction) -> set[str]:
 
 
 def write_model(model: pycolmap.Reconstruction, folder: Path) -> None:
-    """Write a model in COLMAP's binary form and read it back: COLMAP does not notice a full disk.
+    """Write a model in COLMAP's binary form and look at what stands there: COLMAP does not notice a full disk.
 
     Raises:
         OutputError: what stands on disk is not what was written.
@@ -347,8 +360,7 @@ def write_model(model: pycolmap.Reconstruction, folder: Path) -> None:
         for file in folder.iterdir():
             with open(file, "rb") as stream:
                 os.fsync(stream.fileno())
-        again = load(folder)
-        whole = again.num_reg_images() == model.num_reg_images() and again.num_points3D() == model.num_points3D()
+        whole = _counts(folder) == (model.num_reg_images(), model.num_points3D())
     except (RuntimeError, ValueError, OSError):
         whole = False
     if not whole:
