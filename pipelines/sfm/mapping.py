@@ -189,7 +189,6 @@ def keep_models(folder: MapFolder, models: Sequence[Any], key: str) -> None:
         OutputError: the disk is full.
     """
     draft = folder.root / f".sparse.{os.getpid()}.draft"
-    old = folder.root / f".sparse.{os.getpid()}.old.draft"
     try:
         with write_errors(folder.sparse):
             draft.mkdir()
@@ -198,11 +197,12 @@ def keep_models(folder: MapFolder, models: Sequence[Any], key: str) -> None:
         write_text(draft / _KEY_FILE, key)
         with write_errors(folder.sparse):
             if folder.sparse.exists():
-                os.replace(folder.sparse, old)
+                os.replace(folder.sparse, folder.sparse_before)
             os.replace(draft, folder.sparse)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        if folder.sparse.exists():
+            shutil.rmtree(folder.sparse_before, ignore_errors=True)
 
 
 def raw_counts(folder: MapFolder, match_keys: dict[Pair, str]) -> dict[Pair, int]:

@@ -72,6 +72,8 @@ def make_folder(path: Path) -> Path:
     """
     with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, "read-only file system")
         if not os.access(path, os.W_OK):
             raise OSError(errno.EACCES, "permission denied")
     return path

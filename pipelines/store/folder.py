@@ -55,6 +55,11 @@ class MapFolder:
         return self.root / "sparse"
 
     @property
+    def sparse_before(self) -> Path:
+        """The models that stood in ``sparse`` while others take their place."""
+        return self.root / ".sparse.before"
+
+    @property
     def report(self) -> Path:
         """The report to open in a browser."""
         return self.root / "report.html"
@@ -91,11 +96,18 @@ class MapFolder:
             with write_errors(path):
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, str(os.getpid()).encode(), 0)
-            for draft in [*self.root.glob(".*.draft"), *self.root.glob("*/.*.draft")]:
-                shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
+                self._tidy()
             yield
         finally:
             os.close(handle)
+
+    def _tidy(self) -> None:
+        """After a killed run: models that were being replaced come back, drafts and their SQLite logs go."""
+        if self.sparse_before.exists() and not self.sparse.exists():
+            os.replace(self.sparse_before, self.sparse)
+        drafts = [*self.root.glob(".*.draft*"), *self.root.glob("*/.*.draft")]
+        for draft in [*drafts, self.sparse_before]:
+            shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
 
     def read_ledger(self) -> dict[str, Any]:
         """The folder's recon.json, or {} if there is none.
@@ -104,7 +116,7 @@ class MapFolder:
             InputError: the file is not a ledger that this version can read.
         """
         try:
-            ledger = json.loads(self.ledger_file.read_text())
+            ledger = json.loads(self.ledger_file.read_text("utf-8"))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
