@@ -98,7 +98,7 @@ def run_benchmark(
             if setting.fix_intrinsics and not truth:
                 raise InputError(f"{dataset} has no ground truth", "fixed intrinsics are taken from it")
             for contestant in contestants:
-                work = out / f"{dataset.resolve().name}-{contestant.replace(' ', '-')}"
+                work = out / f"{dataset.resolve().name}-{Path(contestant).stem.replace(' ', '-')}"
                 shutil.rmtree(work, ignore_errors=True)
                 make_folder(work)
                 command = _command(contestant, images, work, setting, truth)
@@ -210,7 +210,7 @@ def _cells(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
         f"{row.registered}/{row.photos}",
         f"{row.points:,}",
         f"{row.track_length:.2f}",
-        f"{row.error:.3f}",
+        "–" if row.failure else f"{row.error:.3f}",
         "–" if poses is None else f"{poses.centre_mean * 1000:.2f}",
         "–" if poses is None else f"{np.degrees(poses.rotation_mean):.4f}",
         f"{row.seconds:.1f}",

@@ -73,3 +73,38 @@ def test_a_third_party_adds_its_own_by_entry_point(monkeypatch):
     finally:
         registry._table.cache_clear()
         registry.load.cache_clear()
+
+
+FILE = """
+import numpy as np
+from descriptors import DescriptorSpec
+
+class Mine:
+    spec = DescriptorSpec("mine", dim=4, patch_size=8)
+
+    def describe(self, patches):
+        return np.tile(np.float32(0.5), (len(patches), 4))
+
+descriptor = Mine()
+"""
+
+
+def test_a_descriptor_from_a_users_own_file(tmp_path):
+    path = tmp_path / "my descriptor.py"
+    path.write_text(FILE)
+    loaded = descriptors.load(str(path))
+    assert descriptors.spec(str(path)).dim == 4
+    assert loaded.describe(np.zeros((3, 1, 8, 8), np.uint8)).shape == (3, 4)
+    other = tmp_path / "other.py"
+    other.write_text(FILE + "\n# changed\n")
+    assert descriptors.load(str(other)).fingerprint != loaded.fingerprint
+
+
+@pytest.mark.parametrize(("content", "said"), [("x = 1", "defines no descriptor"), ("1 / 0", "ZeroDivisionError")])
+def test_a_file_without_a_descriptor_is_named(tmp_path, content, said):
+    path = tmp_path / "bad.py"
+    path.write_text(content)
+    with pytest.raises(descriptors.DescriptorError, match=said):
+        descriptors.load(str(path))
+    with pytest.raises(descriptors.DescriptorError, match="cannot be read"):
+        descriptors.load(str(tmp_path / "absent.py"))
