@@ -20,6 +20,7 @@ from pipelines.images.cameras import (
     parse_intrinsics,
 )
 from pipelines.images.formats import apply_orientation
+from pipelines.images.read import scan
 
 
 def photo(name: str = "a.jpg", width: int = 1536, height: int = 1024, **exif: object) -> Photo:
@@ -160,19 +161,47 @@ def test_who_shares_a_camera() -> None:
         photo("4.jpg", 1024, 1536, **kodak),
         photo("b/5.jpg", **kodak),
         photo("6.jpg"),
-        photo("7.jpg"),
+        photo("7.jpg", 1536, 1000),
         photo("8.jpg", **{**kodak, "focal_px": None}),
     ]
     assert group_cameras(photos, CameraConfig()) == [0, 0, 1, 2, 3, 4, 5, 6]
-    assert group_cameras(photos, CameraConfig(single_camera=True)) == [0, 0, 0, 1, 0, 0, 0, 0]
-    assert group_cameras(photos[:3] + photos[4:], config("1380,760,507")) == [0] * 7
+    assert group_cameras(photos, CameraConfig(single_camera=True)) == [0, 0, 0, 1, 0, 0, 2, 0]
+    assert group_cameras(photos[:3] + photos[4:6], config("1380,760,507")) == [0] * 5
     cameras, index = assign_cameras(photos, CameraConfig(single_camera=True))
-    assert index == [0, 0, 0, 1, 0, 0, 0, 0]
+    assert index == [0, 0, 0, 1, 0, 0, 2, 0]
     assert [(camera.params[0], camera.source, camera.width) for camera in cameras] == [
         (1619.0, "exif", 1536),
         (1619.0, "exif", 1024),
+        (1.2 * 1536, "guess", 1536),
     ]
     assert group_cameras([], CameraConfig()) == [] and assign_cameras([], CameraConfig()) == ([], [])
+
+
+def test_photos_without_exif_share_a_camera_if_they_look_like_one_series() -> None:
+    def groups(*named: tuple[str, int, int]) -> list[int]:
+        return group_cameras([photo(*each) for each in named], CameraConfig())
+
+    frames = [(f"v/frame_{number:04}.png", 1920, 1080) for number in (0, 30, 60)]
+    assert groups(*frames) == [0, 0, 0]
+    assert groups(*frames, ("v/frame_0090.png", 1080, 1920)) == [0, 0, 0, 1]
+    # Two are too few to tell, other names are another series, another size means a collection.
+    assert groups(*frames[:2]) == [0, 1]
+    assert groups(*frames, ("v/from_web.png", 1920, 1080)) == [0, 0, 0, 1]
+    assert groups(*frames, ("v/frame_0090.png", 1920, 1081)) == [0, 1, 2, 3]
+    # Folders do not mix.
+    assert groups(*frames, *[(name.replace("v/", "w/"), *size) for name, *size in frames]) == [0, 0, 0, 1, 1, 1]
+    stripped = [photo(*each) for each in frames]
+    assert group_cameras(stripped, CameraConfig(per_photo=True)) == [0, 1, 2]
+    with pytest.raises(ConfigError, match="exclude"):
+        CameraConfig(single_camera=True, per_photo=True)
+
+
+@pytest.mark.real
+def test_real_series_and_collections_are_told_apart(shared_data: Path) -> None:
+    expected = {"fountain-P11": 1, "Herz-Jesus-P8": 1, "sceaux": 1, "sacre_coeur": 10}
+    for name, cameras in expected.items():
+        photos = scan(shared_data / "multiview" / name / "images")[0]
+        assert len(set(group_cameras(photos, CameraConfig()))) == cameras, name
 
 
 def test_a_config_can_be_hashed_and_compared() -> None:
