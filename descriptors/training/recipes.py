@@ -31,7 +31,7 @@ class Data:
     warp: WarpRange = field(default_factory=WarpRange)
     jitter: Jitter = field(default_factory=Jitter)
     light: Light = field(default_factory=Light)
-    magnification: float = 6.0
+    magnification: float = 7.5
 
 
 @dataclass(frozen=True)

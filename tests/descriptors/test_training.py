@@ -151,6 +151,12 @@ def test_ratio_rows_by_hand() -> None:
     assert (by_ratio[1.0].precision, by_ratio[1.0].recall) == (pytest.approx(3 / 4), 1.0)
 
 
+def test_advised_ratio_prefers_recall_among_equals() -> None:
+    rows = [ratios.Row(0.7, 0.9, 0.6), ratios.Row(0.8, 0.8, 0.805), ratios.Row(0.85, 0.76, 0.84), ratios.Row(1, 0.3, 1)]
+    assert ratios.advised(rows) == 0.85
+    assert ratios.advised(rows, slack=0.0) == 0.8
+
+
 def test_ratio_matching_of_bits_and_floats() -> None:
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 256, (20, 32), dtype=np.uint8)
