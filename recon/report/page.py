@@ -82,13 +82,13 @@ def _indexed_links(summary: MapSummary) -> list[tuple[int, int, int, int]]:
 
 def _sections(summary: MapSummary, models: Sequence[Model], with_photos: bool) -> list[str]:
     missing = tables.left_out(summary)
-    parts = [_verdict(summary, models), _figures(summary, models)]
+    parts = [_verdict(summary, models), _figures(summary)]
     if models:
         parts += [_stage(summary, models, with_photos), missing, _quality(models)]
     else:
         parts += [missing]
     if summary.photos:
-        parts += [_matches(summary, bool(models)), tables.photo_table(summary.photos, len(models))]
+        parts += [_matches(summary, bool(models)), tables.photo_table(summary.photos)]
     parts.append(_time(summary))
     settings = {name: value or "default" for name, value in summary.settings.items()}
     made = [("Settings", settings), ("Versions", summary.versions)]
@@ -102,10 +102,11 @@ def _sections(summary: MapSummary, models: Sequence[Model], with_photos: bool) -
 
 
 def standing(summary: MapSummary, models: Sequence[Model]) -> str:
-    """``good``: every file is in one model; ``warn``: some are left out or there are several models; ``bad``: none."""
+    """``good``: every file is in one model; ``warn``: files are left out or spread over models; ``bad``: no model."""
     if not models:
         return "bad"
-    return "good" if len(models) == 1 and not summary.unregistered and not summary.rejected else "warn"
+    whole = all(row.component == 0 for row in summary.photos) and not summary.rejected
+    return "good" if whole else "warn"
 
 
 def _verdict(summary: MapSummary, models: Sequence[Model]) -> str:
@@ -136,14 +137,17 @@ def _unit(text: str) -> str:
     return f"{number} <small>{unit}</small>" if unit else number
 
 
-def _figures(summary: MapSummary, models: Sequence[Model]) -> str:
+def _figures(summary: MapSummary) -> str:
     registered = sum(row.component is not None for row in summary.photos)
-    points = sum(component.points for component in summary.components)
-    observations = sum(component.observations for component in summary.components)
+    # A model all of whose photos are in a larger one too adds nothing to count.
+    used = sorted({row.component for row in summary.photos if row.component is not None})
+    components = [summary.components[k] for k in used if k < len(summary.components)]
+    points = sum(component.points for component in components)
+    observations = sum(component.observations for component in components)
     track = f"{observations / points:.2f}" if points else "–"
-    errors = sum(component.error * component.observations for component in summary.components)
+    errors = sum(component.error * component.observations for component in components)
     error = errors / observations if observations else 0.0
-    several = f" <small>in {len(models)} models</small>" if len(models) > 1 else ""
+    several = f" <small>in {len(used)} models</small>" if len(used) > 1 else ""
     values = (
         ("Photos in a model", f"{registered} <small>of {len(summary.photos)}</small>{several}"),
         ("3D points", f"{points:,}"),

@@ -53,7 +53,7 @@ def _photo_row(index: int, row: PhotoRow, models: int, top: int) -> str:
     meter = f'<span class="meter"><i style="width:{100 * row.observations / max(top, 1):.0f}%"></i></span>'
     cells = (
         (name, "left", f'<div class="photo"><img data-thumb="{index}" alt=""><span title="{name}">{name}</span></div>'),
-        (-1 if row.component is None else -2 - row.component, "left", _status(row.component, models)),
+        (-1 if row.component is None else row.component, "left", _status(row.component, models)),
         (row.keypoints, "", f"{row.keypoints:,}"),
         (row.verified, "", f"{row.verified:,}"),
         (escape(row.best[0], quote=True) if row.best else "", "left soft", best),
@@ -66,8 +66,9 @@ def _photo_row(index: int, row: PhotoRow, models: int, top: int) -> str:
     return f'<tr data-pick="{index}" tabindex="0" data-name="{name}">{body}</tr>'
 
 
-def photo_table(rows: Sequence[PhotoRow], models: int) -> str:
+def photo_table(rows: Sequence[PhotoRow]) -> str:
     """The sortable table of all readable photos; a row's ``data-pick`` is the photo's index."""
+    models = len({row.component for row in rows if row.component is not None})
     heads = "".join(
         f'<th class="{kind}" data-first="{first}" scope="col"{" aria-sort=ascending" if not k else ""}>'
         f'<button type="button">{title}</button></th>'

@@ -270,6 +270,18 @@ def test_report_of_several_models(tmp_path: Path) -> None:
     assert "x12 verified matches, 30 neededTry: a photo between" in "".join(page.text)
 
 
+def test_a_model_within_another_counts_once(tmp_path: Path) -> None:
+    whole = ring_model(("a", "b", "c", "d"), UP, points=500)
+    part = ring_model(("b", "c"), UP, points=60, seed=2)
+    summary = summary_of([whole, part])
+    summary = replace(summary, photos=tuple(row for row in summary.photos if row.component == 0))
+    text = written(tmp_path, summary, [whole, part])
+    page = Page(text)
+    assert any(attrs.get("class") == "verdict good" for _, attrs in page.elements)
+    assert "<dd>500</dd>" in text and "in 2 models" not in text
+    assert len(page.data["components"]) == 2  # it can still be looked at
+
+
 def test_report_of_a_failed_run(tmp_path: Path) -> None:
     summary = replace(summary_of([], left_out=("a.jpg", "b.jpg")), verdict="No model could be made.")
     page = Page(written(tmp_path, summary, [], {"a.jpg": jpeg()}))

@@ -107,7 +107,7 @@
     }
     if (!viewer) return;
     const row = selected === null ? null : data.photos[selected];
-    if (row && row.component !== null && row.component !== viewer.component && data.components[row.component]) {
+    if (row && !viewer.cameraOf(selected) && data.components[row.component]) {
       const keep = selected;
       showComponent(row.component);
       select(keep, "view");
