@@ -7,6 +7,7 @@ Written and tested against pycolmap 4.2; other modules never import pycolmap.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from pipelines import model_files
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Camera, Model, TwoView
-from pipelines.store.files import write_errors
+from pipelines.store.files import nearly_full, write_errors
 
 if TYPE_CHECKING:
     import pycolmap
@@ -166,7 +167,7 @@ def write_database(
     draft = path.with_name(f".{path.name}.draft")
     draft.unlink(missing_ok=True)
     try:
-        with pycolmap.Database.open(draft) as database, pycolmap.DatabaseTransaction(database):
+        with pycolmap.Database.open(draft) as database:  # A transaction that meets a full disk ends the process.
             for number, camera in enumerate(cameras, 1):
                 colmap_camera = to_colmap(camera, number)
                 database.write_camera(colmap_camera, use_camera_id=True)
@@ -187,13 +188,16 @@ def write_database(
                 database.write_matches(a + 1, b + 1, raw.astype(np.uint32))
                 if view is not None:
                     database.write_two_view_geometry(a + 1, b + 1, _to_geometry(view))
+        if draft.with_name(draft.name + "-wal").exists():
+            raise OSError(errno.ENOSPC, "SQLite could not take over its log")
         # A mapping that was killed leaves SQLite's log of the old database, which would be replayed into the new one.
         for log in ("-wal", "-shm", "-journal"):
             path.with_name(path.name + log).unlink(missing_ok=True)
         os.replace(draft, path)
     except (RuntimeError, OSError) as error:
+        why = "the disk is full" if nearly_full(path.parent) else str(error).splitlines()[-1]
         raise OutputError(
-            f"Cannot write {path}", str(error).splitlines()[-1], "free some space and run the same command again"
+            f"Cannot write {path}", why, "free some space and run the same command again; finished work is kept"
         ) from error
     finally:
         for leftover in path.parent.glob(f".{path.name}.draft*"):
@@ -228,9 +232,18 @@ class IncrementalJob:
 
 @contextmanager
 def _scratch(beside: Path) -> Iterator[Path]:
-    """A folder for what COLMAP insists on writing itself."""
+    """A folder for what COLMAP insists on writing itself.
+
+    Raises:
+        OutputError: COLMAP failed on a full disk, in whatever words.
+    """
     with write_errors(beside), tempfile.TemporaryDirectory(prefix=".", suffix=".draft", dir=beside) as folder:
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except RuntimeError as error:
+            if nearly_full(beside):
+                raise OSError(errno.ENOSPC, "disk full") from error
+            raise
 
 
 def incremental_mapping(

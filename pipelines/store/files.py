@@ -64,6 +64,12 @@ def write_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"Cannot write {path}", why, try_) from error
 
 
+def nearly_full(folder: Path) -> bool:
+    """Whether less than a megabyte is free where a folder stands, for libraries that do not say why they failed."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < 1 << 20
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents.
 
