@@ -11,19 +11,19 @@ from typing import Any
 
 import descriptors
 from pipelines import colmap
-from pipelines.core.config import from_plain, to_plain
-from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError, ReconError
+from pipelines.core.config import to_plain
+from pipelines.core.errors import ConfigError, NoModelError, NoOverlapError, ReconError
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera, Exif, MapSummary, Model, Photo, Rejected
+from pipelines.core.types import Camera, MapSummary, Model, Photo, Rejected
 from pipelines.features.extract import FeatureFiles, extract_features
 from pipelines.geometry.verify import verify_pairs
 from pipelines.images.cameras import assign_cameras
-from pipelines.images.read import scan
 from pipelines.matching.match import match_pairs
-from pipelines.pairs.select import select_pairs
+from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import SfmConfig
+from pipelines.sfm.photos import GivenPhotos, collect_photos
 from pipelines.sfm.summary import summarise
 from pipelines.sfm.why import MatchGraph, no_model, no_overlap, unregistered
 from pipelines.store.files import fingerprint
@@ -62,21 +62,6 @@ class _Stopwatch:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - begin, 3)
 
 
-@dataclass(frozen=True)
-class _Photos:
-    """The photos of a run: those of the map that grows come first, so that their image ids stay.
-
-    Attributes:
-        directory: a folder that exists.
-        features: of a map that grows: photo name -> key of its features.
-    """
-
-    photos: tuple[Photo, ...]
-    rejected: tuple[Rejected, ...]
-    directory: Path
-    features: Mapping[str, str]
-
-
 def run_sfm(
     source: Path | Sequence[Path],
     folder: MapFolder,
@@ -93,7 +78,7 @@ def run_sfm(
         source: a folder of photos, or photo files.
         folder: the run folder. Work that stands there from an earlier run with the same photos and options is
             used again; whatever depends on a changed option is made anew.
-        config: all options. For a growing map, :func:`map_config` of that map.
+        config: all options. For a growing map, :func:`pipelines.sfm.photos.map_config` of that map.
         masks: folder of masks; see :mod:`pipelines.images.masks`.
         grow: add the photos to the map in ``folder``.
         publish: writes what depends on the result, such as the report, before recon.json says that it is done.
@@ -110,7 +95,7 @@ def run_sfm(
     watch = _Stopwatch()
     descriptors.spec(config.features.descriptor)
     with watch("Reading"):
-        given = _collect(source, folder, grow, masks, progress)
+        given = collect_photos(source, folder, grow, masks, progress)
     _cameras(given.photos, config)  # Wrong intrinsics are told before the long work, not after it.
     folder.create()
     with folder.locked():
@@ -122,86 +107,8 @@ def run_sfm(
     return result
 
 
-def map_config(folder: MapFolder) -> SfmConfig:
-    """The configuration that a map was made with.
-
-    Raises:
-        InputError: there is no finished map in the folder.
-    """
-    ledger = _ledger(folder)
-    return from_plain(SfmConfig, ledger["config"])
-
-
-def _ledger(folder: MapFolder) -> dict[str, Any]:
-    ledger = folder.read_ledger()
-    if ledger.get("status") != "done":
-        raise InputError(
-            f"There is no finished map in {folder.root}",
-            "it has no recon.json of a run that ended well",
-            "run `recon sfm PHOTOS --out` with this folder first",
-        )
-    return ledger
-
-
-def _collect(
-    source: Path | Sequence[Path], folder: MapFolder, grow: bool, masks: Path | None, progress: Progress
-) -> _Photos:
-    exclude = [folder.root] + ([masks] if masks else [])
-    if isinstance(source, Path):
-        _check_apart(source, folder.root, "the run folder", "--out")
-        if masks:
-            _check_apart(source, masks, "the folder of masks", "--masks")
-    photos, rejected = scan(source, progress=progress, exclude=exclude)
-    directory = source if isinstance(source, Path) else Path(".")
-    features: dict[str, str] = {}
-    if grow:
-        ledger = _ledger(folder)
-        known = [_known_photo(entry) for entry in ledger["photos"]]
-        contents = {photo.content for photo in known}
-        fresh = [photo for photo in photos if photo.content not in contents]
-        if not fresh:
-            reasons = [f"{file.name}: {file.why}" for file in rejected[:3]]
-            why = "; ".join(["every readable photo given is in the map already", *reasons])
-            raise InputError("There is nothing to add", why, "photos that are not in the map yet")
-        photos = [*known, *_renamed(fresh, {photo.name for photo in known}, directory.resolve().name)]
-        if ledger["descriptor_fingerprint"] == descriptors.load(ledger["descriptor"]).fingerprint:
-            features = {entry["name"]: entry["features"] for entry in ledger["photos"]}
-    if len(photos) < 2:
-        reasons = [f"{file.name}: {file.why}" for file in rejected[:3]]
-        raise InputError(
-            "No photo could be read" if not photos else "A map needs at least two photos, and only one could be read",
-            "; ".join(reasons) or f"besides {photos[0].name} there is none",
-            "a folder with several JPEG, PNG, TIFF or WebP photos of one place",
-        )
-    return _Photos(tuple(photos), tuple(rejected), directory, features)
-
-
-def _check_apart(source: Path, other: Path, role: str, option: str) -> None:
-    """Photos in a folder that recon writes in, or beside their masks, could not be told from the rest."""
-    if source.resolve() == other.resolve():
-        raise ConfigError(
-            f"{source} is the folder of the photos and {role} at once", "", f"another folder for {option}"
-        )
-
-
-def _known_photo(entry: Mapping[str, Any]) -> Photo:
-    exif = from_plain(Exif, entry["exif"])
-    return Photo(entry["name"], Path(entry["path"]), entry["width"], entry["height"], entry["content"], exif)
-
-
-def _renamed(photos: Sequence[Photo], taken: set[str], label: str) -> list[Photo]:
-    """Photos for a map that may hold others of the same name: these are put under ``label/``, ``label-2/`` …"""
-    renamed = []
-    for photo in photos:
-        labels = ("", f"{label}/", *(f"{label}-{number}/" for number in range(2, len(taken) + 3)))
-        name = next(name for name in (prefix + photo.name for prefix in labels) if name not in taken)
-        taken = taken | {name}
-        renamed.append(replace(photo, name=name))
-    return renamed
-
-
 def _run(
-    given: _Photos,
+    given: GivenPhotos,
     folder: MapFolder,
     config: SfmConfig,
     masks: Path | None,
@@ -214,19 +121,12 @@ def _run(
         files = extract_features(
             given.photos, config.features, folder.features, masks=masks, made=given.features, progress=progress
         )
-    _check_known(files, given)
+    given.check_known(files.rejected)
     rejected = given.rejected + files.rejected
     cameras, camera_of = _cameras(files.photos, config)
     photo_cameras = [cameras[index] for index in camera_of]
     with watch("Pairs"):
-        pairs = select_pairs(
-            files.photos,
-            config.pairs,
-            load_features=files.load,
-            rejected=[file.name for file in rejected],
-            seed=config.seed,
-            progress=progress,
-        )
+        pairs = _pairs(files, config, rejected, given.known, progress)
     with watch("Matching"):
         match_keys = match_pairs(
             files, pairs, config.features.descriptor, config.matching, folder.matches, progress=progress
@@ -263,11 +163,21 @@ def _run(
     return SfmResult(summary, tuple(models), thumbnails, failure), ledger
 
 
-def _check_known(files: FeatureFiles, given: _Photos) -> None:
-    """A photo that is in the map cannot be left out of it when it grows."""
-    lost = [file for file in files.rejected if file.name in given.features]
-    if lost:
-        raise InputError(f"{lost[0].name} is in the map and can no longer be read", lost[0].why, lost[0].try_)
+def _pairs(
+    files: FeatureFiles, config: SfmConfig, rejected: Sequence[Rejected], known: int, progress: Progress
+) -> list[tuple[int, int]]:
+    """The pairs to match. The list of pairs of a map knows nothing of the photos that are added to it."""
+
+    def choose(photos: Sequence[Photo], pairs: PairConfig) -> list[tuple[int, int]]:
+        names = [file.name for file in rejected]
+        return select_pairs(
+            photos, pairs, load_features=files.load, rejected=names, seed=config.seed, progress=progress
+        )
+
+    if config.pairs.strategy != "list" or not known:
+        return choose(files.photos, config.pairs)
+    listed = choose(files.photos[:known], config.pairs)
+    return listed + [pair for pair in choose(files.photos, PairConfig()) if pair[1] >= known]
 
 
 def _cameras(photos: Sequence[Photo], config: SfmConfig) -> tuple[tuple[Camera, ...], tuple[int, ...]]:

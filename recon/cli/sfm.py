@@ -50,7 +50,8 @@ def sfm(
     Exit codes: 0 done, 2 wrong option, 3 unusable input, 4 no overlap, 5 no model, 6 cannot write,
     7 another run is at work in the folder, 130 interrupted.
     """
-    from pipelines.sfm.run import map_config, run_sfm
+    from pipelines.sfm.photos import map_config
+    from pipelines.sfm.run import run_sfm
     from pipelines.store.folder import MapFolder
     from recon.cli.terminal import print_json, progress_for
 
@@ -98,7 +99,8 @@ def sfm(
         absent: list[Any] = [*result.summary.unregistered, *result.summary.rejected]
         for missing in absent:
             print(f"  {missing.name}: {missing.why}." + (f" Try: {missing.try_}." if missing.try_ else ""))
-        print(f"Report: {folder.report}", file=sys.stderr)
+        if not quiet:
+            print(f"Report: {folder.report}", file=sys.stderr)
 
 
 def _default_out(photos: list[Path]) -> Path:

@@ -1,0 +1,130 @@
+"""The photos that a run works on: those of a folder, and for a map that grows those that it has already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import descriptors
+from pipelines.core.config import from_plain
+from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.progress import Progress
+from pipelines.core.types import Exif, Photo, Rejected
+from pipelines.images.read import scan
+from pipelines.sfm.config import SfmConfig
+from pipelines.store.folder import MapFolder
+
+
+@dataclass(frozen=True)
+class GivenPhotos:
+    """The photos of a run: those of the map that grows come first, so that their image ids stay.
+
+    Attributes:
+        directory: a folder that exists.
+        known: how many of the photos are in the map that grows; 0 for a new map.
+        features: of these: photo name -> key of features, unless the descriptor is another one now.
+    """
+
+    photos: tuple[Photo, ...]
+    rejected: tuple[Rejected, ...]
+    directory: Path
+    known: int = 0
+    features: Mapping[str, str] = field(default_factory=dict)
+
+    def check_known(self, rejected: Sequence[Rejected]) -> None:
+        """A photo that is in the map cannot be left out of it when it grows.
+
+        Raises:
+            InputError: it can no longer be read, and neither can its features.
+        """
+        names = {photo.name for photo in self.photos[: self.known]}
+        for file in rejected:
+            if file.name in names:
+                raise InputError(f"{file.name} is in the map and can no longer be read", file.why, file.try_)
+
+
+def map_config(folder: MapFolder) -> SfmConfig:
+    """The configuration that a map was made with.
+
+    Raises:
+        InputError: there is no finished map in the folder.
+    """
+    ledger = _ledger(folder)
+    return from_plain(SfmConfig, ledger["config"])
+
+
+def _ledger(folder: MapFolder) -> dict[str, Any]:
+    ledger = folder.read_ledger()
+    if ledger.get("status") != "done":
+        raise InputError(
+            f"There is no finished map in {folder.root}",
+            "it has no recon.json of a run that ended well",
+            "run `recon sfm PHOTOS --out` with this folder first",
+        )
+    return ledger
+
+
+def collect_photos(
+    source: Path | Sequence[Path], folder: MapFolder, grow: bool, masks: Path | None, progress: Progress
+) -> GivenPhotos:
+    """The readable photos of ``source``, after those of the map in ``folder`` if it is to grow.
+
+    Raises:
+        InputError: fewer than two photos, or none that the map does not have.
+        ConfigError: the photos stand in the run folder itself, or among the masks.
+    """
+    exclude = [folder.root] + ([masks] if masks else [])
+    if isinstance(source, Path):
+        _check_apart(source, folder.root, "the run folder", "--out")
+        if masks:
+            _check_apart(source, masks, "the folder of masks", "--masks")
+    photos, rejected = scan(source, progress=progress, exclude=exclude)
+    directory = source if isinstance(source, Path) else Path(".")
+    known: list[Photo] = []
+    features: dict[str, str] = {}
+    if grow:
+        ledger = _ledger(folder)
+        known = [_known_photo(entry) for entry in ledger["photos"]]
+        contents = {photo.content for photo in known}
+        fresh = [photo for photo in photos if photo.content not in contents]
+        if not fresh:
+            reasons = [f"{file.name}: {file.why}" for file in rejected[:3]]
+            why = "; ".join(["every readable photo given is in the map already", *reasons])
+            raise InputError("There is nothing to add", why, "photos that are not in the map yet")
+        photos = [*known, *_renamed(fresh, {photo.name for photo in known}, directory.resolve().name)]
+        if ledger["descriptor_fingerprint"] == descriptors.load(ledger["descriptor"]).fingerprint:
+            features = {entry["name"]: entry["features"] for entry in ledger["photos"]}
+    if len(photos) < 2:
+        reasons = [f"{file.name}: {file.why}" for file in rejected[:3]]
+        raise InputError(
+            "No photo could be read" if not photos else "A map needs at least two photos, and only one could be read",
+            "; ".join(reasons) or f"besides {photos[0].name} there is none",
+            "a folder with several JPEG, PNG, TIFF or WebP photos of one place",
+        )
+    return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features)
+
+
+def _check_apart(source: Path, other: Path, role: str, option: str) -> None:
+    """Photos in a folder that recon writes in, or beside their masks, could not be told from the rest."""
+    if source.resolve() == other.resolve():
+        raise ConfigError(
+            f"{source} is the folder of the photos and {role} at once", "", f"another folder for {option}"
+        )
+
+
+def _known_photo(entry: Mapping[str, Any]) -> Photo:
+    exif = from_plain(Exif, entry["exif"])
+    return Photo(entry["name"], Path(entry["path"]), entry["width"], entry["height"], entry["content"], exif)
+
+
+def _renamed(photos: Sequence[Photo], taken: set[str], label: str) -> list[Photo]:
+    """Photos for a map that may hold others of the same name: these are put under ``label/``, ``label-2/`` …"""
+    renamed = []
+    for photo in photos:
+        labels = ("", f"{label}/", *(f"{label}-{number}/" for number in range(2, len(taken) + 3)))
+        name = next(name for name in (prefix + photo.name for prefix in labels) if name not in taken)
+        taken = taken | {name}
+        renamed.append(replace(photo, name=name))
+    return renamed
