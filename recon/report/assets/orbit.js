@@ -6,6 +6,7 @@ class Orbit {
     this.viewer = viewer;
     this.state = { target: [0, 0, 0], azimuth: 0, elevation: 0.3, distance: 4, roll: 0, fov: FOV };
     this.pointers = new Map();
+    this.moved = false; // by hand, or to a camera
     this.through = null; // the camera that the view looks through
     this.awake = false; // the wheel scrolls the page until the view has been touched
     const canvas = viewer.canvas, on = (name, act, options) => canvas.addEventListener(name, act, options);
@@ -89,6 +90,7 @@ class Orbit {
   /** Fly to a state. The shorter way round, and at once for people who asked for less motion. */
   goTo(goal, animate = true) {
     const from = { ...this.state }, turn = 2 * Math.PI;
+    this.moved = true;
     this.through = null;
     from.azimuth += Math.round((goal.azimuth - from.azimuth) / turn) * turn;
     cancelAnimationFrame(this.flight);
@@ -111,6 +113,7 @@ class Orbit {
 
   /** A movement by hand ends a flight and levels a rolled view. */
   take() {
+    this.moved = true;
     cancelAnimationFrame(this.flight);
     if (this.through) {
       this.through = null;

@@ -87,6 +87,7 @@ class Viewer {
     this.ratio = ratio;
     this.canvas.width = Math.max(1, Math.round(w * ratio));
     this.canvas.height = Math.max(1, Math.round(h * ratio));
+    if (this.model && !this.control.moved) this.reset(false); // the first view fits any shape of the window
     this.draw();
   }
 
@@ -104,7 +105,10 @@ class Viewer {
     this.reset(false);
   }
 
-  reset(animate = true) { this.control.goTo(this.control.home(), animate); }
+  reset(animate = true) {
+    this.control.goTo(this.control.home(), animate);
+    this.control.moved = false;
+  }
 
   get cameraSize() { return this.model.cameraSize * this.frustumScale; }
 
