@@ -63,7 +63,7 @@ _BUILT_IN: tuple[Entry, ...] = (
     # 7.5 sigma: SIFT's four cells of 3 sigma and the half cell around them that bilinear sharing reaches into.
     Entry(DescriptorSpec("sift", 128, magnification=7.5, ratio=0.85, source=_LOWE), "descriptors.handcrafted"),
     Entry(
-        DescriptorSpec("rootsift", 128, magnification=7.5, ratio=0.85, source=_ARANDJELOVIC),
+        DescriptorSpec("rootsift", 128, magnification=7.5, ratio=0.9, source=_ARANDJELOVIC),
         "descriptors.handcrafted",
     ),
     # Patch size: the reach of the sampling pattern. Magnification: ORB's own for keypoints whose sigma is a twelfth
@@ -81,13 +81,25 @@ _BUILT_IN: tuple[Entry, ...] = (
     # The networks were trained at 7.5 sigma too: on the validation scenes L2-Net matches better with it than with 6.
     Entry(
         DescriptorSpec(
-            "tfeat", 128, magnification=7.5, ratio=0.9, parameters=599_808, weights="tfeat.safetensors", source=_BALNTAS
+            "tfeat",
+            128,
+            magnification=7.5,
+            ratio=0.75,
+            parameters=599_808,
+            weights="tfeat.safetensors",
+            source=_BALNTAS,
         ),
         "descriptors.runtime",
     ),
     Entry(
         DescriptorSpec(
-            "l2net", 128, magnification=7.5, ratio=0.9, parameters=1_334_560, weights="l2net.safetensors", source=_TIAN
+            "l2net",
+            128,
+            magnification=7.5,
+            ratio=0.825,
+            parameters=1_334_560,
+            weights="l2net.safetensors",
+            source=_TIAN,
         ),
         "descriptors.runtime",
     ),

@@ -260,7 +260,7 @@ def test_same_seed_same_weights_and_a_killed_training_goes_on_alike(data: Path, 
     training.train(small("tfeat"), data, halves, steps=4, seed=3)
     expected, found = (read_network(path).state_dict() for path in (whole, halves))
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(found[name], value, atol=1e-4, rtol=2e-3)  # stored in half precision
 
 
 def test_checkpoint_of_another_training_is_refused(data: Path, tmp_path: Path) -> None:
