@@ -40,8 +40,9 @@ class DetectorConfig:
 
     Attributes:
         name: one of :func:`names`.
-        max_keypoints: of more, ``dog`` keeps the largest (a point with several orientations counts once), the others
-            the ones with the highest score (corner detectors: on each scale its share).
+        max_keypoints: of more, the ones with the highest score are kept (corner detectors: on each scale its share).
+            ``dog`` counts as COLMAP does: it keeps the largest, the level of scale at which the limit is reached as a
+            whole, and a point with several orientations counts once; so it may give up to half more.
         threshold: least contrast or response, in the detector's own unit; None for its default, at which a photo of
             1.6 megapixels gives thousands. See the table at the end of this module.
         upright: all frames point up, for photos that were taken upright.
@@ -154,25 +155,25 @@ def _sift(threshold: float) -> cv2.SIFT:
     return cv2.SIFT.create(contrastThreshold=threshold, enable_precise_upscale=True)
 
 
-def _sift_keypoints(sift: cv2.SIFT, image: NDArray[np.uint8], limit: int, upright: bool) -> list[cv2.KeyPoint]:
-    """The largest DoG keypoints: they are found again more often than the ones of most contrast.
+def _largest(found: Sequence[cv2.KeyPoint], limit: int) -> NDArray[np.intp]:
+    """Indices of the largest DoG keypoints, whole levels of scale: they are found again more often than the ones of
+    most contrast.
 
-    COLMAP keeps the largest too. On recon's training scene monstree (23 photos of foliage, 4,096 keypoints) the
-    largest gave 25,553 observations in the map, the strongest 16,767.
+    On recon's training scene monstree (23 photos of foliage, 4,096 keypoints) the largest gave 25,553 observations in
+    the map, the strongest 16,767.
     """
-    found = sift.detect(image)
-    if upright:
-        for keypoint in found:
-            keypoint.angle = 0.0
-    rows = np.array([(k.size, *k.pt, k.response, k.angle) for k in found], np.float64).reshape(-1, 5)
-    order = np.lexsort([rows[:, 4], -rows[:, 3], rows[:, 2], rows[:, 1], -rows[:, 0]])
-    places = rows[order, :3]
-    number = np.cumsum(np.r_[True, (places[1:] != places[:-1]).any(axis=1)]) if len(places) else np.empty(0)
-    return [found[index] for index in order[number <= limit]]
+    rows = np.array([(k.size, *k.pt, k.octave) for k in found], np.float64).reshape(-1, 4)
+    packed = rows[:, 3].astype(np.int64)
+    octave, layer = ((packed & 255) ^ 128) - 128, (packed >> 8) & 255
+    level = octave * 64 + layer
+    _, place = np.unique(rows[:, :3], axis=0, return_index=True)
+    finest = np.sort(level[place])[::-1][:limit][-1:]
+    return np.flatnonzero(level >= finest) if len(finest) else np.empty(0, np.intp)
 
 
 def _dog(image: NDArray[np.uint8], limit: int, threshold: float, upright: bool) -> Detections:
-    return _from_opencv(_sift_keypoints(_sift(threshold), image, limit, upright), 0.5, upright)
+    found = _sift(threshold).detect(image)
+    return _from_opencv([found[index] for index in _largest(found, limit)], 0.5, upright)
 
 
 def _akaze(image: NDArray[np.uint8], limit: int, threshold: float, upright: bool) -> Detections:
@@ -294,9 +295,10 @@ def _fused_sift(image: NDArray[np.uint8], config: DetectorConfig) -> Described:
     if min(_checked(image).shape) < row.smallest:
         return _none(), np.empty((0, 128), np.float32)
     sift = _sift(config.threshold or row.threshold)
-    keypoints, rows = sift.compute(image, _sift_keypoints(sift, image, config.max_keypoints, config.upright))
+    keypoints, rows = _both(sift, image, config.upright)
     found = _from_opencv(keypoints, 0.5, config.upright)
-    best = _ranking(found)
+    kept = _largest(keypoints, config.max_keypoints)
+    best = kept[_ranking(found[kept])]
     described = np.empty((0, 128), np.float32) if rows is None else rows[best]
     return found[best], described / np.maximum(np.linalg.norm(described, axis=1, keepdims=True), 1e-6)
 
