@@ -1,0 +1,52 @@
+"""The one adapter to pycolmap: pixel-centre shift, types, callbacks, statuses and errors.
+
+COLMAP puts the centre of the top-left pixel at (0.5, 0.5), recon at (0, 0). Half a pixel is added on the way
+in and taken off on the way out, in this package and nowhere else: for keypoints, principal points, F and H.
+Written and tested against pycolmap 4.2; other modules never import pycolmap.
+"""
+
+from pipelines.colmap.cameras import from_colmap, pixels_of_rays, rays_of_pixels, to_colmap, version
+from pipelines.colmap.mapping import (
+    IncrementalJob,
+    add_observations,
+    global_mapping,
+    incremental_mapping,
+    largest_first,
+)
+from pipelines.colmap.models import (
+    from_model,
+    is_model,
+    load,
+    read_model,
+    registered_names,
+    set_colours,
+    to_model,
+    write_model,
+    write_text,
+)
+from pipelines.colmap.views import absolute_pose_inliers, verify_pair, write_database
+
+__all__ = [
+    "IncrementalJob",
+    "absolute_pose_inliers",
+    "add_observations",
+    "from_colmap",
+    "from_model",
+    "global_mapping",
+    "incremental_mapping",
+    "is_model",
+    "largest_first",
+    "load",
+    "pixels_of_rays",
+    "rays_of_pixels",
+    "read_model",
+    "registered_names",
+    "set_colours",
+    "to_colmap",
+    "to_model",
+    "verify_pair",
+    "version",
+    "write_database",
+    "write_model",
+    "write_text",
+]

@@ -1,0 +1,178 @@
+"""Two-view geometry, single poses, and the database of both."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.colmap.cameras import load_pycolmap, to_colmap
+from pipelines.core.errors import OutputError
+from pipelines.core.types import Camera, TwoView
+from pipelines.store.files import nearly_full
+
+if TYPE_CHECKING:
+    import pycolmap
+
+
+_SHIFT = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+_UNSHIFT = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]])
+
+
+def verify_pair(
+    cameras: tuple[Camera, Camera],
+    xy: tuple[NDArray[np.float32], NDArray[np.float32]],
+    matches: NDArray[np.int32],
+    *,
+    max_error: float,
+    min_inliers: int,
+    seed: int,
+) -> TwoView | None:
+    """Robust two-view geometry (LO-RANSAC over E, F and H; COLMAP chooses the model).
+
+    Args:
+        cameras: of the two photos.
+        xy: (N,2) and (M,2) keypoint centres in pixels.
+        matches: (K,2) indices into them.
+        max_error: largest distance from the epipolar line or the transferred point, px.
+        min_inliers: fewer inliers count as no geometry.
+        seed: RANSAC's seed.
+
+    Returns:
+        The geometry, or None if fewer than ``min_inliers`` matches agree with any.
+    """
+    if len(matches) < min_inliers:
+        return None
+    pycolmap = load_pycolmap()
+    options = pycolmap.TwoViewGeometryOptions()
+    options.min_num_inliers = min_inliers
+    options.compute_relative_pose = True
+    options.ransac.max_error = max_error
+    options.ransac.random_seed = seed
+    found = pycolmap.estimate_two_view_geometry(
+        to_colmap(cameras[0], 1),
+        xy[0].astype(np.float64) + 0.5,
+        to_colmap(cameras[1], 2),
+        xy[1].astype(np.float64) + 0.5,
+        matches.astype(np.uint32),
+        options,
+    )
+    inliers = np.asarray(found.inlier_matches, np.int32).reshape(-1, 2)
+    if len(inliers) < min_inliers:
+        return None
+    pose = found.cam2_from_cam1
+    return TwoView(
+        raw=len(matches),
+        inliers=inliers,
+        config=pycolmap.TwoViewGeometryConfiguration(found.config).name,
+        angle=max(0.0, float(found.tri_angle)),
+        essential=found.E,
+        fundamental=None if found.F is None else _SHIFT.T @ found.F @ _SHIFT,
+        homography=None if found.H is None else _UNSHIFT @ found.H @ _SHIFT,
+        b_from_a=None if pose is None else np.asarray(pose.matrix(), np.float64),
+    )
+
+
+def _to_geometry(view: TwoView) -> pycolmap.TwoViewGeometry:
+    pycolmap = load_pycolmap()
+    geometry = pycolmap.TwoViewGeometry()
+    geometry.config = pycolmap.TwoViewGeometryConfiguration.__members__[view.config].value
+    geometry.inlier_matches = view.inliers.astype(np.uint32)
+    if view.essential is not None:
+        geometry.E = view.essential
+    if view.fundamental is not None:
+        geometry.F = _UNSHIFT.T @ view.fundamental @ _UNSHIFT
+    if view.homography is not None:
+        geometry.H = _SHIFT @ view.homography @ _UNSHIFT
+    if view.b_from_a is not None:
+        geometry.cam2_from_cam1 = pycolmap.Rigid3d(view.b_from_a)
+    geometry.tri_angle = view.angle
+    return geometry
+
+
+def write_database(
+    path: Path,
+    names: Sequence[str],
+    cameras: Sequence[Camera],
+    camera_of: Sequence[int],
+    keypoints: Iterable[NDArray[np.float32]],
+    matches: Iterable[tuple[tuple[int, int], NDArray[np.int32], TwoView | None]],
+) -> None:
+    """Write a COLMAP database; it takes the place of ``path`` once it is complete.
+
+    Args:
+        path: the database.
+        names: photo names; photo i gets image id i + 1.
+        cameras: the distinct cameras; camera c gets camera id c + 1.
+        camera_of: index into ``cameras`` for each photo.
+        keypoints: per photo (N,6) x, y and the 2x2 affine shape a11, a12, a21, a22, as COLMAP stores it.
+        matches: per pair of photo indices: raw matches (K,2) and the verified geometry.
+
+    Raises:
+        OutputError: the disk is full or read-only.
+    """
+    pycolmap = load_pycolmap()
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    try:
+        with pycolmap.Database.open(draft) as database:  # A transaction that meets a full disk ends the process.
+            for number, camera in enumerate(cameras, 1):
+                colmap_camera = to_colmap(camera, number)
+                database.write_camera(colmap_camera, use_camera_id=True)
+                rig = pycolmap.Rig(rig_id=number)
+                rig.add_ref_sensor(colmap_camera.sensor_id)
+                database.write_rig(rig, use_rig_id=True)
+            for number, (name, camera_index, points) in enumerate(zip(names, camera_of, keypoints, strict=True), 1):
+                image = pycolmap.Image(name=name, camera_id=camera_index + 1, image_id=number)
+                frame = pycolmap.Frame(frame_id=number, rig_id=camera_index + 1)
+                frame.add_data_id(image.data_id)
+                database.write_frame(frame, use_frame_id=True)
+                image.frame_id = number
+                database.write_image(image, use_image_id=True)
+                shifted = points.astype(np.float32)
+                shifted[:, :2] += 0.5
+                database.write_keypoints(number, shifted)
+            for (a, b), raw, view in matches:
+                database.write_matches(a + 1, b + 1, raw.astype(np.uint32))
+                if view is not None:
+                    database.write_two_view_geometry(a + 1, b + 1, _to_geometry(view))
+        if draft.with_name(draft.name + "-wal").exists():
+            raise OSError(errno.ENOSPC, "SQLite could not take over its log")
+        # A mapping that was killed leaves SQLite's log of the old database, which would be replayed into the new one.
+        for log in ("-wal", "-shm", "-journal"):
+            path.with_name(path.name + log).unlink(missing_ok=True)
+        os.replace(draft, path)
+    except (RuntimeError, OSError) as error:
+        why = "the disk is full" if nearly_full(path.parent) else str(error).splitlines()[-1]
+        raise OutputError(
+            f"Cannot write {path}", why, "free some space and run the same command again; finished work is kept"
+        ) from error
+    finally:
+        for leftover in path.parent.glob(f".{path.name}.draft*"):
+            leftover.unlink(missing_ok=True)
+
+
+def absolute_pose_inliers(
+    camera: Camera, xy: NDArray[np.float64], xyz: NDArray[np.float64], *, max_error: float, seed: int
+) -> int:
+    """Number of 2D-3D correspondences that agree with the best single camera pose (LO-RANSAC P3P); 0 if none.
+
+    Args:
+        camera: of the photo.
+        xy, xyz: (N,2) pixels and (N,3) points in the world.
+        max_error: largest reprojection error, px.
+        seed: RANSAC's seed.
+    """
+    if len(xy) < 4:
+        return 0
+    pycolmap = load_pycolmap()
+    options = pycolmap.AbsolutePoseEstimationOptions()
+    options.ransac.max_error = max_error
+    options.ransac.random_seed = seed
+    found = pycolmap.estimate_absolute_pose(xy + 0.5, xyz, to_colmap(camera), options)
+    return 0 if found is None else int(found["num_inliers"])
