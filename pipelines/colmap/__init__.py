@@ -8,7 +8,6 @@ Written and tested against pycolmap 4.2; other modules never import pycolmap.
 from pipelines.colmap.cameras import from_colmap, pixels_of_rays, rays_of_pixels, to_colmap, version
 from pipelines.colmap.mapping import (
     IncrementalJob,
-    add_observations,
     global_mapping,
     incremental_mapping,
     largest_first,
@@ -29,7 +28,6 @@ from pipelines.colmap.views import absolute_pose_inliers, verify_pair, write_dat
 __all__ = [
     "IncrementalJob",
     "absolute_pose_inliers",
-    "add_observations",
     "from_colmap",
     "from_model",
     "global_mapping",

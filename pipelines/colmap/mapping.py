@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipelines.colmap.cameras import load_pycolmap
 from pipelines.store.files import nearly_full, write_errors
 
@@ -143,33 +140,3 @@ def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
 def largest_first(models: Iterable[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
     """Models in the order of their photos, then points."""
     return sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
-
-
-def add_observations(
-    reconstruction: pycolmap.Reconstruction, additions: NDArray[np.int32], *, fix_intrinsics: bool, error_scale: float
-) -> None:
-    """Add observations to a model's points, adjust everything, and drop what does not fit.
-
-    Args:
-        reconstruction: changed in place.
-        additions: (K,3) photo, point and keypoint indices; photos and points in the order of
-            :func:`pipelines.colmap.models.to_model`.
-        fix_intrinsics: keep all camera parameters.
-        error_scale: as in :class:`IncrementalJob`.
-    """
-    pycolmap = load_pycolmap()
-    image_ids, point_ids = sorted(reconstruction.reg_image_ids()), sorted(reconstruction.points3D)
-    for image, point, keypoint in additions.tolist():
-        reconstruction.add_observation(point_ids[point], pycolmap.TrackElement(image_ids[image], keypoint))
-    options = pycolmap.BundleAdjustmentOptions()
-    options.print_summary = False
-    options.ceres.solver_options.num_threads = 1
-    options.ceres.solver_options.function_tolerance = 1e-5
-    if fix_intrinsics:
-        options.refine_focal_length = options.refine_extra_params = False
-    pycolmap.bundle_adjustment(reconstruction, options)
-    defaults = pycolmap.IncrementalPipelineOptions().mapper
-    pycolmap.ObservationManager(reconstruction).filter_all_points3D(
-        defaults.filter_max_reproj_error * error_scale, defaults.filter_min_tri_angle
-    )
-    reconstruction.update_point_3d_errors()
