@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from pipelines.core.errors import InputError
 from pipelines.core.types import Model
@@ -110,3 +112,17 @@ def pose_errors(model: Model, truth: Mapping[str, TrueCamera]) -> PoseErrors | N
     chord = np.linalg.norm(estimated - true[:, :, :3], axis=(1, 2))
     angle = 2 * np.arcsin(np.clip(chord / (2 * np.sqrt(2)), 0, 1))
     return PoseErrors(float(centre.mean()), float(np.median(centre)), float(centre.max()), float(angle.mean()))
+
+
+def distinct_points(model: Model) -> int:
+    """Number of points, those that share a keypoint's place in some photo counted as one.
+
+    SIFT gives a keypoint once for each of its orientations, and each may become a 3D point of its own.
+    """
+    if not len(model.xyz):
+        return 0
+    places = np.column_stack([model.obs_image, model.obs_xy.view(np.int32)])
+    _, place = np.unique(places, axis=0, return_inverse=True)
+    points, count = len(model.xyz), len(model.xyz) + int(place.max()) + 1
+    links = coo_matrix((np.ones(len(place)), (model.obs_point, points + place.reshape(-1))), shape=(count, count))
+    return int(connected_components(links, directed=False)[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
@@ -12,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import descriptors
-from descriptors.distances import mutual_matches
+from descriptors.distances import Matches, mutual_matches
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
-_CODE = 1
+_CODE = 2
 _BLOCK = 32
 """Pairs are taken in blocks of 32 x 32 photos, so that loaded features are used many times."""
 _CACHE_BYTES = 400 << 20
@@ -84,6 +85,33 @@ def read_matches(folder: Path, key: str) -> NDArray[np.int32] | None:
     return None if arrays is None else arrays.get("pairs")
 
 
+def first_at_place(frames: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Index of the first keypoint at the place of each: DoG gives a point once for each of its orientations.
+
+    Args:
+        frames: (N,2,3).
+
+    Returns:
+        (N,) int32; keypoints with the same centre have the same value.
+    """
+    _, first, inverse = np.unique(frames[:, :, 2], axis=0, return_index=True, return_inverse=True)
+    return first[inverse.reshape(-1)].astype(np.int32)
+
+
+def one_per_place(found: Matches, places_a: NDArray[np.int32], places_b: NDArray[np.int32]) -> Matches:
+    """Matches between places instead of keypoints: all orientations of a point are one point of the scene.
+
+    Otherwise each would make a 3D point of its own, seen by few photos. Of the matches of a place the nearest is kept.
+    """
+    pairs = np.column_stack([places_a[found.pairs[:, 0]], places_b[found.pairs[:, 1]]])
+    order = np.lexsort([pairs[:, 1], pairs[:, 0], found.distances])
+    for side in (0, 1):
+        _, nearest = np.unique(pairs[order, side], return_index=True)
+        order = order[np.sort(nearest)]
+    order = order[np.argsort(pairs[order, 0], kind="stable")]
+    return Matches(pairs[order], found.distances[order])
+
+
 def match_pairs(
     files: FeatureFiles,
     pairs: Sequence[tuple[int, int]],
@@ -109,11 +137,16 @@ def match_pairs(
     load = DescriptorCache(files)
     order = blockwise(pairs)
 
+    @lru_cache(maxsize=4 * _BLOCK)
+    def places(index: int) -> NDArray[np.int32]:
+        return first_at_place(files.load_frames(index))
+
     def one(pair: tuple[int, int]) -> str:
         key = match_key(files, pair, ratio)
         if read_matches(folder, key) is None:
             found = mutual_matches(load(pair[0]), load(pair[1]), ratio=ratio, distance=spec.distance)
-            write_arrays(folder / f"{key}.npz", {"pairs": found.pairs, "distances": found.distances})
+            kept = one_per_place(found, places(pair[0]), places(pair[1]))
+            write_arrays(folder / f"{key}.npz", {"pairs": kept.pairs, "distances": kept.distances})
         return key
 
     keys: dict[tuple[int, int], str] = {}

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipelines import colmap
 from pipelines.benchmarks.colmap_sift import PeerOptions
-from pipelines.benchmarks.truth import PoseErrors, TrueCamera, pose_errors, read_truth
+from pipelines.benchmarks.truth import PoseErrors, TrueCamera, distinct_points, pose_errors, read_truth
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
 from pipelines.engine import cores
@@ -52,6 +52,7 @@ class Row:
         dataset, contestant: names.
         photos, registered: given, and in the largest model.
         points, observations, track_length, error: of the largest model; error is the mean reprojection error, px.
+        distinct: points that stand for different places: COLMAP makes one for each orientation of a keypoint.
         poses: errors against ground truth, where there is one.
         seconds: wall time of the whole process, start included.
         stages: seconds per stage as the contestant itself measured them.
@@ -64,6 +65,7 @@ class Row:
     photos: int
     registered: int
     points: int
+    distinct: int
     observations: int
     track_length: float
     error: float
@@ -149,7 +151,7 @@ def _measure(
     if not models:
         said = (work / "messages.txt").read_text(errors="replace").strip().splitlines()
         failure = said[-1] if said else f"ended with exit code {process.returncode}"
-        return Row(dataset, contestant, photos, 0, 0, 0, 0.0, float("nan"), None, seconds, {}, peak, failure)
+        return Row(dataset, contestant, photos, 0, 0, 0, 0, 0.0, float("nan"), None, seconds, {}, peak, failure)
     model = max(models, key=lambda found: (len(found.names), len(found.xyz)))
     return Row(
         dataset,
@@ -157,6 +159,7 @@ def _measure(
         photos,
         len(model.names),
         len(model.xyz),
+        distinct_points(model),
         len(model.obs_point),
         float(model.track_lengths.mean()),
         float(np.average(model.errors, weights=model.track_lengths)),
@@ -196,7 +199,7 @@ def ratio(row: Row, rows: Sequence[Row]) -> float:
 
 def table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and cells of the results, for the terminal."""
-    header: tuple[str, ...] = ("photos of", "by", "registered", "points", "track", "error px")
+    header: tuple[str, ...] = ("photos of", "by", "registered", "points", "distinct", "track", "error px")
     header += ("centre mm", "rotation °")
     header += ("seconds", "ratio", "MB")
     return header, [_cells(row, rows) for row in rows]
@@ -209,6 +212,7 @@ def _cells(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
         row.contestant,
         f"{row.registered}/{row.photos}",
         f"{row.points:,}",
+        f"{row.distinct:,}",
         f"{row.track_length:.2f}",
         "–" if row.failure else f"{row.error:.3f}",
         "–" if poses is None else f"{poses.centre_mean * 1000:.2f}",

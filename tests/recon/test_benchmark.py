@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from pipelines.benchmarks.truth import PoseErrors, TrueCamera, pose_errors, read_truth
+from pipelines.benchmarks.truth import PoseErrors, TrueCamera, distinct_points, pose_errors, read_truth
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Camera, Model
@@ -23,6 +23,7 @@ def row(contestant, seconds, **changes):
         photos=11,
         registered=10,
         points=1000,
+        distinct=900,
         observations=4000,
         track_length=4.0,
         error=0.5,
@@ -105,6 +106,24 @@ def test_pose_errors_by_hand():
     assert found.centre_max < 1e-9
     assert found.rotation_mean == pytest.approx(0.01 / 6, rel=1e-3)
     assert pose_errors(model, {"0": truth["0"]}) is None
+
+
+def test_points_of_one_place_count_once():
+    """Three points; the first two share a keypoint's place in photo 0, none else do."""
+    xy = np.array([[1, 1], [1, 1], [5, 5], [2, 2], [3, 3], [1, 1]], np.float32)
+    model = Model(
+        names=("a", "b"),
+        cameras=(),
+        cam_from_world=np.zeros((2, 3, 4)),
+        xyz=np.zeros((3, 3)),
+        rgb=np.zeros((3, 3), np.uint8),
+        errors=np.zeros(3, np.float32),
+        obs_image=np.array([0, 0, 0, 1, 1, 1], np.int32),
+        obs_point=np.array([0, 1, 2, 0, 1, 2], np.int32),
+        obs_keypoint=np.arange(6, dtype=np.int32),
+        obs_xy=xy,
+    )
+    assert distinct_points(model) == 2
 
 
 def turn(angle):
