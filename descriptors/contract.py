@@ -98,7 +98,5 @@ def check_patches(patches: NDArray, spec: DescriptorSpec) -> NDArray:
             f"Cut them with descriptors.frames.extract_patches(image, frames, patch_size={size})."
         )
     if patches.dtype not in (np.uint8, np.float32):
-        raise DescriptorError(
-            f"{spec.name} takes uint8 or float32 patches in 0..255; given was {patches.dtype}."
-        )
+        raise DescriptorError(f"{spec.name} takes uint8 or float32 patches in 0..255; given was {patches.dtype}.")
     return patches

@@ -1,4 +1,4 @@
-"""Photos of every kind a user may have, EXIF, masks: what is read, what is refused, and in which words."""
+"""Photos of every kind a user may have: what is read, what is refused, and in which words."""
 
 from __future__ import annotations
 
@@ -9,60 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from made_photos import BLUE, GREEN, GREY, RED, close, corners, encoded, one, quarters, save, texture, why
 from PIL import Image as Pil
 
 from pipelines.core.errors import InputError
-from pipelines.core.types import Photo
 from pipelines.images import formats
-from pipelines.images.exif import focal_in_pixels
-from pipelines.images.masks import alpha_mask, find_mask, keep, load_mask
 from pipelines.images.read import natural_key, read_color, read_color_image, read_gray, scan
-
-RED, GREEN, BLUE, GREY = (250, 10, 10), (10, 250, 10), (10, 10, 250), (200, 200, 200)
-
-
-def corners(height: int = 80, width: int = 120) -> np.ndarray:
-    """A picture whose four quarters differ: red, green above blue, grey."""
-    picture = np.empty((height, width, 3), np.uint8)
-    picture[: height // 2, : width // 2], picture[: height // 2, width // 2 :] = RED, GREEN
-    picture[height // 2 :, : width // 2], picture[height // 2 :, width // 2 :] = BLUE, GREY
-    return picture
-
-
-def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    noise = np.random.default_rng(seed).random((height, width)).astype(np.float32)
-    smooth = cv2.GaussianBlur(noise, (0, 0), 2)
-    return np.asarray(cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
-
-
-def quarters(pixels: np.ndarray) -> list[tuple[int, ...]]:
-    height, width = pixels.shape[:2]
-    spots = [(height // 4, width // 4), (height // 4, 3 * width // 4), (3 * height // 4, width // 4)]
-    return [tuple(int(v) for v in np.atleast_1d(pixels[spot])) for spot in [*spots, (3 * height // 4, 3 * width // 4)]]
-
-
-def close(found: list[tuple[int, ...]], wanted: list[tuple[int, ...]], tolerance: int = 12) -> bool:
-    return bool(np.abs(np.array(found, int) - np.array(wanted, int)).max() <= tolerance)
-
-
-def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Pil.fromarray(pixels).save(path, **options)
-    return path
-
-
-def one(folder: Path) -> Photo:
-    photos, rejected = scan(folder)
-    assert not rejected and len(photos) == 1, rejected
-    return photos[0]
-
-
-def why(folder: Path) -> str:
-    photos, rejected = scan(folder)
-    assert not photos and len(rejected) == 1
-    assert rejected[0].try_
-    return rejected[0].why
-
 
 # --- formats -------------------------------------------------------------------------------------------------
 
@@ -198,12 +150,6 @@ def test_photos_are_not_enlarged(tmp_path: Path) -> None:
 # --- bad files -----------------------------------------------------------------------------------------------
 
 
-def encoded(suffix: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    Pil.fromarray(texture(240, 320)).save(buffer, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix), **options)
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.98])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
 def test_a_truncated_photo_is_rejected(tmp_path: Path, suffix: str, share: float) -> None:
@@ -331,148 +277,3 @@ def test_an_unreadable_file_is_rejected(tmp_path: Path) -> None:
 def test_natural_order() -> None:
     names = ["a10", "a9", "A1", "a01b", "b", "a", "10", "9"]
     assert sorted(names, key=natural_key) == ["9", "10", "a", "A1", "a01b", "a9", "a10", "b"]
-
-
-# --- EXIF ----------------------------------------------------------------------------------------------------
-
-
-def with_exif(path: Path, shot: dict[int, object], main: dict[int, object], gps: dict[int, object]) -> Photo:
-    exif = Pil.Exif()
-    exif.update(main)
-    exif.get_ifd(0x8769).update(shot)
-    exif.get_ifd(0x8825).update(gps)
-    save(path, texture(300, 400), exif=exif)
-    return one(path.parent)
-
-
-def test_exif_of_a_photo(tmp_path: Path) -> None:
-    photo = with_exif(
-        tmp_path / "a.jpg",
-        {0xA405: 28, 0x9003: "2020:01:02 03:04:05"},
-        {0x010F: "Maker\0 ", 0x0110: "Model X"},
-        {1: "S", 2: (33.0, 51.0, 36.0), 3: "W", 4: (70.0, 30.0, 0.0), 5: 0, 6: 520.5},
-    )
-    exif = photo.exif
-    assert (exif.make, exif.model, exif.taken) == ("Maker", "Model X", "2020:01:02 03:04:05")
-    assert exif.focal_px == pytest.approx(28 / np.hypot(36, 24) * 500)
-    assert exif.gps == pytest.approx((-33.86, -70.5, 520.5))
-
-
-@pytest.mark.parametrize(
-    "gps",
-    [
-        {},
-        {1: "N", 2: (0.0, 0.0, 0.0), 3: "E", 4: (0.0, 0.0, 0.0)},
-        {1: "N", 2: (95.0, 0.0, 0.0), 3: "E", 4: (10.0, 0.0, 0.0)},
-        {1: "N", 2: (45.0, 0.0, 0.0)},
-    ],
-)
-def test_gps_without_a_fix_is_none(tmp_path: Path, gps: dict[int, object]) -> None:
-    assert with_exif(tmp_path / "a.jpg", {}, {}, gps).exif.gps is None
-
-
-FOCAL_MM, FOCAL_35, WIDTH, HEIGHT, PLANE, UNIT = 0x920A, 0xA405, 0xA002, 0xA003, 0xA20E, 0xA210
-
-
-@pytest.mark.parametrize(
-    ("shot", "make", "model", "expected"),
-    [
-        ({}, "", "", None),
-        ({FOCAL_MM: 20.0}, "Unknown", "Camera", None),
-        # Strecha's camera: 22.7 mm over 3,072 px, here on a copy of half the size.
-        ({FOCAL_MM: 20.0}, "Canon", "Canon EOS D60", 20 / 22.7 * 1536),
-        ({FOCAL_MM: 20.0, PLANE: 3072 / (22.7 / 25.4), WIDTH: 3072, HEIGHT: 2048}, "X", "", 20 / 22.7 * 1536),
-        ({FOCAL_MM: 20.0, PLANE: 3072 / 2.27, UNIT: 3, WIDTH: 2048, HEIGHT: 3072}, "X", "", 20 / 22.7 * 1536),
-        ({FOCAL_35: 36}, "", "", 36 / np.hypot(36, 24) * np.hypot(1536, 1024)),
-        # The focal plane contradicts the 35 mm equivalent: the latter is believed.
-        (
-            {FOCAL_MM: 4.0, FOCAL_35: 28, PLANE: 72.0, WIDTH: 1536},
-            "X",
-            "",
-            28 / np.hypot(36, 24) * np.hypot(1536, 1024),
-        ),
-        ({FOCAL_MM: 20.0, FOCAL_35: 32}, "Canon", "Canon EOS D60", 20 / 22.7 * 1536),
-        ({FOCAL_MM: 0.0, FOCAL_35: 0}, "Canon", "Canon EOS D60", None),
-        ({FOCAL_MM: float("nan")}, "Canon", "Canon EOS D60", None),
-        ({FOCAL_MM: "wide", FOCAL_35: "wide"}, "Canon", "Canon EOS D60", None),
-        ({FOCAL_MM: 9000.0}, "Canon", "Canon EOS D60", None),
-    ],
-)
-def test_focal_length_in_pixels(shot: dict[int, object], make: str, model: str, expected: float | None) -> None:
-    for size in ((1536, 1024), (1024, 1536)):
-        found = focal_in_pixels(shot, make, model, *size)
-        assert found is None if expected is None else found == pytest.approx(expected)
-
-
-def test_damaged_exif_does_not_cost_the_photo(tmp_path: Path) -> None:
-    data = bytearray(encoded("jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08" + bytes(range(200))))
-    (tmp_path / "a.jpg").write_bytes(data)
-    assert one(tmp_path).width == 320
-
-
-@pytest.mark.real
-def test_real_photos_are_all_read_and_sceaux_knows_its_camera(shared_data: Path) -> None:
-    photos, rejected = scan(shared_data / "multiview" / "sceaux" / "images")
-    assert len(photos) == 11 and not rejected
-    assert {photo.exif.model for photo in photos} == {"KODAK Z612 ZOOM DIGITAL CAMERA"}
-    # EXIF: 5.85 mm, 35 mm equivalent 35.
-    assert all(photo.exif.focal_px == pytest.approx(1619, abs=1) for photo in photos)
-
-
-# --- masks ---------------------------------------------------------------------------------------------------
-
-
-def test_masks_by_both_names_and_their_meaning(tmp_path: Path) -> None:
-    save(tmp_path / "photos" / "a" / "x.jpg", texture(80, 120))
-    save(tmp_path / "photos" / "y.jpg", texture(80, 120))
-    save(tmp_path / "photos" / "z.jpg", texture(80, 120))
-    mask = np.zeros((80, 120), np.uint8)
-    mask[:, 60:] = 1
-    save(tmp_path / "masks" / "a" / "x.jpg.png", mask)
-    save(tmp_path / "masks" / "y.png", mask)
-    x, y, z = scan(tmp_path / "photos")[0]
-    masks = tmp_path / "masks"
-    assert find_mask(x, masks) == masks / "a" / "x.jpg.png"
-    assert find_mask(y, masks) == masks / "y.png"
-    assert find_mask(z, masks) is None
-    seen = load_mask(masks / "y.png", y)
-    assert seen.dtype == bool and seen.shape == (80, 120) and seen.sum() == 80 * 60
-    xy = np.array([[59.4, 0], [59.6, 79.4], [119.4, 10], [119.6, 10], [-0.6, 3], [80, 79.6], [np.nan, 4]])
-    np.testing.assert_array_equal(keep(xy[:-1], seen), [False, True, True, False, False, False])
-    assert keep(np.empty((0, 2)), seen).shape == (0,)
-    with pytest.raises(InputError, match="no such folder"):
-        find_mask(x, tmp_path / "no")
-
-
-def test_masks_of_other_sizes_and_of_turned_photos(tmp_path: Path) -> None:
-    exif = Pil.Exif()
-    exif[0x0112] = 6
-    save(tmp_path / "photos" / "x.jpg", texture(240, 360), exif=exif)
-    photo = one(tmp_path / "photos")
-    assert (photo.width, photo.height) == (240, 360)
-    stored = np.zeros((120, 180), np.uint8)
-    stored[:, :90] = 255
-    seen = load_mask(save(tmp_path / "m" / "stored.png", stored), photo)
-    assert seen.shape == (360, 240) and seen[:180].all() and not seen[180:].any()
-    upright = save(tmp_path / "m" / "upright.png", formats.apply_orientation(stored, 6))
-    np.testing.assert_array_equal(load_mask(upright, photo), seen)
-    with pytest.raises(InputError, match=r"100 x 100.*240 x 360"):
-        load_mask(save(tmp_path / "m" / "square.png", np.ones((100, 100), np.uint8)), photo)
-    (tmp_path / "m" / "text.png").write_text("no")
-    with pytest.raises(InputError, match="not a picture"):
-        load_mask(tmp_path / "m" / "text.png", photo)
-
-
-def test_transparency_is_a_mask(tmp_path: Path) -> None:
-    cut = np.dstack([texture(60, 100), texture(60, 100), texture(60, 100), np.full((60, 100), 255, np.uint8)])
-    cut[:, :40, 3] = 0
-    exif = Pil.Exif()
-    exif[0x0112] = 3
-    save(tmp_path / "a.png", cut, exif=exif)
-    seen = alpha_mask(one(tmp_path))
-    assert seen is not None and seen[:, :60].all() and not seen[:, 60:].any()
-    cut[..., 3] = 255
-    save(tmp_path / "a.png", cut)
-    assert alpha_mask(one(tmp_path)) is None
-    save(tmp_path / "a.png", texture(60, 100))
-    assert alpha_mask(one(tmp_path)) is None
