@@ -99,16 +99,20 @@ def incremental_mapping(
     if job.fix_intrinsics:
         options.ba_refine_focal_length = options.ba_refine_extra_params = False
         options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
-    with _scratch(job.database.parent) as scratch:
-        found = pycolmap.incremental_mapping(
-            database_path=job.database,
-            image_path=job.photos,
-            output_path=scratch,
-            options=options,
-            input_path=start or "",
-            initial_image_pair_callback=job.on_photo,
-            next_image_callback=job.on_photo,
-        )
+    # Points that two photos see are left out, if there are others: two photos, or a chain of them, have no others.
+    for options.triangulation.ignore_two_view_tracks in (True, False):
+        with _scratch(job.database.parent) as scratch:
+            found = pycolmap.incremental_mapping(
+                database_path=job.database,
+                image_path=job.photos,
+                output_path=scratch,
+                options=options,
+                input_path=start or "",
+                initial_image_pair_callback=job.on_photo,
+                next_image_callback=job.on_photo,
+            )
+        if found:
+            break
     return largest_first(found.values())
 
 

@@ -134,8 +134,13 @@ def describe_image(
     return Features(frames, scores, descriptor.describe(patches))
 
 
-def _extract(photo: Photo, descriptor: descriptors.Descriptor, config: FeatureConfig, masks: Path | None) -> Features:
-    image = read_gray(photo, config.max_side)
+def _extract(
+    photo: Photo, descriptor: descriptors.Descriptor, config: FeatureConfig, masks: Path | None
+) -> Features | Rejected:
+    try:
+        image = read_gray(photo, config.max_side)
+    except InputError as error:
+        return Rejected(photo.name, error.what + (f": {error.why}" if error.why else ""), error.try_)
     mask_file = find_mask(photo, masks) if masks else None
     mask = None
     if mask_file is not None:
@@ -171,6 +176,9 @@ def extract_features(
 
     Returns:
         The files; photos that failed to decode after all are in ``rejected`` and not in ``photos``.
+
+    Raises:
+        InputError: a mask cannot be read or does not fit its photo.
     """
     descriptor = descriptors.load(config.descriptor)
     one_pass = config.fused and (config.detector.name, config.descriptor) in FUSED
@@ -183,11 +191,10 @@ def extract_features(
         path = folder / f"{key}.npz"
         features = _read(path)
         if features is None:
-            try:
-                features = _extract(photo, descriptor, config, masks)
-            except InputError as error:
-                return Rejected(photo.name, error.what + (f": {error.why}" if error.why else ""), error.try_)
-            _write(path, features)
+            made_now = _extract(photo, descriptor, config, masks)
+            if isinstance(made_now, Rejected):
+                return made_now
+            _write(path, features := made_now)
         return key, len(features)
 
     done: list[tuple[Photo, str, int]] = []

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -192,6 +193,8 @@ def _inspect(name: str, path: Path) -> Photo | Rejected:
 
 def _bytes(path: Path) -> NDArray[np.uint8]:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # A pipe would be waited for without end.
+            raise InputError(f"{path} cannot be read", "it is no file but a folder, pipe or device", "leave it out")
         return np.fromfile(path, np.uint8)
     except FileNotFoundError:
         raise InputError(f"{path} cannot be read", "there is no such file", "check the name") from None

@@ -96,6 +96,14 @@ def collect_photos(
         photos = [*known, *_renamed(fresh, {photo.name for photo in known}, directory.resolve().name)]
         if ledger["descriptor_fingerprint"] == descriptors.load(ledger["descriptor"]).fingerprint:
             features = {entry["name"]: entry["features"] for entry in ledger["photos"]}
+    check_enough(photos, rejected)
+    return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features)
+
+
+def check_enough(photos: Sequence[Photo], rejected: Sequence[Rejected]) -> None:
+    """Raises:
+    InputError: there are fewer than two photos.
+    """
     if len(photos) < 2:
         reasons = [f"{file.name}: {file.why}" for file in rejected[:3]]
         raise InputError(
@@ -103,7 +111,6 @@ def collect_photos(
             "; ".join(reasons) or f"besides {photos[0].name} there is none",
             "a folder with several JPEG, PNG, TIFF or WebP photos of one place",
         )
-    return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features)
 
 
 def _check_apart(source: Path, other: Path, role: str, option: str) -> None:

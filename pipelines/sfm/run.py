@@ -23,7 +23,7 @@ from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import SfmConfig
-from pipelines.sfm.photos import GivenPhotos, collect_photos
+from pipelines.sfm.photos import GivenPhotos, check_enough, collect_photos
 from pipelines.sfm.summary import summarise
 from pipelines.sfm.why import MatchGraph, no_model, no_overlap, unregistered
 from pipelines.store.files import fingerprint
@@ -96,7 +96,9 @@ def run_sfm(
     descriptors.spec(config.features.descriptor)
     with watch("Reading"):
         given = collect_photos(source, folder, grow, masks, progress)
-    _cameras(given.photos, config)  # Wrong intrinsics are told before the long work, not after it.
+    # Wrong intrinsics and lists of pairs are told before the long work, not after it.
+    _cameras(given.photos, config)
+    _check_pairs(given, config)
     folder.create()
     with folder.locked():
         result, ledger = _run(given, folder, config, masks, grow, progress, watch)
@@ -122,6 +124,7 @@ def _run(
             given.photos, config.features, folder.features, masks=masks, made=given.features, progress=progress
         )
     given.check_known(files.rejected)
+    check_enough(files.photos, files.rejected)
     rejected = given.rejected + files.rejected
     cameras, camera_of = _cameras(files.photos, config)
     photo_cameras = [cameras[index] for index in camera_of]
@@ -161,6 +164,14 @@ def _run(
     )
     ledger = _ledger_of(summary, files, config, cameras, camera_of, failure)
     return SfmResult(summary, tuple(models), thumbnails, failure), ledger
+
+
+def _check_pairs(given: GivenPhotos, config: SfmConfig) -> None:
+    """Raise what choosing the pairs would raise, as far as that is known without features."""
+    photos = given.photos[: given.known] or given.photos
+    located = any(photo.exif.gps for photo in photos)
+    if config.pairs.strategy == "list" or (config.pairs.strategy == "spatial" and not located):
+        select_pairs(photos, config.pairs, rejected=[file.name for file in given.rejected])
 
 
 def _pairs(

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -91,7 +92,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     Raises:
         OutputError: full disk, read-only folder and the like; nothing half-written stays behind.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    # Two threads may write one file: that of two photos with the same content.
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
     try:
         with write_errors(path):
             with open(draft, "wb") as stream:

@@ -50,11 +50,14 @@ def sfm(
     Exit codes: 0 done, 2 wrong option, 3 unusable input, 4 no overlap, 5 no model, 6 cannot write,
     7 another run is at work in the folder, 130 interrupted.
     """
+    from pipelines.core.errors import ConfigError
     from pipelines.sfm.photos import map_config
     from pipelines.sfm.run import run_sfm
     from pipelines.store.folder import MapFolder
     from recon.cli.terminal import print_json, progress_for
 
+    if add_to and out:
+        raise ConfigError("A map grows where it stands", "--add-to and --out name two folders", "--add-to alone")
     folder = MapFolder(add_to or out or _default_out(photos))
     config: Any
     if add_to:
