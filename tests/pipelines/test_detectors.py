@@ -105,11 +105,16 @@ def test_order_limit_and_distinctness(picture, name):
     x, y = centres(found.frames).T
     assert x.min() > -1 and y.min() > -1 and x.max() < 640 and y.max() < 480
     few = detect(picture, DetectorConfig(name, max_keypoints=100))
-    assert 50 < places(few) <= 100
+    assert 50 < places(few) <= most(name, 100)
     if name == "dog":  # keeps the largest
         assert scales(few.frames).min() >= np.median(scales(found.frames))
     else:
         assert np.median(few.scores) > np.median(found.scores)
+
+
+def most(name: str, limit: int) -> int:
+    """Keypoints that a limit allows: ``dog`` keeps the level of scale at which it is reached as a whole."""
+    return 2 * limit if name == "dog" else limit
 
 
 def places(found: Detections) -> int:
@@ -186,7 +191,7 @@ def test_fused_gives_one_descriptor_per_detection_in_order(picture, pair, uprigh
     assert len(found) == len(fused)
     if not upright:
         np.testing.assert_array_equal(found.frames, alone.frames)
-    assert places(found) <= 500
+    assert places(found) <= most(detector, 500)
     d = descriptors.load(name)
     assert fused.dtype == d.spec.dtype
     again = d.describe(
@@ -299,4 +304,4 @@ def test_a_wrong_picture_is_named(image):
 @pytest.mark.parametrize("name", names())
 def test_thousands_on_a_photo(shared_data, name):
     image = cv2.imread(str(sorted((shared_data / "multiview/fountain-P11/images").iterdir())[0]), cv2.IMREAD_GRAYSCALE)
-    assert 4_000 < places(detect(image, DetectorConfig(name))) <= 8_192
+    assert 4_000 < places(detect(image, DetectorConfig(name))) <= most(name, 8_192)
