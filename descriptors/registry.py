@@ -84,7 +84,7 @@ _BUILT_IN: tuple[Entry, ...] = (
             "tfeat",
             128,
             magnification=7.5,
-            ratio=0.75,
+            ratio=0.8,
             parameters=599_808,
             weights="tfeat.safetensors",
             source=_BALNTAS,
