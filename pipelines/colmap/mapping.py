@@ -68,7 +68,7 @@ def incremental_mapping(
 
     Args:
         job: what to map, and how.
-        start: a sparse model to go on from.
+        start: a sparse model to go on from; it is the only one that is returned.
         names: map only these photos; all if empty.
         snapshots: folder that receives a sparse model every ``snapshot_every`` photos.
 
@@ -90,6 +90,7 @@ def incremental_mapping(
     options.min_model_size = job.min_model_size
     options.extract_colors = False
     options.image_names = list(names)
+    options.multiple_models = start is None
     for part, threshold in _PIXEL_THRESHOLDS:
         holder = getattr(options, part)
         setattr(holder, threshold, getattr(holder, threshold) * job.error_scale)

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import cv2
 
 from recon.cli import main
 
@@ -18,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SMALL = ("--max-size", "512", "--max-keypoints", "1000")
 """Options that make a map of the twelve sample photos in a few seconds."""
+
+QUICK = ("-q", *SMALL)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,23 @@ def assert_refused(outcome: Outcome, code: int, *words: str) -> None:
     for word in words:
         assert word in outcome.sentences[0], outcome
     assert any(advice in outcome.sentences[0] for advice in (" Try: ", "Did you mean", "it must be ")), outcome
+
+
+def assert_complaint_only(outcome: Outcome, code: int, *words: str) -> None:
+    """With --quiet, the sentence is all that is printed."""
+    assert_refused(outcome, code, *words)
+    assert outcome.out == "" and outcome.err.count("\n") == 1, outcome
+
+
+def mirror(photos: Path, numbers: Iterable[int], folder: Path) -> None:
+    """Put mirror images of sample photos into a folder: another scene, of the same make.
+
+    SIFT does not see that it is the same one, but for what is symmetric and seen from the front: photos 5 to 7 have
+    a few matches with their mirror images.
+    """
+    for number in numbers:
+        pixels = cv2.imread(str(photos / f"courtyard_{number:02}.jpg"))[:, ::-1]
+        cv2.imwrite(str(folder / f"mirrored_{number:02}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
 
 
 def drafts(folder: Path) -> list[Path]:

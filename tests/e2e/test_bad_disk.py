@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -11,30 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command import SMALL, Outcome, assert_refused, drafts, products, recon, start, times
+from command import QUICK, Outcome, assert_complaint_only, drafts, products, recon, start, times
 
 from pipelines import colmap
 from pipelines.core.errors import OutputError
 from pipelines.sfm.mapping import component_folders, keep_models, models_key
 from pipelines.store.folder import MapFolder
 
-QUICK = ("-q", *SMALL)
-
 
 @pytest.fixture
 def two(some) -> Path:
     """A folder of two photos that overlap."""
     return some([1, 2])
-
-
-def names_in(folder: Path) -> set[str]:
-    return {photo["name"] for photo in json.loads((folder / "recon.json").read_text("utf-8"))["photos"]}
-
-
-def assert_complaint_only(outcome: Outcome, code: int, *words: str) -> None:
-    """With --quiet, the sentence is all that is printed."""
-    assert_refused(outcome, code, *words)
-    assert outcome.out == "" and outcome.err.count("\n") == 1, outcome
 
 
 # --- the disk ---------------------------------------------------------------------------------------------------------

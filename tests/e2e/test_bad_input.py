@@ -11,11 +11,9 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from command import SMALL, Outcome, assert_refused, recon, start
+from command import QUICK, SMALL, assert_complaint_only, recon, start
 
 from pipelines import colmap
-
-QUICK = ("-q", *SMALL)
 
 
 @pytest.fixture
@@ -26,12 +24,6 @@ def two(some) -> Path:
 
 def names_in(folder: Path) -> set[str]:
     return {photo["name"] for photo in json.loads((folder / "recon.json").read_text("utf-8"))["photos"]}
-
-
-def assert_complaint_only(outcome: Outcome, code: int, *words: str) -> None:
-    """With --quiet, the sentence is all that is printed."""
-    assert_refused(outcome, code, *words)
-    assert outcome.out == "" and outcome.err.count("\n") == 1, outcome
 
 
 # --- the photos -------------------------------------------------------------------------------------------------------
