@@ -177,4 +177,4 @@ def _ranking(
     order = order[values[order] < np.inf]
     values, true = values[order], true[order]
     last = np.flatnonzero(np.append(values[1:] != values[:-1], True)[: len(values)])
-    return np.cumsum(true)[last].astype(np.float64), last + 1.0, total
+    return np.cumsum(true)[last].astype(np.float64), (last + 1).astype(np.float64), total
