@@ -71,6 +71,12 @@ def hard_negatives(distances: Tensor, candidates: int, generator: torch.Generato
     return others.gather(1, best)[:, 0]
 
 
+def hardest_distance(distances: Tensor) -> Tensor:
+    """HardNet's negative of each pair: distance (N,) to the nearest other, from its first side or from its second."""
+    apart = distances + torch.eye(len(distances), device=distances.device) * 10  # unit vectors are at most 2 apart
+    return torch.minimum(apart.amin(dim=1), apart.amin(dim=0))
+
+
 def _both_ways(logits: Tensor) -> Tensor:
     target = torch.arange(len(logits), device=logits.device)
     return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2

@@ -9,6 +9,7 @@ from typing import Literal
 from descriptors.contract import DescriptorError
 from descriptors.datasets.photos import WarpRange
 from descriptors.training.augment import Jitter, Light
+from descriptors.training.objectives import HardestInBatch, L2NetLoss, Objective, TripletLoss
 
 
 @dataclass(frozen=True)
@@ -35,48 +36,12 @@ class Data:
 
 
 @dataclass(frozen=True)
-class L2NetLoss:
-    """E1 + E2 + E3, see :mod:`descriptors.training.losses`.
-
-    Attributes:
-        sharpness: factor on the distances of E1; the paper has 1.
-        map_sharpness: factor on the normalised products of E3.
-        first_map: take E3 on the map after the first batch norm too, as the paper does, not on the last alone.
-    """
-
-    sharpness: float = 1.0
-    map_sharpness: float = 10.0
-    first_map: bool = True
-
-
-@dataclass(frozen=True)
-class TripletLoss:
-    """Triplet margin loss with anchor swap.
-
-    Attributes:
-        margin: of the paper's hinge.
-        hardest: the negative is the hardest of this many random others; 1 is the paper's random negative.
-        ramp: share of the training over which that number grows from 1: hardest from the start lets the network
-            collapse to one point.
-    """
-
-    margin: float = 1.0
-    hardest: int = 1
-    ramp: float = 0.5
-
-    def candidates(self, done: float, count: int) -> int:
-        """Number of candidates when a share ``done`` is over and there are ``count`` other pairs."""
-        grown = min(1.0, done / self.ramp) if self.ramp else 1.0
-        return min(count, round(self.hardest**grown))
-
-
-@dataclass(frozen=True)
 class Recipe:
     """One training.
 
     Attributes:
         network: name in :data:`descriptors.networks.NETWORKS`; the weights serve the descriptor of this name.
-        loss: one of the loss rows above.
+        loss: an objective, a row of :mod:`descriptors.training.objectives`.
         learning_rate: peak of AdamW's, reached after ``warmup`` of the training, then falling to 0 along a cosine.
         weight_decay: AdamW's.
         minutes: time spent in steps unless told otherwise.
@@ -84,7 +49,7 @@ class Recipe:
     """
 
     network: str
-    loss: L2NetLoss | TripletLoss
+    loss: Objective
     learning_rate: float
     weight_decay: float = 1e-4
     warmup: float = 0.03
@@ -95,12 +60,15 @@ class Recipe:
 
 # No turns and flips: DoG keypoints have an angle; TFeat and L2-Net match better when they know which way is up.
 _BATCH_256 = Data(scenes=(128, 64), photos=(48, 16), block=32, jitter=Jitter(turns=False))
+_BATCH_512 = Data(scenes=(256, 128), photos=(96, 32), block=32, jitter=Jitter(turns=False))
 
 RECIPES: dict[str, Recipe] = {
     "tfeat": Recipe("tfeat", TripletLoss(hardest=32, ramp=0.3), learning_rate=1e-3, minutes=12, data=_BATCH_256),
     "l2net": Recipe(
         "l2net", L2NetLoss(sharpness=10.0, first_map=False), learning_rate=2e-3, minutes=55, data=_BATCH_256
     ),
+    "hardnet": Recipe("hardnet", HardestInBatch(), learning_rate=2e-3, minutes=55, data=_BATCH_256),
+    "swift": Recipe("swift", HardestInBatch(), learning_rate=4e-3, minutes=55, data=_BATCH_512),
 }
 
 

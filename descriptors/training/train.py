@@ -25,11 +25,10 @@ from descriptors.datasets.photos import load_photos
 from descriptors.datasets.scenes import load_scene, scene_folders
 from descriptors.datasets.tracks import PatchCutter, Tracks, concatenate
 from descriptors.networks import build
-from descriptors.networks.normalize import unit_length
 from descriptors.runtime import read_network
-from descriptors.training import losses
 from descriptors.training.augment import change_patches, jitter_frames, turn_frames
-from descriptors.training.recipes import Data, L2NetLoss, Recipe
+from descriptors.training.objectives import Moment
+from descriptors.training.recipes import Data, Recipe
 from descriptors.training.recipes import recipe as recipe_by_name
 from descriptors.training.sampling import ProgressiveSampler, view_pairs
 from descriptors.training.validate import Figures, ValidationSet
@@ -242,24 +241,7 @@ class _Run:
         return loss.detach()
 
     def _loss(self, patches: torch.Tensor) -> torch.Tensor:
-        kind, count = self.plan.loss, len(patches) // 2
-        if isinstance(kind, L2NetLoss):
-            with self._autocast():
-                first, last = self.network.feature_maps(patches)  # type: ignore[operator]
-            described = unit_length(last.flatten(1))
-            a, b = described[:count], described[count:]
-            loss = losses.relative_distance(losses.distance_matrix(a, b), sharpness=kind.sharpness)
-            loss = loss + losses.correlation(a) + losses.correlation(b)
-            for maps in (first, last) if kind.first_map else (last,):
-                loss = loss + losses.relative_similarity(maps[:count], maps[count:], sharpness=kind.map_sharpness)
-            return loss
-        with self._autocast():
-            described = self.network(patches)
-        distances = losses.distance_matrix(described[:count], described[count:])
-        candidates = kind.candidates(min(self.done, 1.0), count - 1)
-        negatives = losses.hard_negatives(distances, candidates, self.generator)
-        far = losses.swapped_negatives(distances, negatives)
-        return losses.triplet_margin(distances.diagonal(), far, margin=kind.margin)
+        return self.plan.loss(self.network, patches, Moment(min(self.done, 1.0), self.generator, self._autocast))
 
     def _tensor(self, patches: NDArray[np.uint8]) -> torch.Tensor:
         return torch.from_numpy(patches).to(self.device, torch.float32, memory_format=torch.channels_last)

@@ -76,3 +76,9 @@ def test_one_candidate_is_any_other_pair_and_never_its_own() -> None:
     drawn = torch.stack([losses.hard_negatives(torch.rand(5, 5), 1, generator) for _ in range(200)])
     for row in range(5):
         assert set(drawn[:, row].tolist()) == set(range(5)) - {row}
+
+
+def test_hardest_distance_looks_from_both_sides() -> None:
+    distances = torch.tensor([[0.1, 0.9, 0.8], [0.3, 0.2, 0.7], [1.2, 1.1, 0.4]])
+    # pair 0: its row has 0.8, its column 0.3; pair 1: row 0.3, column 0.9; pair 2: row 1.1, column 0.7
+    torch.testing.assert_close(losses.hardest_distance(distances), torch.tensor([0.3, 0.3, 0.7]))

@@ -17,7 +17,8 @@ from descriptors.runtime import read_network
 from descriptors.training import ratio as ratios
 from descriptors.training import train as training
 from descriptors.training.augment import Jitter, Light, change_patches, jitter_frames, turn_frames
-from descriptors.training.recipes import RECIPES, Data, L2NetLoss, Recipe, TripletLoss, recipe
+from descriptors.training.objectives import L2NetLoss, TripletLoss
+from descriptors.training.recipes import RECIPES, Data, Recipe, recipe
 from descriptors.training.sampling import ProgressiveSampler, distinct, farthest_pairs, view_pairs
 from descriptors.training.validate import average_precision, nearest
 
