@@ -3,11 +3,12 @@
 A handcrafted descriptor looks at each pixel (here: gradient strength, softly sorted by direction), adds the
 pixels up in cells laid over the patch, and normalises the sums. Every stage is linear where it can be, so that a
 batch of patches goes through a few matrix products. A new member of the family is a new row of ``_FAMILY``:
-another cell layout (GLOH, DAISY) or another normalisation.
+another cell layout, number of directions or normalisation.
 
-Sources: Lowe, IJCV 2004 (SIFT, section 6); Arandjelovic and Zisserman, CVPR 2012 (RootSIFT). The layout of the
-vector (row, column, direction; directions counter-clockwise on the screen) is that of OpenCV's SIFT, so the two
-can be matched against each other.
+Sources: Lowe, IJCV 2004 (SIFT, section 6); Arandjelovic and Zisserman, CVPR 2012 (RootSIFT); Mikolajczyk and Schmid,
+PAMI 2005 (GLOH); Tola, Lepetit and Fua, PAMI 2010 (DAISY). The layout of the vector is cell by cell, the directions of
+a cell together, counter-clockwise on the screen; SIFT's cells go row by row as in OpenCV's SIFT, so the two can be
+matched against each other.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, DescriptorSpec, check_patches
 
-_DIRECTIONS = 8
 # Patches per round: the round's arrays stay in the processor's cache.
 _CHUNK = 64
 # Changes whenever the code below gives other numbers for the same patch.
-_VERSION = 1
+_VERSION = 2
 
 
 def sift_grid(size: int, magnification: float) -> NDArray[np.float32]:
@@ -42,6 +42,52 @@ def sift_grid(size: int, magnification: float) -> NDArray[np.float32]:
     window = np.exp(-(places**2) / (2.0 * 2.0**2))
     share = np.maximum(0.0, 1.0 - np.abs(places[:, None] - centres)) * window[:, None]
     return np.einsum("ya,xb->yxab", share, share).reshape(size * size, 16).astype(np.float32)
+
+
+def log_polar(size: int, magnification: float) -> NDArray[np.float32]:
+    """Pooling matrix (S*S, 17) of GLOH: a middle cell, then two rings of 8 sectors, bilinear in radius and angle.
+
+    The borders of the rings are at 6, 11 and 15 fifteenths of the outer radius as in the paper, whose cells are hard;
+    here each pixel is shared between the middles of neighbouring cells, and the outer ring fades out 2.5 fifteenths
+    beyond its border, which is where the patch ends.
+    """
+    middles, unit = np.array([3.0, 8.5, 13.0]), magnification / 17.5
+    radius, angle = _polar(size, magnification / unit)
+    place = np.interp(radius, [*middles, 17.5], [0.0, 1.0, 2.0, 3.0])
+    rings = np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(3)))
+    sectors = _hats(angle * 8 / math.tau, 8)
+    cells = [rings[:, :1], rings[:, 1:2] * sectors, rings[:, 2:] * sectors]
+    return np.concatenate(cells, axis=1).astype(np.float32)
+
+
+def circles(size: int, magnification: float) -> NDArray[np.float32]:
+    """Pooling matrix (S*S, 25) of DAISY: Gaussians in the middle and at 8 places of each of three rings.
+
+    The radii are a, 2a and 3a, the standard deviations a/2, a/2 (first ring), a and 3a/2, as in the paper; a patch
+    reaches to 4a, so that the outer Gaussians are cut off at two thirds of a standard deviation towards its border and
+    at two in the corners.
+    """
+    radius, angle = _polar(size, 4.0)
+    x, y = radius * np.cos(angle), radius * np.sin(angle)
+    places = [(0.0, 0.0, 0.5)]
+    for ring in (1, 2, 3):
+        turns = np.arange(8) * math.tau / 8
+        places += [(ring * math.cos(turn), ring * math.sin(turn), ring / 2) for turn in turns]
+    cells = [np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * sigma**2)) / sigma**2 for cx, cy, sigma in places]
+    return np.stack(cells, axis=1).astype(np.float32)
+
+
+def _polar(size: int, half: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Radius and counter-clockwise angle (S*S,) of each pixel of a patch whose half side is ``half``."""
+    places = half * ((2.0 * np.arange(size) + 1.0) / size - 1.0)
+    down, right = np.meshgrid(places, places, indexing="ij")
+    return np.hypot(right, down).ravel(), np.arctan2(-down, right).ravel()
+
+
+def _hats(place: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Shares (N, count) of the two nearest of ``count`` places on a circle, ``place`` (N,) in their units."""
+    apart = np.abs((place[:, None] - np.arange(count) + count / 2) % count - count / 2)
+    return np.maximum(0.0, 1.0 - apart)
 
 
 def gradients(patches: NDArray[np.float32], sigma: float) -> tuple[NDArray, NDArray]:
@@ -102,13 +148,15 @@ class Recipe:
 
     Attributes:
         pooling: (patch size, magnification) to the pooling matrix (S*S, cells).
-        normalise: sums (N, cells * 8) of gradient strength per cell and direction to unit vectors.
+        normalise: sums (N, cells * directions) of gradient strength per cell and direction to unit vectors.
         blur: standard deviation in units of sigma of the blur before the gradients are taken.
+        directions: number of bins that the gradients' directions are shared between.
     """
 
     pooling: Callable[[int, float], NDArray[np.float32]]
     normalise: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     blur: float
+    directions: int = 8
 
 
 # SIFT takes its gradients from the photo blurred by the keypoint's own sigma. A part of that blur is in the patch
@@ -119,6 +167,11 @@ _BLUR = 0.9
 _FAMILY: dict[str, Recipe] = {
     "sift": Recipe(sift_grid, clipped_l2, _BLUR),
     "rootsift": Recipe(sift_grid, root, _BLUR),
+    # As its paper has it, but without the reduction to 128 numbers, which would have to be learnt.
+    "gloh": Recipe(log_polar, clipped_l2, _BLUR, directions=16),
+    # 8 directions are as good (matching on the validation scenes 0.489 with 8 and with 16) and take half the time.
+    "rootgloh": Recipe(log_polar, root, _BLUR),
+    "rootdaisy": Recipe(circles, root, _BLUR),
 }
 
 
@@ -149,24 +202,24 @@ class Handcrafted:
         return described
 
     def _gradient(self, patches: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
-        """Strength and direction (n, S*S) of the gradient of patches (n,S,S); directions in bins, 0 to 8."""
+        """Strength and direction (n, S*S) of the gradient of patches (n,S,S); directions in bins, 0 to their number."""
         n = len(patches)
         sigma = self.recipe.blur * self.spec.patch_size / (2.0 * self.spec.magnification)
         right, down = gradients(patches, sigma)
         strength, degrees = cv2.cartToPolar(right.reshape(n, -1), -down.reshape(n, -1), angleInDegrees=True)
-        degrees *= np.float32(_DIRECTIONS / 360.0)
+        degrees *= np.float32(self.recipe.directions / 360.0)
         return strength, degrees
 
     def _pool(self, strength: NDArray, direction: NDArray) -> NDArray[np.float32]:
-        """Sums (n, cells * 8) over cells of the strength, shared between the two nearest directions.
+        """Sums (n, cells * directions) over cells of the strength, shared between the two nearest directions.
 
         The share of direction o is a hat function over [o - 1, o + 1]: the ramp clip(direction - o + 1, 0, 1) less
         the next one.
         """
-        n, points = strength.shape
-        hats = np.empty((n, _DIRECTIONS, points), np.float32)
+        (n, points), directions = strength.shape, self.recipe.directions
+        hats = np.empty((n, directions, points), np.float32)
         ramp = first = np.clip(direction, 0.0, 1.0)
-        for o in range(1, _DIRECTIONS):
+        for o in range(1, directions):
             following = np.clip(direction - np.float32(o), 0.0, 1.0)
             np.subtract(ramp, following, out=hats[:, o])
             ramp = following

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -19,8 +20,7 @@ from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, DescriptorSpec, check_patches
 
-# Patches per sheet, and cells per row of it.
-_CHUNK = 1024
+# Cells per row of a sheet.
 _COLUMNS = 32
 # Changes whenever the code below gives other numbers for the same patch.
 _VERSION = 1
@@ -39,22 +39,42 @@ class _Backend:
         size: keypoint diameter at which a pixel of the sampling pattern is a pixel of the patch.
         border: pixels by which each patch is continued with its edge: what the extractor blurs across, or asks
             to lie between a keypoint and the border of the photo.
+        chunk: patches per sheet.
     """
 
     create: Callable[[], cv2.Feature2D]
     size: float
     border: int = 0
+    chunk: int = 1024
 
 
-# Not here, measured with OpenCV 5.0: BRISK gives the same bits whatever the keypoint's angle, so it turns its pattern
-# by itself; and what BRISK and FREAK give for a patch depends, by some bits, on where in the sheet the patch lies.
+@cache
+def _brisk() -> cv2.Feature2D:
+    """Made once: its tables take a quarter of a second, and describing changes nothing in it."""
+    return cv2.xfeatures2d.BRISK.create()
+
+
+def _freak() -> cv2.Feature2D:
+    return cv2.xfeatures2d.FREAK.create(orientationNormalized=False, scaleNormalized=False, patternScale=11)
+
+
+def _daisy() -> cv2.Feature2D:
+    return cv2.xfeatures2d.DAISY.create(radius=8, norm=cv2.xfeatures2d.DAISY_NRM_NONE)
+
+
+# BRISK and FREAK add the position in the photo to that in their pattern in single precision, so that some bits depend
+# on where in a sheet the patch lies: each patch is a sheet of its own. BRISK turns its pattern by itself, whatever the
+# keypoint's angle. FREAK's pattern is half of its usual size, DAISY's of radius 8 for 15: so they fit 64 and 32 pixels.
 _TABLE: dict[str, _Backend] = {
     "orb": _Backend(lambda: cv2.ORB.create(edgeThreshold=0), size=31),
+    "brisk": _Backend(_brisk, size=20, border=2, chunk=1),
+    "freak": _Backend(_freak, size=20, border=4, chunk=1),
     "latch": _Backend(lambda: cv2.xfeatures2d.LATCH.create(rotationInvariance=False), size=31, border=6),
     "beblid": _Backend(lambda: cv2.xfeatures2d.BEBLID.create(1.0, cv2.xfeatures2d.BEBLID_SIZE_512_BITS), size=32),
     "teblid": _Backend(lambda: cv2.xfeatures2d.TEBLID.create(1.0, cv2.xfeatures2d.TEBLID_SIZE_512_BITS), size=32),
-    "binboost": _Backend(lambda: cv2.xfeatures2d.BoostDesc.create(_BINBOOST_256, scale_factor=1.0), size=32),
+    "boostdesc": _Backend(lambda: cv2.xfeatures2d.BoostDesc.create(_BINBOOST_256, scale_factor=1.0), size=32),
     "vgg": _Backend(lambda: cv2.xfeatures2d.VGG.create(_VGG_120, scale_factor=1.0), size=64, border=6),
+    "daisy": _Backend(_daisy, size=20, border=14, chunk=64),
 }
 
 
@@ -82,11 +102,12 @@ class OpenCVDescriptor:
         check_patches(patches, self.spec)
         described = np.empty((len(patches), self.spec.width), self.spec.dtype)
         extractor = self.backend.create()
-        for start in range(0, len(patches), _CHUNK):
-            chunk = patches[start : start + _CHUNK, 0]
+        size = self.backend.chunk
+        for start in range(0, len(patches), size):
+            chunk = patches[start : start + size, 0]
             if chunk.dtype != np.uint8:
                 chunk = np.clip(np.rint(chunk), 0, 255).astype(np.uint8)
-            described[start : start + _CHUNK] = self._describe_sheet(extractor, chunk)
+            described[start : start + size] = self._describe_sheet(extractor, chunk)
         return described if self.spec.kind == "binary" else _unit(described)
 
     def _describe_sheet(self, extractor: cv2.Feature2D, patches: NDArray[np.uint8]) -> NDArray:
@@ -116,13 +137,14 @@ class OpenCVDescriptor:
 
 
 def _sheet(cells: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cells (n,P,P) side by side in rows of 32; the last row is filled up with black."""
+    """Cells (n,P,P) side by side in rows of at most 32; the last row is filled up with black."""
     count, side, _ = cells.shape
-    rows = -(-count // _COLUMNS)
-    filled = np.zeros((rows * _COLUMNS, side, side), np.uint8)
+    columns = min(count, _COLUMNS)
+    rows = -(-count // columns)
+    filled = np.zeros((rows * columns, side, side), np.uint8)
     filled[:count] = cells
-    tiled = filled.reshape(rows, _COLUMNS, side, side).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(tiled).reshape(rows * side, _COLUMNS * side)
+    tiled = filled.reshape(rows, columns, side, side).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(tiled).reshape(rows * side, columns * side)
 
 
 def _unit(vectors: NDArray) -> NDArray:

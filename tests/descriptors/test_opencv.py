@@ -37,18 +37,20 @@ def test_is_what_opencv_says_of_the_photo_itself(textured, name):
     kept, want = d.backend.create().compute(picture, keypoints)
     got = d.describe(patches)[[k.class_id for k in kept]]
     assert len(kept) > 150
-    # LATCH's own blur reaches six pixels over the edge of the patch, where only the edge pixels are known.
-    assert bits(got, want).mean() <= (1.0 if name == "latch" else 0.0)
+    # LATCH's own blur reaches six pixels over the edge of the patch, where only the edge pixels are known. BRISK and
+    # FREAK round differently at other places of a photo; BRISK's own angle may then fall into the next step.
+    assert bits(got, want).mean() <= {"latch": 1.0, "freak": 1.0, "brisk": 3.0}.get(name, 0.0)
 
 
-def test_vgg_is_what_opencv_says_of_the_photo_itself(textured):
+@pytest.mark.parametrize("name", ["vgg", "daisy"])
+def test_a_float_one_is_what_opencv_says_of_the_photo_itself(textured, name):
     picture = cv2.resize(textured, None, fx=2, fy=2)
-    d = descriptors.load("vgg")
-    patches, middles = windows(picture, 64, 50)
-    keypoints = [cv2.KeyPoint(float(x), float(y), 64.0, 0.0) for x, y in middles]
+    d = descriptors.load(name)
+    patches, middles = windows(picture, d.spec.patch_size, 50)
+    keypoints = [cv2.KeyPoint(float(x), float(y), d.backend.size, 0.0) for x, y in middles]
     _, want = d.backend.create().compute(picture, keypoints)
     want /= np.linalg.norm(want, axis=1, keepdims=True)
-    # Its blur of 1.4 pixels reaches over the edge of the patch, where only the edge pixels are known.
+    # Their blur reaches over the edge of the patch, where only the edge pixels are known.
     assert (d.describe(patches) * want).sum(axis=1).min() > 0.97
 
 
