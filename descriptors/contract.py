@@ -63,6 +63,71 @@ class DescriptorSpec:
         return np.uint8 if self.kind == "binary" else np.float32
 
 
+@dataclass(frozen=True)
+class PairScorerSpec:
+    """What a metric network is, without loading it.
+
+    Attributes:
+        name: registry name, as given to ``--descriptor``.
+        width: columns of the array that ``features`` returns.
+        raw: the features are the patch itself as bytes: networks that see both patches as channels have no others.
+        embeds: the features at unit length are a descriptor under L2, registered as NAME-l2.
+        shortlist: descriptor whose nearest neighbours are the candidates that are scored; NAME-l2 if ``embeds``.
+        candidates: how many nearest neighbours of each keypoint are scored, from either side.
+        threshold: lowest score of a match.
+        margin: least lead of a match over the next best of its shortlist, on both sides: what the ratio is to
+            distances. Threshold and margin are set from data.
+        patch_size, magnification, parameters, weights, source, needs_angle: as of :class:`DescriptorSpec`.
+    """
+
+    name: str
+    width: int
+    raw: bool = False
+    embeds: bool = False
+    shortlist: str = "rootsift"
+    candidates: int = 5
+    threshold: float = 0.0
+    margin: float = 0.0
+    patch_size: int = 64
+    magnification: float = 7.5
+    parameters: int = 0
+    weights: str | None = None
+    source: str = ""
+    needs_angle: bool = True
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.float32]:
+        """Element type of the array that ``features`` returns."""
+        return np.uint8 if self.raw else np.float32
+
+
+@runtime_checkable
+class PairScorer(Protocol):
+    """Two patches in, how alike they are out: a learned metric in place of a distance.
+
+    In two steps, so that the larger part of the work is done once per patch. ``features`` takes (N,1,S,S) uint8 or
+    float32 in 0..255 and returns (N,F), float32 or, of a ``raw`` one, uint8. ``score`` takes the features of K first
+    and K second patches and returns (K,) float32, larger = more alike, comparable within one scorer only. It need not
+    be symmetric: the first patch is always that of the photo that comes first. N = 0 and K = 0 are answered, and no
+    row depends on its neighbours in the batch.
+    """
+
+    spec: PairScorerSpec
+
+    def features(self, patches: NDArray) -> NDArray:
+        """What is to be kept of each patch (N,1,S,S); see the class docstring for types and shapes."""
+        ...
+
+    def score(self, first: NDArray, second: NDArray) -> NDArray[np.float32]:
+        """Scores (K,) of row i of ``first`` (K,F) against row i of ``second`` (K,F)."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest that changes whenever the output may change (weights, parameters, code version)."""
+        ...
+
+
 @runtime_checkable
 class Descriptor(Protocol):
     """Patches in, descriptors out.
@@ -84,7 +149,7 @@ class Descriptor(Protocol):
         ...
 
 
-def check_patches(patches: NDArray, spec: DescriptorSpec) -> NDArray:
+def check_patches(patches: NDArray, spec: DescriptorSpec | PairScorerSpec) -> NDArray:
     """Return ``patches`` if they are (N,1,S,S) uint8 or float32 of the size that ``spec`` names.
 
     Raises:
@@ -100,3 +165,21 @@ def check_patches(patches: NDArray, spec: DescriptorSpec) -> NDArray:
     if patches.dtype not in (np.uint8, np.float32):
         raise DescriptorError(f"{spec.name} takes uint8 or float32 patches in 0..255; given was {patches.dtype}.")
     return patches
+
+
+def check_features(first: NDArray, second: NDArray, spec: PairScorerSpec) -> None:
+    """Check that two arrays are features of one and the same number of patches.
+
+    Raises:
+        DescriptorError: with the shapes or types that were given and those that are needed.
+    """
+    shapes = [getattr(side, "shape", type(side).__name__) for side in (first, second)]
+    if shapes[0] != shapes[1] or len(shapes[0]) != 2 or shapes[0][1] != spec.width:
+        raise DescriptorError(
+            f"{spec.name} scores features of shape (K, {spec.width}) against as many; "
+            f"given were {shapes[0]} and {shapes[1]}."
+        )
+    if first.dtype != spec.dtype or second.dtype != spec.dtype:
+        raise DescriptorError(
+            f"Features of {spec.name} are {np.dtype(spec.dtype)}; given were {first.dtype} and {second.dtype}."
+        )

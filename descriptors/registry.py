@@ -21,7 +21,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec
+from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, PairScorer, PairScorerSpec
 
 ENTRY_POINT_GROUP = "recon.descriptors"
 
@@ -39,6 +39,19 @@ class Entry:
         return getattr(importlib.import_module(self.module), self.factory)(self.spec)
 
 
+@dataclass(frozen=True)
+class ScorerEntry:
+    """One metric network, likewise."""
+
+    spec: PairScorerSpec
+    module: str = "descriptors.scorers"
+    factory: str = "load"
+
+    def __call__(self) -> PairScorer:
+        """Load the scorer."""
+        return getattr(importlib.import_module(self.module), self.factory)(self.spec)
+
+
 _LOWE = "Lowe, Distinctive Image Features from Scale-Invariant Keypoints, IJCV 2004"
 _ARANDJELOVIC = "Arandjelovic and Zisserman, Three things everyone should know, CVPR 2012"
 _MIKOLAJCZYK = "Mikolajczyk and Schmid, A performance evaluation of local descriptors (GLOH), PAMI 2005"
@@ -53,6 +66,9 @@ _TRZCINSKI = "Trzcinski et al., Boosting binary keypoint descriptors (BinBoost),
 _SIMONYAN = "Simonyan, Vedaldi and Zisserman, Learning local feature descriptors using convex optimisation, PAMI 2014"
 _BALNTAS = "Balntas et al., Learning local feature descriptors with triplets, BMVC 2016"
 _TIAN = "Tian, Fan and Wu, L2-Net: Deep learning of discriminative patch descriptor, CVPR 2017"
+_HAN = "Han et al., MatchNet: Unifying feature and metric learning for patch-based matching, CVPR 2015"
+_ZAGORUYKO = "Zagoruyko and Komodakis, Learning to compare image patches via convolutional networks, CVPR 2015"
+_KUMAR = "Kumar, Carneiro and Reid, Learning local image descriptors with deep siamese and triplet networks, CVPR 2016"
 
 
 def _opencv(name: str, bits: int, source: str, *, patch_size: int, magnification: float, ratio: float) -> Entry:
@@ -124,9 +140,53 @@ _BUILT_IN: tuple[Entry, ...] = (
 )
 
 
+def _scorer(name: str, width: int, parameters: int, source: str, *, embeds: bool = False) -> ScorerEntry:
+    """Row of a metric network that has features of one patch."""
+    shortlist = f"{name}-l2" if embeds else "rootsift"
+    spec = PairScorerSpec(
+        name, width, embeds=embeds, shortlist=shortlist, parameters=parameters, weights=f"{name}.safetensors",
+        source=source,
+    )  # fmt: skip
+    return ScorerEntry(spec)
+
+
+def _two_channel(name: str, parameters: int, source: str) -> ScorerEntry:
+    """Row of a metric network that reads pairs of patches, bytes as they are."""
+    spec = PairScorerSpec(name, 64 * 64, raw=True, parameters=parameters, weights=f"{name}.safetensors", source=source)
+    return ScorerEntry(spec)
+
+
+# Thresholds and margins stay at 0 until they are set from data, with the weights.
+_SCORERS: tuple[ScorerEntry, ...] = (
+    _scorer("matchnet", 512, 4_432_370, _HAN, embeds=True),
+    _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO),
+    _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO),
+    _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, embeds=True),
+    _two_channel("deepcompare-2ch", 979_169, _ZAGORUYKO),
+    _two_channel("deepcompare-2ch2stream", 2_353_153, _ZAGORUYKO),
+    _two_channel("gloss-snet", 979_969, _KUMAR),
+    _two_channel("gloss-cs-snet", 2_355_073, _KUMAR),
+)
+
+
+def _features_of(name: str, width: int, parameters: int, source: str) -> Entry:
+    """Row of the features of a metric network as a descriptor."""
+    spec = DescriptorSpec(
+        f"{name}-l2", width, patch_size=64, magnification=7.5, parameters=parameters, weights=f"{name}.safetensors",
+        source=source,
+    )  # fmt: skip
+    return Entry(spec, "descriptors.scorers", "load_features")
+
+
+_FEATURES: tuple[Entry, ...] = (
+    _features_of("matchnet", 512, 2_331_120, _HAN),
+    _features_of("deepcompare-siam-2stream", 512, 2_400_832, _ZAGORUYKO),
+)
+
+
 @cache
 def _table() -> dict[str, Callable[[], Descriptor]]:
-    table: dict[str, Callable[[], Descriptor]] = {entry.spec.name: entry for entry in _BUILT_IN}
+    table: dict[str, Callable[[], Descriptor]] = {entry.spec.name: entry for entry in _BUILT_IN + _FEATURES}
     for point in entry_points(group=ENTRY_POINT_GROUP):
         factory = point.load()
         table[factory.spec.name] = factory
@@ -177,10 +237,15 @@ def _entry(name: str) -> Callable[[], Descriptor]:
             return _from_file(Path(name), Path(name).read_bytes())
         except OSError as error:
             raise DescriptorError(f"The descriptor file {name} cannot be read: {error.strerror}.") from error
+    if name in _scorers():
+        raise DescriptorError(
+            f"{name} compares pairs of patches and describes none. Load it with descriptors.load_scorer({name!r}); "
+            f"its candidates come from {_scorers()[name].spec.shortlist}."
+        )
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=1)
+        near = difflib.get_close_matches(name, [*table, *_scorers()], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DescriptorError(f"There is no descriptor {name!r}.{hint} Known are: {', '.join(table)}.")
+        raise DescriptorError(f"There is no descriptor {name!r}.{hint} Known are: {', '.join([*table, *_scorers()])}.")
     return table[name]
 
 
@@ -201,3 +266,65 @@ def load(name: str) -> Descriptor:
         DescriptorError: no descriptor has this name; the message names the nearest one.
     """
     return _entry(name)()
+
+
+# --- metric networks -----------------------------------------------------------------------------------------
+
+
+@cache
+def _scorers() -> dict[str, ScorerEntry]:
+    return {entry.spec.name: entry for entry in _SCORERS}
+
+
+def _scorer_entry(name: str) -> ScorerEntry:
+    if name not in _scorers():
+        near = difflib.get_close_matches(name, _scorers(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DescriptorError(f"There is no pair scorer {name!r}.{hint} Known are: {', '.join(_scorers())}.")
+    return _scorers()[name]
+
+
+def scorer_names() -> list[str]:
+    """Names of all metric networks."""
+    return list(_scorers())
+
+
+def scorer_spec(name: str) -> PairScorerSpec:
+    """Spec of a metric network by name, without loading it.
+
+    Raises:
+        DescriptorError: none has this name; the message names the nearest one.
+    """
+    return _scorer_entry(name).spec
+
+
+@cache
+def load_scorer(name: str) -> PairScorer:
+    """Load a metric network by name; loading the same name twice gives the same object.
+
+    Raises:
+        DescriptorError: none has this name; the message names the nearest one.
+    """
+    return _scorer_entry(name)()
+
+
+def scorer_for(name: str) -> PairScorer | None:
+    """The scorer that re-ranks what a name finds: that of a metric network, None for a descriptor."""
+    return load_scorer(name) if name in _scorers() else None
+
+
+def shortlist(name: str) -> str:
+    """The descriptor whose neighbours are compared under a name: a metric network's shortlist, a descriptor itself."""
+    return _scorers()[name].spec.shortlist if name in _scorers() else name
+
+
+def fingerprint(name: str) -> str:
+    """Hex digest of all that describes and compares patches under a name, of a descriptor or a metric network.
+
+    Raises:
+        DescriptorError: nothing has this name; the message names the nearest one.
+    """
+    descriptor, scorer = load(shortlist(name)), scorer_for(name)
+    if scorer is None:
+        return descriptor.fingerprint
+    return hashlib.sha256(f"{descriptor.fingerprint} {scorer.fingerprint}".encode()).hexdigest()

@@ -10,7 +10,8 @@ import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,23 @@ _VERSION = 1
 _BATCH = 64
 _GPU_BATCH = 4096
 
-Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Backend = Callable[..., NDArray[np.float32]]
+"""Takes the inputs of a graph, each with the number of rows that the graph was exported for (any on a GPU)."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What of a network is run by itself.
+
+    Attributes:
+        key: name of the cached graph, with the fingerprint of weights and code.
+        inputs: name and fixed shape of each float32 input.
+        part: the module to run, of the whole network.
+    """
+
+    key: str
+    inputs: tuple[tuple[str, tuple[int, ...]], ...]
+    part: Callable[[nn.Module], nn.Module] = lambda network: network
 
 
 class NetworkDescriptor:
@@ -49,19 +66,14 @@ class NetworkDescriptor:
         Raises:
             DescriptorError: there is no such file.
         """
-        if not weights.is_file():
-            raise DescriptorError(
-                f"{spec.name} has no weights at {weights}. Train them with "
-                f"`recon train {spec.name} --data DIR`, or install the package again."
-            )
+        check_weights(spec.name, weights)
         self.spec = spec
         self._weights, self._device, self._threads = weights, device, threads
 
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest of the weights and of the version of this code."""
-        content = hashlib.sha256(self._weights.read_bytes()).hexdigest()
-        return hashlib.sha256(f"{_VERSION} {self.spec.patch_size} {content}".encode()).hexdigest()
+        return fingerprint(self._weights, self.spec.patch_size)
 
     def describe(self, patches: NDArray) -> NDArray[np.float32]:
         """Descriptors (N,D) float32 of unit length of patches (N,1,S,S) uint8 or float32 in 0..255.
@@ -83,18 +95,9 @@ class NetworkDescriptor:
 
     @cached_property
     def _backend(self) -> Backend:
-        if self._device != "cpu":
-            return _torch_backend(read_network(self._weights), self._device)
-        cached = cache_folder() / f"{self.spec.name}-{self.fingerprint[:32]}.onnx"
-        try:
-            return _onnx_backend(cached.read_bytes(), self._threads)
-        except OSError:
-            pass  # not made yet, or the cache cannot be read: _store tells
-        except Exception as damaged:  # onnxruntime's own classes; whatever it is, the graph can be made anew
-            warnings.warn(f"{cached} cannot be run ({damaged}); it is made anew.", stacklevel=2)
-        graph = export_onnx(read_network(self._weights))
-        _store(cached, graph)
-        return _onnx_backend(graph, self._threads)
+        shape = (_BATCH, 1, self.spec.patch_size, self.spec.patch_size)
+        graph = Graph(f"{self.spec.name}-{self.fingerprint[:32]}", (("patches", shape),))
+        return backend(self._weights, graph, self._device, self._threads)
 
 
 def load(spec: DescriptorSpec, *, device: str | None = None, threads: int | None = None) -> NetworkDescriptor:
@@ -112,6 +115,39 @@ def load(spec: DescriptorSpec, *, device: str | None = None, threads: int | None
         raise DescriptorError(f"{spec.name} names no weights, so that no network can be loaded for it.")
     device = device or os.environ.get("RECON_DEVICE", "cpu")
     return NetworkDescriptor(spec, WEIGHTS / spec.weights, device=device, threads=threads)
+
+
+def check_weights(name: str, weights: Path) -> None:
+    """Raises:
+    DescriptorError: there is no such file.
+    """
+    if not weights.is_file():
+        raise DescriptorError(
+            f"{name} has no weights at {weights}. Train them with "
+            f"`recon train {name} --data DIR`, or install the package again."
+        )
+
+
+def fingerprint(weights: Path, patch_size: int) -> str:
+    """Hex digest of weights and of the version of this code."""
+    content = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return hashlib.sha256(f"{_VERSION} {patch_size} {content}".encode()).hexdigest()
+
+
+def backend(weights: Path, graph: Graph, device: str, threads: int | None) -> Backend:
+    """The function that runs a graph: from the cache, or exported now and kept there."""
+    if device != "cpu":
+        return _torch_backend(graph.part(read_network(weights)), device)
+    cached = cache_folder() / f"{graph.key}.onnx"
+    try:
+        return _onnx_backend(cached.read_bytes(), threads)
+    except OSError:
+        pass  # not made yet, or the cache cannot be read: _store tells
+    except Exception as damaged:  # onnxruntime's own classes; whatever it is, the graph can be made anew
+        warnings.warn(f"{cached} cannot be run ({damaged}); it is made anew.", stacklevel=2)
+    content = export_onnx(graph.part(read_network(weights)), graph.inputs)
+    _store(cached, content)
+    return _onnx_backend(content, threads)
 
 
 def cache_folder() -> Path:
@@ -160,18 +196,17 @@ def fuse_batch_norm(network: nn.Module) -> nn.Module:
     return fused
 
 
-def export_onnx(network: nn.Module) -> bytes:
-    """An ONNX graph of a network, batch norm folded; input ``patches`` (64,1,S,S) float32, output (64,D)."""
+def export_onnx(network: nn.Module, inputs: Sequence[tuple[str, tuple[int, ...]]]) -> bytes:
+    """An ONNX graph of a network, batch norm folded; float32 inputs of the given names and fixed shapes, one output."""
     import torch
 
-    size = int(network.patch_size)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The exporter by tracing needs no further package; torch marks it as old with every call.
         warnings.simplefilter("ignore", DeprecationWarning)
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(
-            fuse_batch_norm(network), (torch.zeros(_BATCH, 1, size, size),), str(path), dynamo=False,
-            input_names=["patches"], output_names=["descriptors"], opset_version=17,
+            fuse_batch_norm(network), tuple(torch.zeros(shape) for _, shape in inputs), str(path), dynamo=False,
+            input_names=[name for name, _ in inputs], output_names=["output"], opset_version=17,
         )  # fmt: skip
         return path.read_bytes()
 
@@ -186,7 +221,8 @@ def _onnx_backend(graph: bytes, threads: int | None) -> Backend:
     # Threads that wait by spinning take the cores from whoever else could use them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return lambda batch: session.run(None, {"patches": batch})[0]
+    names = [given.name for given in session.get_inputs()]
+    return lambda *batches: session.run(None, dict(zip(names, batches, strict=True)))[0]
 
 
 def _usable_cores() -> int:
@@ -201,10 +237,9 @@ def _torch_backend(network: nn.Module, device: str) -> Backend:
         raise DescriptorError(f"The device {device!r} is not here. Use the CPU: RECON_DEVICE=cpu.")
     fused = fuse_batch_norm(network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(*batches: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            given = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
-            return fused(given).cpu().numpy()
+            return fused(*(torch.from_numpy(batch).to(device) for batch in batches)).cpu().numpy()
 
     return run
 

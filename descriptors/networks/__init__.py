@@ -13,17 +13,35 @@ if TYPE_CHECKING:
 NETWORKS: dict[str, tuple[str, str]] = {
     "tfeat": ("descriptors.networks.tfeat", "TFeat"),
     "l2net": ("descriptors.networks.l2net", "L2Net"),
+    "hardnet": ("descriptors.networks.hardnet", "HardNet"),
+    "swift": ("descriptors.networks.swift", "Swift"),
+    "swift-small": ("descriptors.networks.swift", "SwiftSmall"),
 }
 """Name of the network → module and class."""
+
+SCORERS: dict[str, tuple[str, str]] = {
+    "matchnet": ("descriptors.networks.matchnet", "MatchNet"),
+    "deepcompare-siam": ("descriptors.networks.deepcompare", "Siam"),
+    "deepcompare-pseudo-siam": ("descriptors.networks.deepcompare", "PseudoSiam"),
+    "deepcompare-siam-2stream": ("descriptors.networks.deepcompare", "Siam2Stream"),
+    "deepcompare-2ch": ("descriptors.networks.deepcompare", "TwoCh"),
+    "deepcompare-2ch2stream": ("descriptors.networks.deepcompare", "TwoCh2Stream"),
+    "gloss-snet": ("descriptors.networks.gloss", "SNet"),
+    "gloss-cs-snet": ("descriptors.networks.gloss", "CSSNet"),
+}
+"""The metric networks likewise: modules ``features`` and ``score`` in place of an embedding."""
 
 
 def build(name: str) -> nn.Module:
     """An untrained network by name; it takes (N,1,S,S) float32 in 0..255, S its ``patch_size``.
 
+    A network of :data:`NETWORKS` gives descriptors, one of :data:`SCORERS` the scores of pairs i and N/2 + i.
+
     Raises:
         DescriptorError: there is no network of this name.
     """
-    if name not in NETWORKS:
-        raise DescriptorError(f"There is no network {name!r}. Known are: {', '.join(NETWORKS)}.")
-    module, network = NETWORKS[name]
+    known = NETWORKS | SCORERS
+    if name not in known:
+        raise DescriptorError(f"There is no network {name!r}. Known are: {', '.join(known)}.")
+    module, network = known[name]
     return getattr(importlib.import_module(module), network)()

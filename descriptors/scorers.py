@@ -1,0 +1,158 @@
+"""Metric networks as pair scorers: in onnxruntime two graphs, one run on patches, one on pairs; on a GPU in torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from descriptors.contract import (
+    DescriptorError,
+    DescriptorSpec,
+    PairScorer,
+    PairScorerSpec,
+    check_features,
+    check_patches,
+)
+from descriptors.runtime import WEIGHTS, Backend, Graph, backend, check_weights, fingerprint
+
+# Rows of every run, the last one filled up with zeros, as in runtime.py. Pairs are many, and one full layer of
+# MatchNet's metric network is 4 MB that is read in every run.
+_PATCHES = 64
+_PAIRS = 256
+
+
+class NetworkScorer:
+    """A trained metric network; keeps :class:`descriptors.contract.PairScorer`."""
+
+    def __init__(self, spec: PairScorerSpec, weights: Path, *, device: str = "cpu", threads: int | None = None) -> None:
+        """Name what is to be run; weights are read and the graphs are made at first use.
+
+        Args:
+            spec: what the network is; its ``name`` is used in messages and in the cache.
+            weights: safetensors file whose header names the network.
+            device: ``cpu`` (onnxruntime) or a torch device such as ``cuda``.
+            threads: threads of the CPU; None takes all that this process may use.
+
+        Raises:
+            DescriptorError: there is no such file.
+        """
+        check_weights(spec.name, weights)
+        self.spec = spec
+        self._weights, self._device, self._threads = weights, device, threads
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest of the weights and of the version of the code that runs them."""
+        return fingerprint(self._weights, self.spec.patch_size)
+
+    def features(self, patches: NDArray) -> NDArray:
+        """Features (N,F) of patches (N,1,S,S) uint8 or float32 in 0..255; float32, or uint8 of a raw scorer.
+
+        Raises:
+            DescriptorError: patches of another shape or type, or weights that cannot be run.
+        """
+        check_patches(patches, self.spec)
+        if self.spec.raw:
+            flat = patches.reshape(len(patches), self.spec.width)
+            return np.clip(np.rint(flat), 0, 255).astype(np.uint8)
+        described = np.empty((len(patches), self.spec.width), np.float32)
+        for at, batch in _batches(patches, _PATCHES):
+            described[at] = self._features(batch)[: at.stop - at.start]
+        return described
+
+    def score(self, first: NDArray, second: NDArray) -> NDArray[np.float32]:
+        """Scores (K,) float32 of features (K,F) against (K,F), larger = more alike; the order of the two matters.
+
+        Raises:
+            DescriptorError: features of another shape or type, or weights that cannot be run.
+        """
+        check_features(first, second, self.spec)
+        scores = np.empty(len(first), np.float32)
+        for (at, one), (_, other) in zip(_batches(first, _PAIRS), _batches(second, _PAIRS), strict=True):
+            scores[at] = self._score(one, other)[: at.stop - at.start]
+        return scores
+
+    @cached_property
+    def _features(self) -> Backend:
+        size = self.spec.patch_size
+        return self._part("features", (("patches", (_PATCHES, 1, size, size)),))
+
+    @cached_property
+    def _score(self) -> Backend:
+        shape = (_PAIRS, self.spec.width)
+        return self._part("score", (("first", shape), ("second", shape)))
+
+    def _part(self, name: str, inputs: tuple[tuple[str, tuple[int, ...]], ...]) -> Backend:
+        key = f"{self.spec.name}-{name}-{self.fingerprint[:32]}"
+        graph = Graph(key, inputs, lambda network: getattr(network, name))
+        return backend(self._weights, graph, self._device, self._threads)
+
+
+class FeatureDescriptor:
+    """The features of a scorer that ``embeds``, at unit length; keeps :class:`descriptors.contract.Descriptor`."""
+
+    def __init__(self, spec: DescriptorSpec, scorer: PairScorer) -> None:
+        """Take the features of ``scorer`` as descriptors."""
+        self.spec = spec
+        self._scorer = scorer
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the scorer."""
+        return self._scorer.fingerprint
+
+    def describe(self, patches: NDArray) -> NDArray[np.float32]:
+        """Descriptors (N,F) float32 of unit length of patches (N,1,S,S) uint8 or float32 in 0..255.
+
+        Raises:
+            DescriptorError: patches of another shape or type, or weights that cannot be run.
+        """
+        return unit_rows(self._scorer.features(patches))
+
+
+def unit_rows(features: NDArray) -> NDArray[np.float32]:
+    """Rows (N,F) float32 divided by their length; a row of zeros stays."""
+    rows = features.astype(np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+
+
+def load(spec: PairScorerSpec, *, device: str | None = None, threads: int | None = None) -> NetworkScorer:
+    """The metric network that ``spec`` names, with the weights of the package.
+
+    Args:
+        spec: a row of the registry with ``weights``.
+        device: None takes ``$RECON_DEVICE``, or the CPU.
+        threads: see :class:`NetworkScorer`.
+
+    Raises:
+        DescriptorError: the weights are missing.
+    """
+    if spec.weights is None:
+        raise DescriptorError(f"{spec.name} names no weights, so that no network can be loaded for it.")
+    device = device or os.environ.get("RECON_DEVICE", "cpu")
+    return NetworkScorer(spec, WEIGHTS / spec.weights, device=device, threads=threads)
+
+
+def load_features(spec: DescriptorSpec) -> FeatureDescriptor:
+    """The descriptor NAME-l2 that the features of the scorer NAME are.
+
+    Raises:
+        DescriptorError: the weights are missing.
+    """
+    from descriptors.registry import load_scorer
+
+    return FeatureDescriptor(spec, load_scorer(spec.name.removesuffix("-l2")))
+
+
+def _batches(rows: NDArray, size: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Where a batch stands, and its rows as float32, always ``size`` of them."""
+    for first in range(0, len(rows), size):
+        at = slice(first, min(first + size, len(rows)))
+        batch = np.zeros((size, *rows.shape[1:]), np.float32)
+        batch[: at.stop - first] = rows[at]
+        yield at, batch
