@@ -42,6 +42,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "fpr95": Metric("FPR at 95 % recall, %", higher=False, digits=2),
     "roc_auc": Metric("area under ROC, %", digits=2),
+    "fpr95_hardest": Metric("FPR at 95 % recall, nearest negatives, %", higher=False),
     "snn_map": Metric("mAP of second-nearest ratio, %"),
     "map": Metric("mAP, %"),
     "matching_score": Metric("matching score, %"),

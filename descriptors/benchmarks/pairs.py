@@ -1,0 +1,93 @@
+"""What the boards of patch pairs share: verification by a threshold, and matching by the second-nearest ratio."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from descriptors.benchmarks import scores
+from descriptors.benchmarks.results import Curve, distance_matrix
+from descriptors.contract import DescriptorError, Distance
+
+# Points of a curve that a page is given; a ROC of 100,000 pairs has as many steps.
+_CURVE_POINTS = 160
+# Anchors whose distances to all patches are held at a time.
+_ROWS = 1024
+
+
+def roc_curve(
+    board: str, descriptor: str, condition: str, positive: NDArray[np.float64], negative: NDArray[np.float64]
+) -> Curve:
+    """The ROC of pairs, thinned out: recall over false positive rate at rates spaced evenly on a logarithmic axis."""
+    curve = scores.roc(positive, negative)
+    rates = np.geomspace(max(0.5 / max(len(negative), 1), 1e-6), 1.0, _CURVE_POINTS)
+    # The recall at a rate is that of the last threshold that does not exceed it.
+    recall = curve.tpr[np.searchsorted(curve.fpr, rates, side="right") - 1]
+    return Curve(board, descriptor, condition, "roc", tuple(rates.tolist()), tuple(recall.tolist()))
+
+
+def nearest_wrong(
+    anchors: NDArray, others: NDArray, same: NDArray[np.integer], labels: NDArray[np.integer], distance: Distance
+) -> NDArray[np.float64]:
+    """Distance (N,) from each anchor (N,D) to the nearest of others (M,D) whose label (M,) is not ``same`` (N,).
+
+    Infinity where there is none.
+    """
+    found = np.full(len(anchors), np.inf)
+    for first in range(0, len(anchors), _ROWS):
+        rows = slice(first, first + _ROWS)
+        apart = distance_matrix(anchors[rows], others, distance)
+        apart[same[rows, None] == labels[None]] = np.inf
+        found[rows] = apart.min(axis=1, initial=np.inf)
+    return found
+
+
+def snn_precision(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
+    """Average precision of second-nearest ratios, as "Brown PhotoTour revisited" scores them.
+
+    Args:
+        positive: (N,) distance of each anchor to its partner.
+        negative: (N,) distance of the same anchor to the nearest patch of any other point.
+
+    The match to the nearer of the two is right if the partner is not the farther one; matches are ranked by the
+    ratio of the two distances. Two distances of 0 have ratio 1. NaN if no match is right.
+
+    Source: Mishkin's brown_phototour_revisited, after Jin et al., Image Matching Across Wide Baselines, IJCV 2021.
+
+    Raises:
+        DescriptorError: different numbers of distances.
+    """
+    if len(positive) != len(negative):
+        raise DescriptorError(f"{len(positive)} partners but {len(negative)} rivals: each anchor has one of both.")
+    low, high = np.minimum(positive, negative), np.maximum(positive, negative)
+    ratio = np.divide(low, high, out=np.ones(len(low)), where=(high > 0) & np.isfinite(high))
+    ratio[np.isinf(high) & np.isfinite(low)] = 0.0
+    return scores.average_precision(ratio, positive <= negative)
+
+
+def snn_map(descriptors: NDArray, point: NDArray[np.integer], photo: NDArray[np.integer], distance: Distance) -> float:
+    """Mean over photos of :func:`snn_precision`, every patch an anchor once for each partner in its photo's set.
+
+    Args:
+        descriptors: (N,D).
+        point: (N,) which 3D point a patch shows; patches of one point are partners.
+        photo: (N,) reference photo of the patch; sets are matched within themselves.
+        distance: of the descriptors.
+    """
+    found = []
+    for members in np.split(np.argsort(photo, kind="stable"), np.flatnonzero(np.diff(np.sort(photo))) + 1):
+        if not len(members):
+            continue
+        own, label = descriptors[members], point[members]
+        positive, negative = [], []
+        for first in range(0, len(members), _ROWS):
+            rows = slice(first, first + _ROWS)
+            apart = distance_matrix(own[rows], own, distance).astype(np.float64)
+            same = label[rows, None] == label[None]
+            rival = np.where(same, np.inf, apart).min(axis=1, initial=np.inf)
+            same[np.arange(len(own[rows])), np.arange(len(members))[rows]] = False
+            anchor, partner = np.nonzero(same)
+            positive.append(apart[anchor, partner])
+            negative.append(rival[anchor])
+        found.append(snn_precision(np.concatenate(positive), np.concatenate(negative)))
+    return scores.mean(found)
