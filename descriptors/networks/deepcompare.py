@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from descriptors.networks.pairs import Bytes, CentralSurround, Centre, Concatenated, TwoChannel, both
+from descriptors.networks.pairs import Bytes, CentralSurround, Centre, Concatenated, TwoChannel, both, initialise
 
 
 def _trunk(channels: int) -> list[nn.Module]:
@@ -69,6 +69,7 @@ class Siam(_Pairs):
         super().__init__()
         self.features = nn.Sequential(*_trunk(1))
         self.score = Concatenated(*_decision(2 * 256, 512))
+        initialise(self)
 
 
 class _Branches(nn.Module):
@@ -97,6 +98,7 @@ class PseudoSiam(_Pairs):
         super().__init__()
         self.features = _Branches()
         self.score = _BranchScore(*_decision(2 * 256, 512))
+        initialise(self)
 
 
 class Siam2Stream(_Pairs):
@@ -112,6 +114,7 @@ class Siam2Stream(_Pairs):
         super().__init__()
         self.features = nn.Sequential(Centre(), CentralSurround(_siamese_stream(), _siamese_stream()))
         self.score = Concatenated(*_decision(2 * 512, 1024))
+        initialise(self)
 
 
 class TwoCh(_Pairs):
@@ -123,6 +126,7 @@ class TwoCh(_Pairs):
         super().__init__()
         self.features = Bytes()
         self.score = TwoChannel(*_trunk(2), *_decision(256, 256))
+        initialise(self)
 
 
 class TwoCh2Stream(_Pairs):
@@ -135,3 +139,4 @@ class TwoCh2Stream(_Pairs):
         self.features = Bytes()
         streams = CentralSurround(_two_channel_stream(), _two_channel_stream())
         self.score = TwoChannel(Centre(), streams, *_decision(2 * 768, 768))
+        initialise(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from descriptors.networks.pairs import LogOdds, Scale, both
+from descriptors.networks.pairs import LogOdds, Scale, both, initialise
 
 _BOTTLENECK = 512
 _HIDDEN = 1024
@@ -44,6 +44,7 @@ class MatchNet(nn.Module):
             nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(),
             nn.Linear(_HIDDEN, 2),
         )  # fmt: skip
+        initialise(self)
 
     def forward(self, patches: Tensor) -> Tensor:
         """Scores (N,) of the pairs of patches (2N,1,64,64) in 0..255, rows i and N + i a pair."""

@@ -17,6 +17,15 @@ def both(network: Any, patches: Tensor) -> Tensor:
     return network.score(features[:count], features[count:])
 
 
+def initialise(network: nn.Module) -> None:
+    """He's start for rectified layers, without which a network that has no batch norm begins with one score for all."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 class Scale(nn.Module):
     """(x − offset) / scale."""
 

@@ -77,6 +77,28 @@ def hardest_distance(distances: Tensor) -> Tensor:
     return torch.minimum(apart.amin(dim=1), apart.amin(dim=0))
 
 
+def pair_cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
+    """MatchNet's cross-entropy of balanced pairs, whose scores (N,) and (M,) are log-odds of a match.
+
+    −log p of what is true: ln(1 + e^−o) for a match of score o, ln(1 + e^o) for none, each kind with half the weight.
+    """
+    return (functional.softplus(-positive).mean() + functional.softplus(negative).mean()) / 2
+
+
+def pair_hinge(positive: Tensor, negative: Tensor) -> Tensor:
+    """DeepCompare's max(0, 1 − y·o) of scores o, y = 1 for matches (N,) and −1 for others (M,), with equal weight."""
+    return ((1 - positive).clamp_min(0).mean() + (1 + negative).clamp_min(0).mean()) / 2
+
+
+def global_loss(positive: Tensor, negative: Tensor, *, margin: float, weight: float) -> Tensor:
+    """Kumar's global loss of distances (N,) of matches and (M,) of others: they shall be two narrow heaps, far apart.
+
+    var⁺ + var⁻ + weight · max(0, mean⁺ − mean⁻ + margin), variances with divisor N and M. Scores are given negated.
+    """
+    spread = positive.var(correction=0) + negative.var(correction=0)
+    return spread + weight * (positive.mean() - negative.mean() + margin).clamp_min(0)
+
+
 def _both_ways(logits: Tensor) -> Tensor:
     target = torch.arange(len(logits), device=logits.device)
     return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2

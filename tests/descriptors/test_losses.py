@@ -82,3 +82,36 @@ def test_hardest_distance_looks_from_both_sides() -> None:
     distances = torch.tensor([[0.1, 0.9, 0.8], [0.3, 0.2, 0.7], [1.2, 1.1, 0.4]])
     # pair 0: its row has 0.8, its column 0.3; pair 1: row 0.3, column 0.9; pair 2: row 1.1, column 0.7
     torch.testing.assert_close(losses.hardest_distance(distances), torch.tensor([0.3, 0.3, 0.7]))
+
+
+def test_cross_entropy_of_pairs_by_hand() -> None:
+    # A match at odds 3 : 1 has p = 3/4; others at 1 : 1 and 1 : 4 have 1 − p = 1/2 and 4/5.
+    loss = losses.pair_cross_entropy(torch.tensor([math.log(3)]), torch.tensor([0.0, -math.log(4)]))
+    expected = (-math.log(3 / 4) + (-math.log(1 / 2) - math.log(4 / 5)) / 2) / 2
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_cross_entropy_of_pairs_is_that_of_the_softmax() -> None:
+    votes = torch.randn(8, 2)
+    label = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0])
+    odds = votes[:, 1] - votes[:, 0]
+    expected = torch.nn.functional.cross_entropy(votes, label)
+    torch.testing.assert_close(losses.pair_cross_entropy(odds[:4], odds[4:]), expected)
+
+
+def test_hinge_of_pairs_by_hand() -> None:
+    loss = losses.pair_hinge(torch.tensor([2.0, 0.25, -1.0]), torch.tensor([-3.0, 0.5]))
+    assert loss.item() == pytest.approx(((0 + 0.75 + 2) / 3 + (0 + 1.5) / 2) / 2)
+
+
+def test_global_loss_by_hand() -> None:
+    # Variances 0.01 and 0.04, means 0.2 and 0.5: 0.1 short of a margin of 0.4, which counts 0.8 times.
+    near, far = torch.tensor([0.1, 0.3]), torch.tensor([0.3, 0.7])
+    assert losses.global_loss(near, far, margin=0.4, weight=0.8).item() == pytest.approx(0.05 + 0.8 * 0.1, abs=1e-6)
+    assert losses.global_loss(near, far, margin=0.2, weight=0.8).item() == pytest.approx(0.05, abs=1e-6)
+
+
+def test_global_loss_of_scores_is_that_of_their_negatives() -> None:
+    alike, other = torch.tensor([0.9, 0.7]), torch.tensor([0.1, 0.2])
+    wide = losses.global_loss(-alike, -other, margin=1.0, weight=2.0).item()
+    assert wide == pytest.approx(0.01 + 0.0025 + 2 * (1 - (0.8 - 0.15)), abs=1e-6)
