@@ -57,10 +57,9 @@ METRICS: dict[str, Metric] = {
     "matching": Metric("matching, mAP, %", digits=2),
     "retrieval": Metric("retrieval, mAP, %", digits=2),
     "patches_per_second": Metric("patches a second", percent=False, digits=0),
-    "pairs_per_second": Metric("distances a second, millions", percent=False, digits=0),
+    "distances_per_second": Metric("distances a second, millions", percent=False, digits=0),
     "parameters": Metric("parameters", percent=False, higher=False, digits=0),
     "bytes": Metric("bytes a descriptor", percent=False, higher=False, digits=0),
-    "peak_megabytes": Metric("memory added, MB", percent=False, higher=False, digits=0),
 }
 
 

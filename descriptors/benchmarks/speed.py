@@ -1,0 +1,101 @@
+"""The board of speed: patches described and distances compared a second, parameters, bytes a descriptor.
+
+Measured where it is run, the best of a few rounds, after one that loads weights and makes graphs. The machine is
+named on the board: such figures compare within one run only.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from descriptors.benchmarks.results import Board, Contestant, Listener, Nobody, Score
+from descriptors.distances import mutual_matches
+
+NAME = "speed"
+BATCHES = (64, 512)
+_ROUNDS = 3
+_SECONDS = 1.0
+_MATCHED = 4096
+
+
+def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listener | None = None) -> Board:
+    """The board for these contestants; ``threads`` for the comparison of distances, descriptors take what they do."""
+    listener = listener or Nobody()
+    rng = np.random.default_rng(6)
+    found = []
+    for contestant in contestants:
+        spec = contestant.descriptor.spec
+        for batch in BATCHES:
+            patches = made_patches(rng, batch, spec.patch_size)
+            rate = batch / _best(lambda patches=patches, c=contestant: c.descriptor.describe(patches))
+            found.append(Score(NAME, contestant.name, "all", f"batches of {batch}", "patches_per_second", rate))
+        found.append(
+            Score(
+                NAME, contestant.name, "all", "all", "patches_per_second", max(s.value for s in found[-len(BATCHES) :])
+            )
+        )
+        many = contestant.descriptor.describe(made_patches(rng, 512, spec.patch_size))
+        rows = many[rng.integers(0, len(many), _MATCHED)]
+        seconds = _best(lambda rows=rows, spec=spec: mutual_matches(
+            rows, rows, ratio=0.9, distance=spec.distance, threads=threads))  # fmt: skip
+        size = spec.width * np.dtype(spec.dtype).itemsize
+        for metric, value in (
+            ("distances_per_second", _MATCHED**2 / seconds / 1e6),
+            ("parameters", float(spec.parameters)),
+            ("bytes", float(size)),
+        ):
+            found.append(Score(NAME, contestant.name, "all", "all", metric, value))
+        listener.advance(note=contestant.name)
+    text = (
+        f"{processor()}, {usable_cores()} cores; best of {_ROUNDS} rounds; matching both ways, {_MATCHED:,} against "
+        f"{_MATCHED:,}, {threads} threads"
+    )
+    return Board(NAME, text, tuple(found))
+
+
+def made_patches(rng: np.random.Generator, count: int, size: int) -> NDArray[np.uint8]:
+    """Patches (N,1,S,S) with structure like a photo's: noise, blurred, of a contrast that does not clip."""
+    noise = rng.standard_normal((count, size, size)).astype(np.float32)
+    for patch in noise:
+        cv2.GaussianBlur(patch, (0, 0), size / 16, dst=patch)
+    noise *= 40 / noise.std(axis=(1, 2), keepdims=True)
+    return np.clip(noise + 128, 0, 255).astype(np.uint8)[:, None]
+
+
+def processor() -> str:
+    """The processor as the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _best(call: Callable[[], object]) -> float:
+    """Seconds of one call: the best mean of a few rounds, each as many calls as fill its share of a second."""
+    begin = time.perf_counter()
+    call()
+    first = time.perf_counter() - begin
+    begin = time.perf_counter()
+    call()
+    calls = max(1, int(_SECONDS / _ROUNDS / max(min(first, time.perf_counter() - begin), 1e-6)))
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        begin = time.perf_counter()
+        for _ in range(calls):
+            call()
+        best = min(best, (time.perf_counter() - begin) / calls)
+    return best
