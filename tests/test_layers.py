@@ -18,7 +18,7 @@ PACKAGES = ("descriptors", "pipelines", "recon")
 PRODUCTS = ("sfm", "stitch", "stereo", "dense", "localize", "recognize")
 # Modules (and everything below them) that may import pycolmap. The benchmark runs COLMAP's own pipeline as the peer.
 PYCOLMAP_ALLOWED = ("pipelines.colmap", "pipelines.benchmarks")
-TORCH_ALLOWED = ("descriptors.networks", "descriptors.training", "descriptors.runtime")
+TORCH_ALLOWED = ("descriptors.networks", "descriptors.training", "descriptors.runtime", "descriptors.importing")
 HEAVY = ("torch", "open3d", "pycolmap", "cv2", "matplotlib", "onnxruntime", "scipy")
 MAX_LINES = 400
 MAY_BE_LONGER: tuple[str, ...] = ()  # paths from the repository's root, each with a comment that says why

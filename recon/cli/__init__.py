@@ -22,6 +22,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("recon.cli.train", "train", "Train a network of the zoo on photos with tracks."),
 }
 _GROUPS: dict[str, tuple[str, str, str]] = {
+    "zoo": ("recon.cli.zoo", "app", "List, measure and extend the descriptors: list, table, import."),
     "benchmark": ("recon.cli.benchmark", "app", "Measure recon side by side with its peers."),
 }
 

@@ -1,13 +1,22 @@
-"""``recon descriptors``: the zoo as a table."""
+"""``recon zoo …`` and ``recon descriptors``: the zoo as a list and as a measured table, and weights from elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, measure and extend the descriptors.")
 
+
+@app.callback()
+def _group() -> None:
+    """List, measure and extend the descriptors."""
+
+
+@app.command("list")
 def descriptors(json_output: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False) -> None:
     """List the descriptors that --descriptor takes: size, kind, patch, parameters, source."""
     from descriptors.registry import names, spec
@@ -31,3 +40,17 @@ def descriptors(json_output: Annotated[bool, typer.Option("--json", help="Print 
             for row in specs
         ],
     )
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Checkpoint as its authors publish it.", show_default=False)],
+    network: Annotated[str, typer.Option(help="tfeat, hardnet, sosnet or hynet.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="NAME.safetensors to write.", show_default=False)],
+) -> None:
+    """Turn a published checkpoint into weights that every command takes: --descriptor NAME.safetensors."""
+    from descriptors.importing import import_checkpoint
+    from descriptors.registry import spec
+
+    import_checkpoint(file, network, out)
+    typer.echo(f"{out}: {network}, {spec(str(out)).dim} floats. Use it: --descriptor {out}")

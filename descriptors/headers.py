@@ -1,0 +1,30 @@
+"""What a weights file says about itself, read without torch: network, recipe, time, figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from descriptors.contract import DescriptorError
+
+_LONGEST = 1 << 20
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """Metadata of a safetensors file: names and texts.
+
+    Raises:
+        DescriptorError: the file cannot be read or is no safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if 0 < length <= _LONGEST else None
+    except OSError as error:
+        raise DescriptorError(f"The weights file {path} cannot be read: {error.strerror}.") from error
+    except ValueError:  # no JSON, or no text at all
+        header = None
+    if not isinstance(header, dict):
+        raise DescriptorError(f"{path} is no safetensors file, or damaged. Train or import the weights again.")
+    metadata = header.get("__metadata__", {})
+    return metadata if isinstance(metadata, dict) else {}
