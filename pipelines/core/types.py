@@ -88,11 +88,14 @@ class Features:
         frames: (N,2,3) float32, [A | t]: A maps the unit circle to the keypoint's scale (sigma, px), t is its centre.
         scores: (N,) float32 detector responses, larger is stronger.
         descriptors: (N,D) float32 of unit length or (N,D/8) packed uint8.
+        pair_features: (N,F) what a metric network keeps of each patch, float32 or uint8; None without such a network,
+            and in features read from disk, where it is large and has a reader of its own.
     """
 
     frames: NDArray[np.float32]
     scores: NDArray[np.float32]
     descriptors: NDArray
+    pair_features: NDArray | None = None
 
     def __len__(self) -> int:
         return len(self.frames)

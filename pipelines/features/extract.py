@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import descriptors
 from descriptors.frames import extract_patches, scale_frames
+from descriptors.scorers import unit_rows
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
@@ -34,7 +35,7 @@ class FeatureConfig:
     """How features are made.
 
     Attributes:
-        descriptor: name in the registry.
+        descriptor: name in the registry, of a descriptor or of a metric network.
         detector: which keypoints, and how many.
         max_side: photos are shrunk to this longer side before detection; keypoints are in full-resolution pixels.
         fused: use the library's own one-pass detector and descriptor where there is one (OpenCV's SIFT and ORB).
@@ -79,6 +80,11 @@ class FeatureFiles:
         arrays = read_arrays(self.folder / f"{self.keys[index]}.npz", ["frames"])
         return self._present(arrays, index)["frames"]
 
+    def load_pair_features(self, index: int) -> NDArray:
+        """(N,F) what a metric network keeps of each patch of photo ``index``, floats in half precision."""
+        arrays = read_arrays(self.folder / f"{self.keys[index]}.npz", ["pair_features"])
+        return self._present(arrays, index)["pair_features"]
+
     def _present(self, read: T | None, index: int) -> T:
         if read is None:
             raise InputError(
@@ -90,8 +96,8 @@ class FeatureFiles:
 
 
 def _read(path: Path) -> Features | None:
-    arrays = read_arrays(path)
-    if arrays is None or not {"frames", "scores", "descriptors"} <= arrays.keys():
+    arrays = read_arrays(path, ["frames", "scores", "descriptors"])
+    if arrays is None:
         return None
     described = arrays["descriptors"]
     if described.dtype == np.float16:
@@ -100,22 +106,31 @@ def _read(path: Path) -> Features | None:
 
 
 def _write(path: Path, features: Features) -> None:
-    described = features.descriptors
-    if described.dtype == np.float32:
-        # Half precision halves the disk; its error of 2^-11 is far below any descriptor's noise.
-        described = described.astype(np.float16)
-    write_arrays(path, {"frames": features.frames, "scores": features.scores, "descriptors": described})
+    arrays = {"frames": features.frames, "scores": features.scores, "descriptors": _half(features.descriptors)}
+    if features.pair_features is not None:
+        arrays["pair_features"] = _half(features.pair_features)
+    write_arrays(path, arrays)
+
+
+def _half(described: NDArray) -> NDArray:
+    # Half precision halves the disk; its error of 2^-11 is far below any descriptor's noise.
+    return described.astype(np.float16) if described.dtype == np.float32 else described
 
 
 def describe_image(
-    image: NDArray[np.uint8], descriptor: descriptors.Descriptor, config: FeatureConfig, mask: NDArray | None = None
+    image: NDArray[np.uint8],
+    descriptor: descriptors.Descriptor,
+    config: FeatureConfig,
+    mask: NDArray | None = None,
+    scorer: descriptors.PairScorer | None = None,
 ) -> Features:
     """Detect and describe in one grey picture; frames are in its own pixels.
 
     Args:
         image: (H,W) uint8.
-        descriptor: the loaded descriptor that ``config`` names.
+        descriptor: the loaded descriptor that ``config`` names, or that of the metric network's shortlist.
         mask: (H,W) bool, False where keypoints are dropped.
+        scorer: the loaded metric network that ``config`` names, if it names one.
     """
     one_pass = FUSED.get((config.detector.name, config.descriptor)) if config.fused else None
     if one_pass is not None:
@@ -129,13 +144,26 @@ def describe_image(
     if mask is not None:
         kept = keep(frames[:, :, 2], mask)
         frames, scores = frames[kept], scores[kept]
-    spec = descriptor.spec
-    patches = extract_patches(image, frames, patch_size=spec.patch_size, magnification=spec.magnification)
-    return Features(frames, scores, descriptor.describe(patches))
+    if scorer is None:
+        return Features(frames, scores, descriptor.describe(_cut(image, frames, descriptor.spec)))
+    kept_of_patches = scorer.features(_cut(image, frames, scorer.spec))
+    if scorer.spec.embeds:  # the same network: run it once
+        return Features(frames, scores, unit_rows(kept_of_patches), kept_of_patches)
+    return Features(frames, scores, descriptor.describe(_cut(image, frames, descriptor.spec)), kept_of_patches)
+
+
+def _cut(
+    image: NDArray[np.uint8], frames: NDArray, spec: descriptors.DescriptorSpec | descriptors.PairScorerSpec
+) -> NDArray[np.uint8]:
+    return extract_patches(image, frames, patch_size=spec.patch_size, magnification=spec.magnification)
 
 
 def _extract(
-    photo: Photo, descriptor: descriptors.Descriptor, config: FeatureConfig, masks: Path | None
+    photo: Photo,
+    descriptor: descriptors.Descriptor,
+    scorer: descriptors.PairScorer | None,
+    config: FeatureConfig,
+    masks: Path | None,
 ) -> Features | Rejected:
     try:
         image = read_gray(photo, config.max_side)
@@ -147,14 +175,14 @@ def _extract(
         height, width = image.pixels.shape
         full = load_mask(mask_file, photo).astype(np.uint8)
         mask = cv2.resize(full, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
-    found = describe_image(image.pixels, descriptor, config, mask)
-    return Features(scale_frames(found.frames, image.scale), found.scores, found.descriptors)
+    found = describe_image(image.pixels, descriptor, config, mask, scorer)
+    return replace(found, frames=scale_frames(found.frames, image.scale))
 
 
-def _key(photo: Photo, descriptor: descriptors.Descriptor, config: FeatureConfig, masks: Path | None) -> str:
+def _key(photo: Photo, made_by: str, config: FeatureConfig, masks: Path | None) -> str:
     mask_file = find_mask(photo, masks) if masks else None
     stamp = "" if mask_file is None else fingerprint(mask_file.read_bytes().hex())
-    return fingerprint("features", _CODE, photo.content, config, descriptor.fingerprint, stamp)
+    return fingerprint("features", _CODE, photo.content, config, made_by, stamp)
 
 
 def extract_features(
@@ -180,18 +208,20 @@ def extract_features(
     Raises:
         InputError: a mask cannot be read or does not fit its photo.
     """
-    descriptor = descriptors.load(config.descriptor)
+    scorer = descriptors.scorer_for(config.descriptor)
+    descriptor = descriptors.load(descriptors.shortlist(config.descriptor))
+    made_by = descriptors.fingerprint(config.descriptor)
     one_pass = config.fused and (config.detector.name, config.descriptor) in FUSED
     # A network keeps all cores busy by itself; OpenCV's one-pass extractors run one photo per core.
-    workers = cores() if one_pass or descriptor.spec.parameters == 0 else 1
+    workers = cores() if one_pass or (scorer is None and descriptor.spec.parameters == 0) else 1
     cv2.setNumThreads(1 if workers > 1 else cores())
 
     def one(photo: Photo) -> tuple[str, int] | Rejected:
-        key = (made or {}).get(photo.name) or _key(photo, descriptor, config, masks)
+        key = (made or {}).get(photo.name) or _key(photo, made_by, config, masks)
         path = folder / f"{key}.npz"
         features = _read(path)
         if features is None:
-            made_now = _extract(photo, descriptor, config, masks)
+            made_now = _extract(photo, descriptor, scorer, config, masks)
             if isinstance(made_now, Rejected):
                 return made_now
             _write(path, features := made_now)

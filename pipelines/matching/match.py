@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
+from pipelines.matching.rerank import Described, RerankRule, rerank_matches
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
 _CODE = 2
@@ -46,20 +47,20 @@ class MatchConfig:
 class DescriptorCache:
     """Descriptors of recently used photos, within a fixed number of bytes; shared by the matching threads."""
 
-    def __init__(self, files: FeatureFiles, limit: int = _CACHE_BYTES) -> None:
-        self._files = files
+    def __init__(self, read: Callable[[int], NDArray], limit: int = _CACHE_BYTES) -> None:
+        self._read = read
         self._limit = limit
         self._held: OrderedDict[int, NDArray] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
     def __call__(self, index: int) -> NDArray:
-        """(N,D) descriptors of photo ``index``."""
+        """(N,D) descriptors, or whatever is read, of photo ``index``."""
         with self._lock:
             if index in self._held:
                 self._held.move_to_end(index)
                 return self._held[index]
-        loaded = self._files.load(index).descriptors
+        loaded = self._read(index)
         with self._lock:
             if index not in self._held:
                 self._held[index] = loaded
@@ -74,9 +75,9 @@ def blockwise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return sorted(pairs, key=lambda pair: (pair[0] // _BLOCK, pair[1] // _BLOCK, pair))
 
 
-def match_key(files: FeatureFiles, pair: tuple[int, int], ratio: float) -> str:
-    """Fingerprint of a pair's matches."""
-    return fingerprint("matches", _CODE, files.keys[pair[0]], files.keys[pair[1]], ratio)
+def match_key(files: FeatureFiles, pair: tuple[int, int], rule: object) -> str:
+    """Fingerprint of a pair's matches; ``rule`` is the ratio, or the rule of a metric network."""
+    return fingerprint("matches", _CODE, files.keys[pair[0]], files.keys[pair[1]], rule)
 
 
 def read_matches(folder: Path, key: str) -> NDArray[np.int32] | None:
@@ -112,6 +113,46 @@ def one_per_place(found: Matches, places_a: NDArray[np.int32], places_b: NDArray
     return Matches(pairs[order], found.distances[order])
 
 
+@dataclass(frozen=True)
+class _Method:
+    """How pairs are matched.
+
+    Attributes:
+        match: a pair of photo indices -> its matches.
+        rule: what decides beside the features, part of the matches' fingerprint.
+        workers: pairs at once; a network keeps all cores busy by itself.
+    """
+
+    match: Callable[[tuple[int, int]], Matches]
+    rule: object
+    workers: int
+
+
+def _method(files: FeatureFiles, name: str, config: MatchConfig) -> _Method:
+    spec, scorer = descriptors.spec(descriptors.shortlist(name)), descriptors.scorer_for(name)
+    load = DescriptorCache(lambda index: files.load(index).descriptors)
+    if scorer is None:
+        ratio = spec.ratio if config.ratio is None else config.ratio
+        return _Method(
+            lambda pair: mutual_matches(load(pair[0]), load(pair[1]), ratio=ratio, distance=spec.distance),
+            ratio,
+            cores(),
+        )
+    if config.ratio is not None:
+        raise ConfigError(
+            f"There is no distance ratio for {name}",
+            "it is a metric network, whose matches are kept by their scores",
+            "leave --ratio out",
+        )
+    rule, load_features = RerankRule.of(scorer.spec), DescriptorCache(files.load_pair_features)
+
+    def rerank(pair: tuple[int, int]) -> Matches:
+        a, b = (Described(load(index), load_features(index)) for index in pair)
+        return rerank_matches(scorer, a, b, rule, distance=spec.distance, threads=cores())
+
+    return _Method(rerank, rule, 1)
+
+
 def match_pairs(
     files: FeatureFiles,
     pairs: Sequence[tuple[int, int]],
@@ -126,15 +167,14 @@ def match_pairs(
     Args:
         files: features, see :func:`pipelines.features.extract.extract_features`.
         pairs: photo indices (i, j).
-        descriptor: registry name, for its metric and ratio.
-        folder: where the files go, one NPZ per pair: ``pairs`` (M,2) int32 and ``distances`` (M,) float32.
+        descriptor: registry name, of a descriptor for its metric and ratio, or of a metric network.
+        folder: where the files go, one NPZ per pair: ``pairs`` (M,2) int32 and ``distances`` (M,) float32, of a
+            metric network the negated scores.
 
     Returns:
         Pair -> key of its file.
     """
-    spec = descriptors.spec(descriptor)
-    ratio = spec.ratio if config.ratio is None else config.ratio
-    load = DescriptorCache(files)
+    method = _method(files, descriptor, config)
     order = blockwise(pairs)
 
     @lru_cache(maxsize=4 * _BLOCK)
@@ -142,16 +182,15 @@ def match_pairs(
         return first_at_place(files.load_frames(index))
 
     def one(pair: tuple[int, int]) -> str:
-        key = match_key(files, pair, ratio)
+        key = match_key(files, pair, method.rule)
         if read_matches(folder, key) is None:
-            found = mutual_matches(load(pair[0]), load(pair[1]), ratio=ratio, distance=spec.distance)
-            kept = one_per_place(found, places(pair[0]), places(pair[1]))
+            kept = one_per_place(method.match(pair), places(pair[0]), places(pair[1]))
             write_arrays(folder / f"{key}.npz", {"pairs": kept.pairs, "distances": kept.distances})
         return key
 
     keys: dict[tuple[int, int], str] = {}
     with progress.stage("Matching", len(order)) as task:
-        for pair, key in zip(order, map_items(one, order, workers=cores()), strict=True):
+        for pair, key in zip(order, map_items(one, order, workers=method.workers), strict=True):
             keys[pair] = key
             task.advance(note=f"{files.photos[pair[0]].name} – {files.photos[pair[1]].name}")
     return keys

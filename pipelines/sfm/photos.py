@@ -94,7 +94,7 @@ def collect_photos(
             why = "; ".join(["every readable photo given is in the map already", *reasons])
             raise InputError("There is nothing to add", why, "photos that are not in the map yet")
         photos = [*known, *_renamed(fresh, {photo.name for photo in known}, directory.resolve().name)]
-        if ledger["descriptor_fingerprint"] == descriptors.load(ledger["descriptor"]).fingerprint:
+        if ledger["descriptor_fingerprint"] == descriptors.fingerprint(ledger["descriptor"]):
             features = {entry["name"]: entry["features"] for entry in ledger["photos"]}
     check_enough(photos, rejected)
     return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features)

@@ -93,7 +93,7 @@ def run_sfm(
         BusyError: another run is at work in the folder.
     """
     watch = _Stopwatch()
-    descriptors.spec(config.features.descriptor)
+    descriptors.spec(descriptors.shortlist(config.features.descriptor))
     with watch("Reading"):
         given = collect_photos(source, folder, grow, masks, progress)
     # Wrong intrinsics and lists of pairs are told before the long work, not after it.
@@ -282,7 +282,7 @@ def _ledger_of(
         "exit_code": 0 if failure is None else failure.exit_code,
         "seed": config.seed,
         "descriptor": config.features.descriptor,
-        "descriptor_fingerprint": descriptors.load(config.features.descriptor).fingerprint,
+        "descriptor_fingerprint": descriptors.fingerprint(config.features.descriptor),
         "config": to_plain(config),
         "cameras": to_plain(list(cameras)),
         "photos": [

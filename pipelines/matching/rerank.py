@@ -1,0 +1,117 @@
+"""Matching with a metric network: candidates from a descriptor's nearest neighbours, the network chooses among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from descriptors import PairScorer, PairScorerSpec
+from descriptors.contract import Distance
+from descriptors.distances import Matches, nearest
+
+_BLOCK = 2048
+"""Pairs scored at once: of two-channel networks 64 MB of patches as floats."""
+
+
+@dataclass(frozen=True)
+class RerankRule:
+    """Which pairs are scored, and which of them are matches.
+
+    Attributes:
+        candidates: nearest neighbours of each keypoint that are scored, from either side.
+        threshold: lowest score of a match.
+        margin: least lead of a match over the next best scored pair of either keypoint.
+    """
+
+    candidates: int
+    threshold: float
+    margin: float
+
+    @classmethod
+    def of(cls, spec: PairScorerSpec) -> RerankRule:
+        """The rule that a metric network was given from data."""
+        return cls(spec.candidates, spec.threshold, spec.margin)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What of a photo is compared.
+
+    Attributes:
+        descriptors: (N,D) of the shortlist's descriptor.
+        features: (N,F) of the metric network, uint8 or floats of any precision.
+    """
+
+    descriptors: NDArray
+    features: NDArray
+
+
+def rerank_matches(
+    scorer: PairScorer, a: Described, b: Described, rule: RerankRule, *, distance: Distance = "l2", threads: int = 1
+) -> Matches:
+    """Pairs that score best for both of their keypoints among all that were scored, clearly enough.
+
+    A pair is scored if one of the two is among the other's nearest, once, with the keypoint of ``a`` first: so the
+    score is one, whichever side it is looked at from. Among equal scores the lowest indices match. A keypoint that
+    stands in one scored pair only has nothing to lead over.
+
+    Args:
+        scorer: the metric network.
+        a, b: of the first photo and of the second.
+        rule: see there.
+        distance: of the shortlist's descriptor.
+        threads: cores to use for the shortlist; the network has its own.
+
+    Returns:
+        Matches whose ``distances`` are the negated scores.
+
+    Raises:
+        DescriptorError: descriptors or features that do not fit.
+    """
+    i, j = _candidates(a.descriptors, b.descriptors, rule.candidates, distance, threads)
+    scores = _scores(scorer, a.features, b.features, i, j)
+    best_of_a, lead_of_a = _best(i, scores, len(a.descriptors))
+    best_of_b, lead_of_b = _best(j, scores, len(b.descriptors))
+    mine = np.arange(len(i))
+    keep = (best_of_a[i] == mine) & (best_of_b[j] == mine) & (scores >= rule.threshold)
+    keep &= (lead_of_a[i] >= rule.margin) & (lead_of_b[j] >= rule.margin)
+    return Matches(np.stack([i[keep], j[keep]], 1).astype(np.int32), -scores[keep])
+
+
+def _candidates(
+    a: NDArray, b: NDArray, count: int, distance: Distance, threads: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices (P,), (P,) of the pairs to score, each once, sorted."""
+    there = nearest(a, b, count, distance=distance, threads=threads)[0].astype(np.int64)
+    back = nearest(b, a, count, distance=distance, threads=threads)[0].astype(np.int64)
+    codes = [np.arange(len(a))[:, None] * len(b) + there, back * len(b) + np.arange(len(b))[:, None]]
+    pairs = np.unique(np.concatenate([code.reshape(-1) for code in codes]))
+    return pairs // max(1, len(b)), pairs % max(1, len(b))
+
+
+def _scores(
+    scorer: PairScorer, a: NDArray, b: NDArray, i: NDArray[np.int64], j: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    scores = np.empty(len(i), np.float32)
+    for start in range(0, len(i), _BLOCK):
+        at = slice(start, start + _BLOCK)
+        first, second = (side[rows[at]].astype(scorer.spec.dtype) for side, rows in ((a, i), (b, j)))
+        scores[at] = scorer.score(first, second)
+    return scores
+
+
+def _best(
+    keypoint: NDArray[np.int64], scores: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Best pair (N,) of each of ``count`` keypoints, -1 without any, and its lead (N,) over the next, or infinity."""
+    order = np.lexsort((-scores, keypoint))
+    ranked = keypoint[order]
+    starts = np.flatnonzero(np.diff(ranked, prepend=-1))
+    best = np.full(count, -1, np.int64)
+    best[ranked[starts]] = order[starts]
+    lead = np.full(count, np.inf, np.float32)
+    followed = starts[np.diff(starts, append=len(order)) > 1]
+    lead[ranked[followed]] = scores[order[followed]] - scores[order[followed + 1]]
+    return best, lead
