@@ -37,8 +37,14 @@ _MODS = "Mishchuk et al., NIPS 2017, Table 3 (MODS; other keypoints than ours)"
 _SPEED = "Balntas et al., CVPR 2017 (their CPU)"
 
 # Method, then FPR95 in % as ND>Lib, Yos>Lib, Lib>ND, Yos>ND, Lib>Yos, ND>Yos.
-_SIX = ("trained notredame, tested liberty", "trained yosemite, tested liberty", "trained liberty, tested notredame",
-        "trained yosemite, tested notredame", "trained liberty, tested yosemite", "trained notredame, tested yosemite")  # fmt: skip
+_SIX = (
+    "trained notredame, tested liberty",
+    "trained yosemite, tested liberty",
+    "trained liberty, tested notredame",
+    "trained yosemite, tested notredame",
+    "trained liberty, tested yosemite",
+    "trained notredame, tested yosemite",
+)
 _BROWN: tuple[tuple[str, str, tuple[float, ...]], ...] = (
     ("SIFT", _HARDNET, (29.84, 29.84, 22.53, 22.53, 27.29, 27.29)),
     ("MatchNet (FPR, re-evaluated)", _HARDNET, (7.04, 11.47, 3.82, 5.65, 11.60, 8.70)),

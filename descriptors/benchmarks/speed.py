@@ -10,6 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -33,21 +34,16 @@ def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listen
     found = []
     for contestant in contestants:
         spec = contestant.descriptor.spec
+        describe = contestant.descriptor.describe
+        rates = []
         for batch in BATCHES:
-            patches = made_patches(rng, batch, spec.patch_size)
-            rate = batch / _best(lambda patches=patches, c=contestant: c.descriptor.describe(patches))
-            found.append(Score(NAME, contestant.name, "all", f"batches of {batch}", "patches_per_second", rate))
-        found.append(
-            Score(
-                NAME, contestant.name, "all", "all", "patches_per_second", max(s.value for s in found[-len(BATCHES) :])
-            )
-        )
-        many = contestant.descriptor.describe(made_patches(rng, 512, spec.patch_size))
-        rows = many[rng.integers(0, len(many), _MATCHED)]
-        seconds = _best(lambda rows=rows, spec=spec: mutual_matches(
-            rows, rows, ratio=0.9, distance=spec.distance, threads=threads))  # fmt: skip
+            rates.append(batch / _best(partial(describe, made_patches(rng, batch, spec.patch_size))))
+            found.append(Score(NAME, contestant.name, "all", f"batches of {batch}", "patches_per_second", rates[-1]))
+        rows = describe(made_patches(rng, 512, spec.patch_size))[rng.integers(0, 512, _MATCHED)]
+        seconds = _best(partial(mutual_matches, rows, rows, ratio=0.9, distance=spec.distance, threads=threads))
         size = spec.width * np.dtype(spec.dtype).itemsize
         for metric, value in (
+            ("patches_per_second", max(rates)),
             ("distances_per_second", _MATCHED**2 / seconds / 1e6),
             ("parameters", float(spec.parameters)),
             ("bytes", float(size)),

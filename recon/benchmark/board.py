@@ -13,7 +13,7 @@ from pipelines.store.files import write_text
 from recon.benchmark.sfm import PEER, Row, Setting, table
 
 _STAGE_COLOURS = ("#0e8ca4", "#55b8a6", "#e2a23b", "#c8553d", "#7a5195", "#8a8f98", "#3d5a80", "#b5838d")
-_STYLE = """
+STYLE = """
 :root{--ink:#1c2733;--soft:#5b6b7a;--line:#d8dee5;--page:#f6f8fa;--card:#fff;--peer:#9aa7b4;--ours:#0e8ca4}
 @media(prefers-color-scheme:dark){:root{--ink:#e6ecf2;--soft:#9aa9b8;--line:#2c3947;--page:#12181f;--card:#1a222c;
 --peer:#627182}}
@@ -59,7 +59,7 @@ def write_board(path: Path, rows: Sequence[Row], setting: Setting) -> None:
         given += ", true intrinsics kept fixed"
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>recon benchmark sfm</title><style>{_STYLE}</style><main><h1>Structure from motion, side by side</h1>"
+        f"<title>recon benchmark sfm</title><style>{STYLE}</style><main><h1>Structure from motion, side by side</h1>"
         f"<p>Same photos, one process after the other; {escape(given)}. “Ratio” is wall time over {PEER}’s.</p>"
         f"{_section('All figures', f'<table><tr>{head}</tr>{body}</table>')}{''.join(plots)}</main></html>"
     )

@@ -1,7 +1,8 @@
-"""``recon benchmark …``: recon and its peers, side by side."""
+"""``recon benchmark …``: recon and its peers, and all descriptors, side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -50,3 +51,67 @@ def sfm(
     else:
         print_columns(*table(rows))
         print(f"Plots: {out / 'sfm.html'}")
+
+
+_BOARDS = {
+    "oxford": "Oxford affine sequences: mAP, matching score, MMA, homographies, inliers.",
+    "sequences": "HPatches sequences, or any photos with homographies: the same figures.",
+    "scenes": "Patch pairs of the validation scenes: FPR95, ROC, mAP of the second-nearest ratio.",
+    "speed": "Patches and distances a second on this machine, parameters, bytes.",
+    "all": "Every board whose data is there.",
+}
+
+
+def _board_command(board: str) -> Callable[..., None]:
+    def command(
+        descriptors: Annotated[
+            str,
+            typer.Option(help="Comma-separated: NAME, NAME=FILE (.onnx, .pt, .safetensors, .py); default: all."),
+        ] = "",
+        data: Annotated[Path, typer.Option("--data", "-d", help="Folder that holds the data sets.")] = Path("data"),
+        out: Annotated[Path, typer.Option("--out", "-o", help="Folder for predictions and results.")] = Path(
+            "benchmark"
+        ),
+        detector: Annotated[
+            str, typer.Option(help="For sequences: a detector of recon; OpenCV's strongest DoG if not given.")
+        ] = "",
+        keypoints: Annotated[int, typer.Option(min=1, help="For sequences: keypoints a photo.")] = 1500,
+        splits: Annotated[str, typer.Option(help="For hpatches: comma-separated, of a b c illum view full.")] = "",
+        magnification: Annotated[
+            float, typer.Option(min=0.0, help="Of descriptors from files: half a patch in sigma; 0 for 7.5.")
+        ] = 0.0,
+        patch_size: Annotated[
+            int, typer.Option(min=4, help="Of descriptors from files that do not say it: side in pixels.")
+        ] = 32,
+        json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    ) -> None:
+        from descriptors.benchmarks.contestants import Foreign, read_contestants
+        from descriptors.registry import names as known
+        from pipelines.store.files import make_folder
+        from recon.benchmark.boards import BOARDS, Request, run_boards
+        from recon.benchmark.page import write_page
+        from recon.benchmark.tables import table, write_files
+        from recon.cli.terminal import print_columns, print_json, progress_for
+
+        chosen = [name.strip() for name in descriptors.split(",") if name.strip()] or known()
+        contestants = read_contestants(chosen, Foreign(magnification or None, patch_size))
+        wanted = tuple(name.strip() for name in splits.split(",") if name.strip())
+        request = Request(data, make_folder(out), detector or None, keypoints, wanted)
+        boards = run_boards(
+            list(BOARDS) if board == "all" else [board], request, contestants, progress=progress_for(json_output)
+        )
+        results = write_files(boards, contestants, out)
+        write_page(out / "board.html", boards)
+        if json_output:
+            print_json(results)
+            return
+        for made in boards:
+            print(f"\n{made.name}: {made.protocol}")
+            print_columns(*table(made))
+        print(f"\nPlots: {out / 'board.html'}")
+
+    return command
+
+
+for _name, _summary in _BOARDS.items():
+    app.command(_name, help=_summary)(_board_command(_name))
