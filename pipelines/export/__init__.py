@@ -2,5 +2,6 @@
 
 from pipelines.export.run import check_format, export, export_map
 from pipelines.export.targets import FORMATS
+from pipelines.export.training import TrainingSet, export_training
 
-__all__ = ["FORMATS", "check_format", "export", "export_map"]
+__all__ = ["FORMATS", "TrainingSet", "check_format", "export", "export_map", "export_training"]

@@ -97,13 +97,18 @@ def export_map(
     """
     check_format(to)
     target = out or map_folder / "export" / to
-    model = _read_component(map_folder, component)
-    places = {name: photos / name for name in model.names} if photos else _photo_places(map_folder, model)
+    model = read_component(map_folder, component)
+    places = {name: photos / name for name in model.names} if photos else photo_places(map_folder, model)
     export(model, places, target, to, force=force, progress=progress)
     return target, model
 
 
-def _read_component(map_folder: Path, component: int) -> Model:
+def read_component(map_folder: Path, component: int) -> Model:
+    """A model of a run folder, 0 the largest, or the COLMAP model that a folder is.
+
+    Raises:
+        InputError: there is none.
+    """
     folder = MapFolder(map_folder)
     numbered = folder.sparse / str(component)
     if colmap.is_model(numbered):
@@ -123,7 +128,7 @@ def _read_component(map_folder: Path, component: int) -> Model:
     )
 
 
-def _photo_places(map_folder: Path, model: Model) -> dict[str, Path]:
+def photo_places(map_folder: Path, model: Model) -> dict[str, Path]:
     """Where each photo of the model was when the map was made."""
     known = {entry["name"]: Path(entry["path"]) for entry in MapFolder(map_folder).read_ledger().get("photos", [])}
     return {name: known.get(name, map_folder / "images" / name) for name in model.names}

@@ -189,7 +189,7 @@ def _write_photo(lens: _Lens, photos: Mapping[str, Path], files: Mapping[str, Pa
     import cv2
 
     source, target = photos[name], files[name]
-    photo = _photo(name, source, lens.camera)
+    photo = photo_of(name, source, lens.camera)
     with write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         pixels = read_color(photo)
@@ -204,7 +204,7 @@ def _write_photo(lens: _Lens, photos: Mapping[str, Path], files: Mapping[str, Pa
     return name
 
 
-def _photo(name: str, path: Path, camera: Camera) -> Photo:
+def photo_of(name: str, path: Path, camera: Camera) -> Photo:
     """The photo at ``path``, of the size that its camera says."""
     try:
         with formats.pillow().open(path) as picture:

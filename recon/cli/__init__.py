@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 _GROUPS: dict[str, tuple[str, str, str]] = {
     "zoo": ("recon.cli.zoo", "app", "List, measure and extend the descriptors: list, table, import."),
+    "data": ("recon.cli.data", "app", "Make data to train and measure descriptors with."),
     "benchmark": ("recon.cli.benchmark", "app", "Measure recon side by side with its peers."),
 }
 
