@@ -54,6 +54,15 @@ def _scenes(request: Request, contestants: Sequence[Contestant], store: Store, p
         return scenes.run(pairs, contestants, store, listener=task)
 
 
+def _brown(request: Request, contestants: Sequence[Contestant], store: Store, progress: Progress) -> Board:
+    from descriptors.benchmarks import brown
+    from descriptors.datasets.brown import read_sets
+
+    sets = read_sets(_own(request.data, "brown"))
+    with progress.stage("brown", len(sets) * len(contestants)) as task:
+        return brown.run(sets, contestants, store, listener=task)
+
+
 def _speed(request: Request, contestants: Sequence[Contestant], store: Store, progress: Progress) -> Board:
     from descriptors.benchmarks import speed
 
@@ -68,6 +77,7 @@ BOARDS: dict[str, tuple[Run, str]] = {
         "HPatches sequences, or any photos with homographies: mAP, matching score, MMA, homographies.",
     ),
     "scenes": (_scenes, "Patch pairs of the validation scenes: FPR95, ROC, mAP of the second-nearest ratio."),
+    "brown": (_brown, "UBC PhotoTour patches: FPR95, ROC, mAP of the second-nearest ratio."),
     "speed": (_speed, "Patches and distances a second on this machine, parameters, bytes."),
 }
 """Name → how it is run, and one line for the help."""
