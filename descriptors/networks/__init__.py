@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 NETWORKS: dict[str, tuple[str, str]] = {
     "tfeat": ("descriptors.networks.tfeat", "TFeat"),
     "l2net": ("descriptors.networks.l2net", "L2Net"),
+    "cs-l2net": ("descriptors.networks.l2net", "CentralSurroundL2Net"),
     "hardnet": ("descriptors.networks.hardnet", "HardNet"),
+    "sosnet": ("descriptors.networks.sosnet", "SOSNet"),
+    "hynet": ("descriptors.networks.hynet", "HyNet"),
+    "deepdesc": ("descriptors.networks.deepdesc", "DeepDesc"),
+    "tnet": ("descriptors.networks.gloss", "TNet"),
     "swift": ("descriptors.networks.swift", "Swift"),
     "swift-small": ("descriptors.networks.swift", "SwiftSmall"),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from descriptors.networks.l2net import L2Net
-from descriptors.networks.normalize import standardize
 
 
 class HardNet(L2Net):
@@ -21,5 +20,5 @@ class HardNet(L2Net):
 
     def feature_maps(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """As L2-Net's: output of the first and of the last batch norm."""
-        first = self.first(standardize(patches))
+        first = self.first(self.standardized(patches))
         return first, self.last(self.dropout(self.trunk(first)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from descriptors.networks.normalize import standardize, unit_length
@@ -34,11 +35,41 @@ class L2Net(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.orthogonal_(module.weight, gain=0.7)
 
+    def standardized(self, patches: Tensor) -> Tensor:
+        """What the first convolution sees of patches (N,1,32,32)."""
+        return standardize(patches)
+
     def feature_maps(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Output of the first (N,32,32,32) and of the last (N,128,1,1) batch norm, on which E3 is taken."""
-        first = self.first(standardize(patches))
+        first = self.first(self.standardized(patches))
         return first, self.last(self.trunk(first))
 
     def forward(self, patches: Tensor) -> Tensor:
         """Descriptors (N,128) of unit length of patches (N,1,32,32) in 0..255."""
+        return unit_length(self.feature_maps(patches)[1].flatten(1))
+
+
+class CentralSurroundL2Net(nn.Module):
+    """Two L2-Nets, one for the whole patch halved to 32 px and one for its central 32 px: 2,669,120 parameters, 256-D.
+
+    The outputs of both are put one after the other and scaled to unit length together; the paper does not say whether
+    each is scaled before.
+    """
+
+    patch_size = 64
+    dim = 256
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.surround, self.centre = L2Net(), L2Net()
+        self.halve = nn.AvgPool2d(2)
+
+    def feature_maps(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Output of the first (N,64,32,32) and of the last (N,256,1,1) batch norms of both, along the channels."""
+        whole = self.surround.feature_maps(self.halve(patches))
+        inner = self.centre.feature_maps(patches[:, :, 16:48, 16:48])
+        return torch.cat([whole[0], inner[0]], dim=1), torch.cat([whole[1], inner[1]], dim=1)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Descriptors (N,256) of unit length of patches (N,1,64,64) in 0..255."""
         return unit_length(self.feature_maps(patches)[1].flatten(1))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
+INSTANCE_NORM_FLOOR = 1e-5 * 255**2
+"""Variance that torch's instance norm adds on grey values of 0..1, as the authors of TFeat and SOSNet have it."""
 
-def standardize(patches: Tensor) -> Tensor:
-    """Patches (N,1,S,S) with mean 0 and standard deviation 1 each; a flat patch becomes 0."""
+
+def standardize(patches: Tensor, *, floor: float = 1e-4) -> Tensor:
+    """Patches (N,1,S,S) with mean 0 and standard deviation 1 each; a flat patch becomes 0.
+
+    ``floor`` is added to the variance, in grey values of 0..255.
+    """
     centred = patches - patches.mean(dim=(2, 3), keepdim=True)
-    return centred * (centred.square().mean(dim=(2, 3), keepdim=True) + 1e-4).rsqrt()
+    return centred * (centred.square().mean(dim=(2, 3), keepdim=True) + floor).rsqrt()
 
 
 def unit_length(vectors: Tensor) -> Tensor:

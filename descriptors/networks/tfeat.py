@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from descriptors.networks.normalize import standardize, unit_length
+from descriptors.networks.normalize import INSTANCE_NORM_FLOOR, standardize, unit_length
 
 
 class TFeat(nn.Module):
     """Two convolutions and one fully connected layer, all with tanh: 599,808 parameters, 128-D.
 
-    Patches are standardised one by one and descriptors scaled to unit length, so that all networks of the
-    zoo are used in one way.
+    Patches are standardised one by one, as the authors' instance norm does, and descriptors scaled to unit length, so
+    that all networks of the zoo are used in one way.
     """
 
     patch_size = 32
@@ -30,4 +30,4 @@ class TFeat(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """Descriptors (N,128) of unit length of patches (N,1,32,32) in 0..255."""
-        return unit_length(self.head(self.features(standardize(patches)).flatten(1)))
+        return unit_length(self.head(self.features(standardize(patches, floor=INSTANCE_NORM_FLOOR)).flatten(1)))

@@ -1,4 +1,4 @@
-"""Weights of metric networks drawn at random, for tests of everything but their training."""
+"""Weights of networks drawn at random, for tests of everything but their training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def write_random(name: str, path: Path) -> Path:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.3)
             nn.init.uniform_(module.running_var, 0.2, 1)
-            nn.init.uniform_(module.weight, 0.5, 2)
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.5, 2)
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     save_file(state, path, metadata={"network": name})
     return path

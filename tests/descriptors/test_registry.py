@@ -16,7 +16,7 @@ from descriptors import DescriptorError, DescriptorSpec, registry
 def test_every_row_is_sound():
     names = descriptors.names()
     assert len(names) == len(set(names))
-    assert {"sift", "rootsift", "orb", "tfeat", "l2net"} <= set(names)
+    assert {"sift", "rootsift", "orb", "tfeat-margin", "l2net"} <= set(names)
     for name in names:
         spec = descriptors.spec(name)
         assert spec.name == name
@@ -27,6 +27,11 @@ def test_every_row_is_sound():
         assert (spec.kind == "binary") == (spec.distance == "hamming")
         assert spec.kind == "float" or spec.dim % 8 == 0
         assert (spec.parameters > 0) == (spec.weights is not None)
+
+
+def test_a_name_from_before_leads_to_its_row():
+    assert descriptors.spec("tfeat") is descriptors.spec("tfeat-margin")
+    assert "tfeat" not in descriptors.names()
 
 
 def test_the_same_name_is_loaded_once():

@@ -16,7 +16,7 @@ from descriptors import registry, runtime
 from descriptors.contract import Descriptor, DescriptorError
 from descriptors.runtime import NetworkDescriptor
 
-NAMES = ("tfeat", "l2net")
+NAMES = ("tfeat-margin", "l2net")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,7 +112,7 @@ def test_fingerprint_follows_the_weights(tmp_path: Path) -> None:
     own = runtime.load(spec).fingerprint
     assert own == runtime.load(spec).fingerprint != runtime.load(registry.spec("l2net")).fingerprint
     changed = tmp_path / "tfeat.safetensors"
-    content = bytearray((runtime.WEIGHTS / "tfeat.safetensors").read_bytes())
+    content = bytearray((runtime.WEIGHTS / "tfeat-margin.safetensors").read_bytes())
     content[-1] ^= 1
     changed.write_bytes(content)
     assert NetworkDescriptor(spec, changed).fingerprint != own
@@ -120,7 +120,7 @@ def test_fingerprint_follows_the_weights(tmp_path: Path) -> None:
 
 def test_missing_and_foreign_weights_are_told(tmp_path: Path) -> None:
     spec = registry.spec("tfeat")
-    with pytest.raises(DescriptorError, match="recon train tfeat"):
+    with pytest.raises(DescriptorError, match="recon train tfeat-margin"):
         NetworkDescriptor(spec, tmp_path / "none.safetensors")
     with pytest.raises(DescriptorError, match="names no weights"):
         runtime.load(replace(spec, weights=None))

@@ -1,0 +1,78 @@
+"""HyNet: Tian et al., Learning local descriptor with hybrid similarity measure and triplet loss, NeurIPS 2020."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from descriptors.networks.normalize import unit_length
+
+_LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
+"""Channels and stride of the 3×3 convolutions: L2-Net's."""
+
+
+class FilterResponseNorm(nn.Module):
+    """Each map divided by its root mean square, scaled and shifted (Singh and Krishnan, CVPR 2020)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N,C,H,W)."""
+        # The mean square in float32: in half precision it would lose most of its digits, and overflow in fp16.
+        scale = (maps.float().square().mean(dim=(2, 3), keepdim=True) + 1e-6).rsqrt()
+        return self.weight * (maps * scale) + self.bias
+
+
+class ThresholdedLinearUnit(nn.Module):
+    """The larger of a value and its channel's learnt threshold."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.tau = nn.Parameter(-torch.ones(1, channels, 1, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N,C,H,W)."""
+        return torch.maximum(maps, self.tau)
+
+
+class HyNet(nn.Module):
+    """L2-Net's layers, each followed by filter response norm and threshold: 1,336,355 parameters, 128-D.
+
+    The patch itself goes through the first pair, in place of being standardised: a factor on the grey values
+    changes nothing, an offset does.
+    """
+
+    patch_size = 32
+    dim = 128
+
+    def __init__(self, dropout: float = 0.3) -> None:
+        """Args: dropout: before the last convolution."""
+        super().__init__()
+        layers: list[nn.Module] = [FilterResponseNorm(1), ThresholdedLinearUnit(1)]
+        before = 1
+        for channels, stride in _LAYERS:
+            layers += [
+                nn.Conv2d(before, channels, 3, stride=stride, padding=1),
+                FilterResponseNorm(channels),
+                ThresholdedLinearUnit(channels),
+            ]
+            before = channels
+        self.trunk = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Sequential(nn.Conv2d(before, self.dim, 8, bias=False), nn.BatchNorm2d(self.dim, affine=False))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.orthogonal_(module.weight, gain=0.6)
+                if module.bias is not None:
+                    nn.init.constant_(module.bias, 0.01)
+
+    def raw(self, patches: Tensor) -> Tensor:
+        """Vectors (N,128) before they are scaled to unit length: the loss looks at their lengths too."""
+        return self.last(self.dropout(self.trunk(patches / 255))).flatten(1)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Descriptors (N,128) of unit length of patches (N,1,32,32) in 0..255."""
+        return unit_length(self.raw(patches))
