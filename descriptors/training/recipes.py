@@ -10,6 +10,7 @@ from descriptors.contract import DescriptorError
 from descriptors.datasets.photos import WarpRange
 from descriptors.training.augment import Jitter, Light
 from descriptors.training.objectives import HardestInBatch, L2NetLoss, Objective, TripletLoss
+from descriptors.training.scored import GlobalScoreLoss, PairCrossEntropy, PairHinge
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ class Recipe:
 _BATCH_256 = Data(scenes=(128, 64), photos=(48, 16), block=32, jitter=Jitter(turns=False))
 _BATCH_512 = Data(scenes=(256, 128), photos=(96, 32), block=32, jitter=Jitter(turns=False))
 
+# Patches of 64 px cost four times as much, and every pair is scored at least twice: as it is, and against another.
+_BATCH_32 = Data(scenes=(16, 8), photos=(6, 2), block=8, jitter=Jitter(turns=False))
+_BATCH_64 = Data(scenes=(32, 16), photos=(12, 4), block=16, jitter=Jitter(turns=False))
+_BATCH_128 = Data(scenes=(64, 32), photos=(24, 8), block=32, jitter=Jitter(turns=False))
+
+
+def _metric_network(name: str, loss: Objective, data: Data, *, learning_rate: float = 1e-3) -> Recipe:
+    return Recipe(name, loss, learning_rate, weight_decay=5e-4, minutes=20, data=data)
+
+
 RECIPES: dict[str, Recipe] = {
     "tfeat": Recipe("tfeat", TripletLoss(hardest=32, ramp=0.3), learning_rate=1e-3, minutes=12, data=_BATCH_256),
     "l2net": Recipe(
@@ -69,6 +80,14 @@ RECIPES: dict[str, Recipe] = {
     ),
     "hardnet": Recipe("hardnet", HardestInBatch(), learning_rate=2e-3, minutes=55, data=_BATCH_256),
     "swift": Recipe("swift", HardestInBatch(), learning_rate=4e-3, minutes=55, data=_BATCH_512),
+    "matchnet": _metric_network("matchnet", PairCrossEntropy(), _BATCH_32),
+    "deepcompare-siam": _metric_network("deepcompare-siam", PairHinge(hardest=8), _BATCH_128),
+    "deepcompare-pseudo-siam": _metric_network("deepcompare-pseudo-siam", PairHinge(hardest=8), _BATCH_64),
+    "deepcompare-siam-2stream": _metric_network("deepcompare-siam-2stream", PairHinge(hardest=8), _BATCH_64),
+    "deepcompare-2ch": _metric_network("deepcompare-2ch", PairHinge(), _BATCH_64),
+    "deepcompare-2ch2stream": _metric_network("deepcompare-2ch2stream", PairHinge(), _BATCH_32),
+    "gloss-snet": _metric_network("gloss-snet", GlobalScoreLoss(), _BATCH_64),
+    "gloss-cs-snet": _metric_network("gloss-cs-snet", GlobalScoreLoss(), _BATCH_32),
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,16 @@ from safetensors.torch import save
 
 from descriptors.contract import DescriptorError
 from descriptors.datasets.photos import load_photos
-from descriptors.datasets.scenes import load_scene, scene_folders
+from descriptors.datasets.sources import Given, single_photos, training_tracks
 from descriptors.datasets.tracks import PatchCutter, Tracks, concatenate
-from descriptors.networks import build
+from descriptors.networks import SCORERS, build
 from descriptors.runtime import read_network
 from descriptors.training.augment import change_patches, jitter_frames, turn_frames
 from descriptors.training.objectives import Moment
 from descriptors.training.recipes import Data, Recipe
 from descriptors.training.recipes import recipe as recipe_by_name
 from descriptors.training.sampling import ProgressiveSampler, view_pairs
-from descriptors.training.validate import Figures, ValidationSet
+from descriptors.training.validate import Figures, ValidationSet, halved_rootsift
 
 CHECKPOINT_SECONDS = 400.0
 
@@ -58,14 +59,18 @@ class Progress:
 class PairSource:
     """Batches of patch pairs; batch ``step`` depends on seed and step alone: a resumed training goes on alike."""
 
-    def __init__(self, data_dir: Path, data: Data, *, patch_size: int, seed: int) -> None:
-        """Load the training scenes and photos below ``data_dir`` and build their pyramids."""
+    def __init__(self, given: Given, data: Data, *, patch_size: int, seed: int) -> None:
+        """Load the training scenes and photos of the sources and build their pyramids."""
         cv2.setNumThreads(1)  # one thread cuts ahead while the network has the others: more would only be in its way
-        scenes = concatenate([load_scene(folder) for folder in scene_folders(data_dir, validation=False)])
-        photos = load_photos(data_dir, views=data.views, keypoints=data.keypoints, limits=data.warp, seed=seed)
+        found: list[tuple[Tracks, tuple[int, int]]] = []
+        if scenes := training_tracks(given):
+            found.append((concatenate(scenes), data.scenes))
+        if paths := single_photos(given):
+            photos = load_photos(paths, views=data.views, keypoints=data.keypoints, limits=data.warp, seed=seed)
+            found.append((photos, data.photos))
         self._data, self._size, self._seed = data, patch_size, seed
         self._parts: list[tuple[Tracks, PatchCutter, ProgressiveSampler]] = []
-        for tracks, (p1, p2) in ((scenes, data.scenes), (photos, data.photos)):
+        for tracks, (p1, p2) in found:
             sampler = ProgressiveSampler(tracks, sequential=p1, random=p2, block=data.block, seed=seed)
             self._parts.append((tracks, PatchCutter(tracks.images), sampler))
 
@@ -111,7 +116,7 @@ class Clock:
 
 def train(
     recipe: Recipe | str,
-    data_dir: str | Path,
+    data: Given,
     out: str | Path,
     *,
     minutes: float | None = None,
@@ -128,7 +133,8 @@ def train(
 
     Args:
         recipe: a recipe, or the name of one.
-        data_dir: folder with ``scenes/`` and ``photos/``.
+        data: folder with ``scenes/`` and ``photos/``, or ``map:DIR``, or several of these; see
+            :mod:`descriptors.datasets.sources`, also for what the training is validated on.
         out: weights file to write.
         minutes: time to spend in steps as :class:`Clock` counts it, without loading and validation; None takes the
             recipe's.
@@ -149,7 +155,7 @@ def train(
     plan = recipe_by_name(recipe) if isinstance(recipe, str) else recipe
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DescriptorError(f"The device {device!r} is not here. Use --device cpu.")
-    run = _Run(plan, Path(data_dir), Path(out), minutes or plan.minutes, steps, device, seed)
+    run = _Run(plan, data, Path(out), minutes or plan.minutes, steps, device, seed)
     if start is not None:
         run.begin_with(Path(start))
     if resume:
@@ -159,7 +165,7 @@ def train(
 
 class _Run:
     def __init__(
-        self, plan: Recipe, data_dir: Path, out: Path, minutes: float, steps: int | None, device: str, seed: int
+        self, plan: Recipe, given: Given, out: Path, minutes: float, steps: int | None, device: str, seed: int
     ) -> None:
         torch.manual_seed(seed)
         self.plan, self.out, self.minutes, self.steps, self.seed = plan, out, minutes, steps, seed
@@ -171,8 +177,8 @@ class _Run:
         self.generator = torch.Generator().manual_seed(seed)
         self.bf16 = _use_bf16(plan.precision, self.device)
         size = int(self.network.patch_size)  # type: ignore[arg-type]
-        self.source = PairSource(data_dir, plan.data, patch_size=size, seed=seed)
-        self.validation = ValidationSet(data_dir, patch_size=size, magnification=plan.data.magnification)
+        self.source = PairSource(given, plan.data, patch_size=size, seed=seed)
+        self.validation = ValidationSet(given, patch_size=size, magnification=plan.data.magnification)
         self.started_from = ""
         self.step, self.clock = 0, Clock(0.0, self.device)
         self.checkpoint = out.with_suffix(".checkpoint")
@@ -243,20 +249,30 @@ class _Run:
     def _loss(self, patches: torch.Tensor) -> torch.Tensor:
         return self.plan.loss(self.network, patches, Moment(min(self.done, 1.0), self.generator, self._autocast))
 
-    def _tensor(self, patches: NDArray[np.uint8]) -> torch.Tensor:
-        return torch.from_numpy(patches).to(self.device, torch.float32, memory_format=torch.channels_last)
+    def _tensor(self, patches: NDArray) -> torch.Tensor:
+        format_ = torch.channels_last if patches.ndim == 4 else torch.contiguous_format
+        return torch.from_numpy(patches).to(self.device, torch.float32, memory_format=format_)
 
     def _autocast(self) -> Any:
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
 
-    def _describe(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _apply(self, module: Any, *inputs: NDArray) -> NDArray[np.float32]:
         with torch.no_grad(), self._autocast():
-            parts = [self.network(self._tensor(patches[i : i + 256])).float() for i in range(0, len(patches), 256)]
+            parts = [
+                module(*(self._tensor(rows[i : i + 256]) for rows in inputs)).float()
+                for i in range(0, len(inputs[0]), 256)
+            ]
         return torch.cat(parts).cpu().numpy()
 
-    def _save(self) -> Figures:
+    def _figures(self) -> Figures:
         self.network.eval()
-        figures = self.validation.figures(self._describe)
+        if self.plan.network not in SCORERS:
+            return self.validation.figures(partial(self._apply, self.network))
+        features, score = (partial(self._apply, part) for part in (self.network.features, self.network.score))
+        return self.validation.scored_figures(features, score, halved_rootsift)
+
+    def _save(self) -> Figures:
+        figures = self._figures()
         state = {
             "identity": self.identity,
             "network": self.network.state_dict(),

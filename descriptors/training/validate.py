@@ -8,19 +8,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from descriptors import registry
 from descriptors.datasets.photos import WarpRange, change_light, detect_dog, random_homography
-from descriptors.datasets.scenes import load_scene, scene_folders
+from descriptors.datasets.sources import Given, validation_tracks
 from descriptors.datasets.tracks import PatchCutter
+from descriptors.distances import nearest as shortest
 from descriptors.frames import extract_patches
 from descriptors.training.sampling import distinct, farthest_pairs
 
 Describe = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Features = Callable[[NDArray[np.uint8]], NDArray]
+Score = Callable[[NDArray, NDArray], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,13 @@ class ValidationSet:
     """Patches of the validation scenes, cut once."""
 
     def __init__(
-        self, data_dir: Path, *, patch_size: int, magnification: float, points: int = 400, keypoints: int = 400
+        self, given: Given, *, patch_size: int, magnification: float, points: int = 400, keypoints: int = 400
     ) -> None:
         """Cut the patches: ``points`` track pairs and two photos with one made view each, from every scene."""
         self._sides: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
         self._made: list[_MadePair] = []
-        for number, folder in enumerate(scene_folders(data_dir, validation=True)):
+        for number, tracks in enumerate(validation_tracks(given)):
             rng = np.random.default_rng([95, number])
-            tracks = load_scene(folder)
             chosen = distinct(tracks, rng.choice(len(tracks), min(points, len(tracks)), replace=False), reach=3)
             cutter = PatchCutter(tracks.images)
             first, second = (
@@ -69,7 +73,8 @@ class ValidationSet:
                 self._made.append(_made_pair(tracks.images[image], keypoints, patch_size, magnification, rng))
 
     def figures(self, describe: Describe) -> Figures:
-        """Figures of a descriptor given as a function (N,1,S,S) uint8 → (N,D) of unit length."""
+        """Figures of a descriptor given as a function (N,1,S,S) uint8 → (N,D) of unit length or (N,D/8) packed bits."""
+        describe = partial(as_vectors, describe)
         positive, negative, first_rank = [], [], []
         for sides in self._sides:
             a, b = (describe(side) for side in sides)
@@ -87,6 +92,63 @@ class ValidationSet:
             rank1=float(np.concatenate(first_rank).mean()),
             matching=float(np.mean(matching)),
         )
+
+    def scored_figures(self, features: Features, score: Score, shortlist: Describe, *, candidates: int = 4) -> Figures:
+        """Figures of a metric network: of ``candidates`` random others a point, and of that long a shortlist.
+
+        Args:
+            features: (N,1,S,S) uint8 → (N,F).
+            score: (K,F), (K,F) → (K,), larger = more alike.
+            shortlist: descriptor whose nearest neighbours are scored for rank 1 and matching.
+        """
+        positive, negative, first_rank, matching = [], [], [], []
+        for number, (a, b) in enumerate(self._sides):
+            first, second, rows = features(a), features(b), np.arange(len(a))
+            positive.append(score(first, second))
+            drawn = np.random.default_rng([96, number])
+            shifts = np.concatenate([drawn.permutation(len(a) - 1) for _ in range(len(a))]).reshape(len(a), -1) + 1
+            others = (rows[:, None] + shifts[:, :candidates]) % len(a)
+            negative.append(_score_all(first, second, others, score).reshape(-1))
+            near = shortest(shortlist(a), shortlist(b), candidates)[0]
+            best = _score_all(first, second, near, score).argmax(axis=1)
+            first_rank.append(near[rows, best] == rows)
+        for pair in self._made:
+            near = shortest(shortlist(pair.patches[0]), shortlist(pair.patches[1]), candidates)[0]
+            scores = _score_all(features(pair.patches[0]), features(pair.patches[1]), near, score)
+            ranked = np.sort(scores.astype(np.float64), axis=1)
+            behind = ranked[:, -2:].min(axis=1) - ranked[:, -1]
+            chosen = near[np.arange(len(near)), scores.argmax(axis=1)]
+            matching.append(average_precision(chosen, behind, pair.correct))
+        threshold = np.quantile(np.concatenate(positive), 0.05)
+        return Figures(
+            fpr95=float((np.concatenate(negative) >= threshold).mean()),
+            rank1=float(np.concatenate(first_rank).mean()),
+            matching=float(np.mean(matching)),
+        )
+
+
+def halved_rootsift(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """RootSIFT (N,128) of patches (N,1,S,S) twice as fine as it takes them: the metric networks' shortlist."""
+    descriptor = registry.load("rootsift")
+    size = patches.shape[-1] // 2
+    halved = patches.reshape(-1, 1, size, 2, size, 2).mean(axis=(3, 5), dtype=np.float32)
+    return descriptor.describe(halved)
+
+
+def _score_all(first: NDArray, second: NDArray, others: NDArray[np.integer], score: Score) -> NDArray[np.float32]:
+    """Scores (N,K) of each of ``first`` (N,F) against the rows ``others`` (N,K) of ``second``."""
+    count, width = others.shape
+    rows = np.repeat(np.arange(count), width)
+    return score(first[rows], second[others.reshape(-1)]).reshape(count, width)
+
+
+def as_vectors(describe: Callable[[NDArray[np.uint8]], NDArray], patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Descriptors (N,D) of unit length; of bits ±1 / sqrt(D), whose distances are the roots of Hamming distances."""
+    described = describe(patches)
+    if described.dtype != np.uint8:
+        return described
+    bits = np.unpackbits(described, axis=1)
+    return (2 * bits.astype(np.float32) - 1) / np.float32(np.sqrt(bits.shape[1]))
 
 
 def nearest(first: NDArray[np.float32], second: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
@@ -132,14 +194,12 @@ def _made_pair(
 
 def main() -> None:
     """Print the figures of one descriptor."""
-    from descriptors.registry import load
-
     parser = argparse.ArgumentParser(description="Verification and matching on the validation scenes.")
-    parser.add_argument("name", help="descriptor of the registry, a float one")
+    parser.add_argument("name", help="descriptor of the registry, or a file")
     parser.add_argument("--data", type=Path, required=True, help="folder with scenes/")
     parser.add_argument("--magnification", type=float, help="instead of the descriptor's own")
     given = parser.parse_args()
-    descriptor = load(given.name)
+    descriptor = registry.load(given.name)
     magnification = given.magnification or descriptor.spec.magnification
     patches = ValidationSet(given.data, patch_size=descriptor.spec.patch_size, magnification=magnification)
     figures = patches.figures(descriptor.describe)

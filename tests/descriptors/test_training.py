@@ -238,6 +238,14 @@ def test_training_lowers_the_loss_and_writes_usable_weights(data: Path, tmp_path
     torch.testing.assert_close(described.norm(dim=1), torch.ones(2))
 
 
+def test_a_metric_network_is_trained_and_judged_by_its_scores(data: Path, tmp_path: Path) -> None:
+    sizes = Data(scenes=(8, 4), photos=(3, 1), block=4, views=1, keypoints=20)
+    plan = replace(RECIPES["deepcompare-2ch"], data=sizes, precision="fp32")
+    figures = training.train(plan, data, tmp_path / "n.safetensors", steps=2)
+    assert 0 <= figures.fpr95 <= 1 and 0 < figures.matching <= 1
+    assert read_network(tmp_path / "n.safetensors")(torch.rand(4, 1, 64, 64) * 255).shape == (2,)
+
+
 def test_same_seed_same_weights_and_a_killed_training_goes_on_alike(data: Path, tmp_path: Path) -> None:
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
     training.train(small("tfeat"), data, whole, steps=4, seed=3)
