@@ -99,6 +99,80 @@ def global_loss(positive: Tensor, negative: Tensor, *, margin: float, weight: fl
     return spread + weight * (positive.mean() - negative.mean() + margin).clamp_min(0)
 
 
+def triplet_ratio(positive: Tensor, negative: Tensor) -> Tensor:
+    """TFeat's ratio loss, mean over triplets of distances (N,) each, without a margin.
+
+    With the shares s⁺ = e^d⁺ / (e^d⁺ + e^d⁻) and s⁻ = 1 − s⁺ it is s⁺² + (1 − s⁻)², which is 2 s⁺².
+    """
+    return 2 * torch.sigmoid(positive - negative).square().mean()
+
+
+def triplet_quotient(positive: Tensor, negative: Tensor, *, margin: float = 0.01) -> Tensor:
+    """Kumar's triplet loss: mean of max(0, 1 − d⁻² / (d⁺² + margin)), distances (N,) each."""
+    return (1 - negative.square() / (positive.square() + margin)).clamp_min(0).mean()
+
+
+def quadratic_triplet(positive: Tensor, negative: Tensor, *, margin: float = 1.0) -> Tensor:
+    """SOSNet's first-order term: mean of max(0, margin + d⁺ − d⁻)² over triplets, distances (N,) each."""
+    return (margin + positive - negative).clamp_min(0).square().mean()
+
+
+def hardest_of_four(between: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """SOSNet's and HyNet's negative of each pair: distance (N,) to the nearest of all patches of other pairs.
+
+    Seen from its first side or its second, among the first sides or the second: ``between`` (N,N) are the distances of
+    first to second sides, ``first`` and ``second`` (N,N) those within a side.
+    """
+    within = torch.minimum(first, second) + torch.eye(len(first), device=first.device) * 10
+    return torch.minimum(hardest_distance(between), within.amin(dim=1))
+
+
+def second_order(first: Tensor, second: Tensor, *, neighbours: int = 8) -> Tensor:
+    """SOSNet's regulariser of the distances (N,N) within the first sides and within the second.
+
+    Mean over pairs i of √(Σ_j (d(a_i, a_j) − d(b_i, b_j))²), j over the pairs whose patch is among the nearest
+    ``neighbours`` of pair i's on either side.
+    """
+    count = len(first)
+    itself = torch.eye(count, dtype=torch.bool, device=first.device)
+    near = torch.zeros_like(itself)
+    for distances in (first, second):
+        nearest = distances.detach().masked_fill(itself, torch.inf).topk(min(neighbours, count - 1), largest=False)
+        near = near.scatter(1, nearest.indices, torch.ones_like(itself))
+    return ((first - second).square() * near).sum(dim=1).add(1e-6).sqrt().mean()
+
+
+def hybrid_distance(distances: Tensor, *, alpha: float) -> Tensor:
+    """HyNet's distance d + α d²/2 of unit vectors: L2 and inner product (1 − s = d²/2) together, any shape."""
+    return distances + alpha * distances.square() / 2
+
+
+def length_difference(first: Tensor, second: Tensor) -> Tensor:
+    """HyNet's regulariser: mean squared difference of length between the two sides' raw vectors (N,D) and (N,D)."""
+    a, b = (side.float().square().sum(dim=1).add(1e-6).sqrt() for side in (first, second))
+    return (a - b).square().mean()
+
+
+def contrastive(positive: Tensor, negative: Tensor, *, margin: float) -> Tensor:
+    """DeepDesc's hinge on pairs: mean d⁺ and mean max(0, margin − d⁻), distances (N,) and (M,), halved sum."""
+    return (positive.mean() + (margin - negative).clamp_min(0).mean()) / 2
+
+
+def hardest_share(values: Tensor, factor: float) -> Tensor:
+    """DeepDesc's mining: indices of the N / ``factor`` largest of (N,) losses, one at least."""
+    return values.detach().topk(max(1, round(len(values) / factor))).indices
+
+
+def imitation(student: Tensor, teacher: Tensor) -> Tensor:
+    """How far unit vectors (N,D) are from a teacher's (N,E) of the same patches.
+
+    Mean of 1 − cosine where D = E; otherwise the mean squared difference of the similarities between all N patches.
+    """
+    if student.shape[1] == teacher.shape[1]:
+        return (1 - (student * teacher).sum(dim=1)).mean()
+    return (student @ student.T - teacher @ teacher.T).square().mean()
+
+
 def _both_ways(logits: Tensor) -> Tensor:
     target = torch.arange(len(logits), device=logits.device)
     return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2

@@ -89,8 +89,11 @@ class TripletLoss:
         """Mean hinge over one triplet a pair."""
         distances = _pair_distances(network, patches, moment)
         negatives = losses.hard_negatives(distances, self.candidates(moment.done, len(distances) - 1), moment.generator)
-        far = losses.swapped_negatives(distances, negatives)
-        return losses.triplet_margin(distances.diagonal(), far, margin=self.margin)
+        return self.of_triplets(distances.diagonal(), losses.swapped_negatives(distances, negatives))
+
+    def of_triplets(self, near: Tensor, far: Tensor) -> Tensor:
+        """Loss of the distances (N,) of the triplets."""
+        return losses.triplet_margin(near, far, margin=self.margin)
 
     def candidates(self, done: float, count: int) -> int:
         """Number of candidates when a share ``done`` is over and there are ``count`` other pairs."""
@@ -114,9 +117,138 @@ class HardestInBatch:
         return losses.triplet_margin(distances.diagonal(), losses.hardest_distance(distances), margin=self.margin)
 
 
+@dataclass(frozen=True)
+class TripletRatio(TripletLoss):
+    """TFeat's ratio loss with anchor swap (BMVC 2016); ``margin`` is not used. Distances are at most 2 here.
+
+    Attributes:
+        sharpness: factor on the distances. The paper's vectors have any length, up to √128 each; between unit vectors
+            the loss could fall from 0.5 to 0.03 at best, and hardly tell near from far.
+    """
+
+    sharpness: float = 5.0
+
+    def of_triplets(self, near: Tensor, far: Tensor) -> Tensor:
+        """Loss of the distances (N,) of the triplets."""
+        return losses.triplet_ratio(self.sharpness * near, self.sharpness * far)
+
+
+@dataclass(frozen=True)
+class KumarLoss(TripletLoss):
+    """TNet's triplet loss (CVPR 2016), alone or with the global loss; ``margin`` is that of the triplets.
+
+    Attributes:
+        spread: weight of the global loss on squared distances over 4: 0 is the paper's TLoss, 1 its TGLoss.
+        gap: the global loss's margin between the means, and ``pull`` its weight beside the variances.
+    """
+
+    margin: float = 0.01
+    spread: float = 0.0
+    gap: float = 0.4
+    pull: float = 0.8
+
+    def of_triplets(self, near: Tensor, far: Tensor) -> Tensor:
+        """Loss of the distances (N,) of the triplets."""
+        loss = losses.triplet_quotient(near, far, margin=self.margin)
+        if not self.spread:
+            return loss
+        heaps = losses.global_loss(near.square() / 4, far.square() / 4, margin=self.gap, weight=self.pull)
+        return loss + self.spread * heaps
+
+
+@dataclass(frozen=True)
+class SOSNetLoss:
+    """Quadratic hinge on the hardest negative, and second-order similarity (CVPR 2019).
+
+    Attributes:
+        margin: of the hinge.
+        neighbours: on either side, over which distances within the sides are compared.
+    """
+
+    margin: float = 1.0
+    neighbours: int = 8
+
+    def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
+        """First-order and second-order term, each a mean over pairs."""
+        between, first, second = _all_distances(_described(network, patches, moment))
+        hardest = losses.hardest_of_four(between, first, second)
+        loss = losses.quadratic_triplet(between.diagonal(), hardest, margin=self.margin)
+        return loss + losses.second_order(first, second, neighbours=self.neighbours)
+
+
+@dataclass(frozen=True)
+class HyNetLoss:
+    """Triplet margin on the hybrid of inner product and L2 on the hardest negative, and equal lengths (NeurIPS 2020).
+
+    Attributes:
+        margin, alpha: of the hinge, and the inner product's weight beside L2.
+        lengths: weight of the difference in length of the two raw vectors.
+    """
+
+    margin: float = 1.2
+    alpha: float = 2.0
+    lengths: float = 0.1
+
+    def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
+        """Loss of a network that has ``raw``."""
+        with moment.autocast():
+            raw = network.raw(patches)  # type: ignore[operator]
+        between, first, second = _all_distances(unit_length(raw))
+        hardest = losses.hardest_of_four(between, first, second)
+        near, far = (losses.hybrid_distance(d, alpha=self.alpha) for d in (between.diagonal(), hardest))
+        count = len(patches) // 2
+        loss = losses.triplet_margin(near, far, margin=self.margin)
+        return loss + self.lengths * losses.length_difference(raw[:count], raw[count:])
+
+
+@dataclass(frozen=True)
+class DeepDescLoss:
+    """DeepDesc's pairwise hinge with mining of both kinds of pairs (ICCV 2015).
+
+    Attributes:
+        margin: the paper has 4 for vectors of any length, of which the longest is √(128 · 16); unit vectors whose
+            numbers are all positive, as L2 pooling leaves them, are at most √2 apart.
+        mining: K_f / K_b: of all pairs that go forward, the hardest of this share go back, among those that match and
+            among those that do not.
+        ramp: share of the training over which that factor grows from 1: with the hardest alone from the start,
+            shrinking all distances is the quickest way down.
+    """
+
+    margin: float = 1.0
+    mining: float = 8.0
+    ramp: float = 0.5
+
+    def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
+        """Loss of the hardest pairs; only they are run with gradients."""
+        count = len(patches) // 2
+        with torch.no_grad():
+            described = _described(network, patches, moment)
+        other = losses.hard_negatives(torch.zeros(count, count, device=patches.device), 1, moment.generator)
+        near = (described[:count] - described[count:]).norm(dim=1)
+        far = (described[:count] - described[count:][other]).norm(dim=1)
+        factor = self.mining ** (min(1.0, moment.done / self.ramp) if self.ramp else 1.0)
+        match, differ = losses.hardest_share(near, factor), losses.hardest_share(-far, factor)
+        rows = torch.cat([match, count + match, differ, count + other[differ]])
+        again = _described(network, patches[rows], moment)
+        a, b, c, d = again.split([len(match), len(match), len(differ), len(differ)])
+        apart = ((x - y).square().sum(dim=1).add(1e-8).sqrt() for x, y in ((a, b), (c, d)))
+        return losses.contrastive(*apart, margin=self.margin)
+
+
+def _described(network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
+    with moment.autocast():
+        return network(patches)
+
+
+def _all_distances(described: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """L2 distances (N,N) from first to second sides, within the first, within the second, of unit vectors (2N,D)."""
+    count = len(described) // 2
+    a, b = described[:count], described[count:]
+    return losses.distance_matrix(a, b), losses.distance_matrix(a, a), losses.distance_matrix(b, b)
+
+
 def _pair_distances(network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
     """L2 distances (N,N) between the first sides of the pairs and the second."""
     count = len(patches) // 2
-    with moment.autocast():
-        described = network(patches)
+    described = _described(network, patches, moment)
     return losses.distance_matrix(described[:count], described[count:])

@@ -115,3 +115,70 @@ def test_global_loss_of_scores_is_that_of_their_negatives() -> None:
     alike, other = torch.tensor([0.9, 0.7]), torch.tensor([0.1, 0.2])
     wide = losses.global_loss(-alike, -other, margin=1.0, weight=2.0).item()
     assert wide == pytest.approx(0.01 + 0.0025 + 2 * (1 - (0.8 - 0.15)), abs=1e-6)
+
+
+def test_triplet_ratio_is_the_papers_two_squares() -> None:
+    near, far = torch.tensor([0.3, 1.0]), torch.tensor([1.1, 0.4])
+    e = math.exp
+    expected = 0.0
+    for p, n in ((0.3, 1.1), (1.0, 0.4)):
+        total = e(p) + e(n)
+        expected += ((e(p) / total) ** 2 + (1 - e(n) / total) ** 2) / 2
+    assert losses.triplet_ratio(near, far).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_triplet_quotient_by_hand() -> None:
+    loss = losses.triplet_quotient(torch.tensor([1.0, 0.5]), torch.tensor([0.5, 1.0]), margin=0.01)
+    assert loss.item() == pytest.approx((1 - 0.25 / 1.01 + 0) / 2)
+
+
+def test_quadratic_triplet_by_hand() -> None:
+    loss = losses.quadratic_triplet(torch.tensor([0.2, 0.9]), torch.tensor([1.5, 1.0]))
+    assert loss.item() == pytest.approx(0.9**2 / 2)
+
+
+def test_hardest_of_four_looks_within_the_sides_too() -> None:
+    between = torch.tensor([[0.1, 0.9, 0.8], [0.3, 0.2, 0.7], [1.2, 1.1, 0.4]])  # hardest: 0.3, 0.3, 0.7
+    first = torch.tensor([[0.0, 0.5, 0.25], [0.5, 0.0, 0.6], [0.25, 0.6, 0.0]])
+    second = torch.tensor([[0.0, 0.9, 0.8], [0.9, 0.0, 0.1], [0.8, 0.1, 0.0]])
+    torch.testing.assert_close(losses.hardest_of_four(between, first, second), torch.tensor([0.25, 0.1, 0.1]))
+
+
+def test_second_order_by_hand() -> None:
+    first = torch.tensor([[0.0, 0.5, 0.9], [0.5, 0.0, 1.0], [0.9, 1.0, 0.0]])
+    second = torch.tensor([[0.0, 0.8, 0.4], [0.8, 0.0, 1.0], [0.4, 1.0, 0.0]])
+    # nearest one: of pair 0 it is 1 on the first side, 2 on the second; of pair 1 it is 0 and 0; of pair 2, 0 and 0
+    expected = (math.hypot(0.3, 0.5) + 0.3 + 0.5) / 3
+    assert losses.second_order(first, second, neighbours=1).item() == pytest.approx(expected, abs=1e-4)
+    assert losses.second_order(first, first, neighbours=8).item() == pytest.approx(1e-3)
+
+
+def test_hybrid_distance_is_of_l2_and_inner_product() -> None:
+    a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.6, 0.8])
+    distance = (a - b).norm()
+    hybrid = losses.hybrid_distance(distance, alpha=2.0)
+    assert hybrid.item() == pytest.approx(0.8**0.5 + 2 * (1 - 0.6))
+
+
+def test_length_difference_by_hand() -> None:
+    loss = losses.length_difference(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[0.0, 3.0], [0.0, 1.0]]))
+    assert loss.item() == pytest.approx((2**2 + 0) / 2, abs=1e-4)
+
+
+def test_contrastive_by_hand() -> None:
+    loss = losses.contrastive(torch.tensor([0.2, 0.4]), torch.tensor([0.5, 1.5, 0.9]), margin=1.0)
+    assert loss.item() == pytest.approx((0.3 + (0.5 + 0 + 0.1) / 3) / 2)
+
+
+def test_hardest_share_is_of_the_largest() -> None:
+    values = torch.tensor([0.1, 0.9, 0.3, 0.8, 0.2, 0.0, 0.5, 0.4])
+    assert sorted(losses.hardest_share(values, 4).tolist()) == [1, 3]
+    assert losses.hardest_share(values, 100).tolist() == [1]
+    assert sorted(losses.hardest_share(values, 1).tolist()) == list(range(8))
+
+
+def test_imitation_of_as_many_and_of_other_dimensions() -> None:
+    student = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert losses.imitation(student, torch.tensor([[0.6, 0.8], [0.0, 1.0]])).item() == pytest.approx(0.2)
+    teacher = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0]])  # similarities [[1, .6], [.6, 1]] against the identity
+    assert losses.imitation(student, teacher).item() == pytest.approx(2 * 0.36 / 4)
