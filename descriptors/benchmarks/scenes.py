@@ -34,6 +34,7 @@ from descriptors.benchmarks.results import (
     file_digest,
     pair_distances,
 )
+from descriptors.datasets.hpatches import JITTER
 from descriptors.datasets.scenes import DataError, load_scene, scene_folders
 from descriptors.datasets.tracks import PatchCutter, Tracks
 from descriptors.training.augment import Jitter, jitter_frames
@@ -44,13 +45,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "building": ("cyprus", "crazyhorse", "piazza_san_marco", "st_pauls"),
     "object": ("et", "kermit", "temple_ring"),
     "aerial": ("brighton_beach", "seneca"),
-}
-# Strengths at which the median overlap of a keypoint's circle with the jittered one is 0.85, 0.72 and 0.60, by
-# numerical integration; 0.85 and 0.72 are what the makers of HPatches give for easy and hard.
-_STRENGTH = {"easy": 0.8, "hard": 1.55, "tough": 2.45}
-LEVELS: dict[str, Jitter] = {
-    name: Jitter(shift=0.1 * k, scale=0.08 * k, angle=0.1 * k, shear=0.06 * k, turns=False)
-    for name, k in _STRENGTH.items()
 }
 _POINTS = 1000
 # Two points nearer than this many times their radius may be one corner of a thing: no negatives for each other.
@@ -122,7 +116,7 @@ def run(
     curves: list[Curve] = []
     cutters = [PatchCutter(scene.tracks.images) for scene in pairs]
     for contestant in contestants:
-        by_level: dict[str, list[_Distances]] = {level: [] for level in LEVELS}
+        by_level: dict[str, list[_Distances]] = {level: [] for level in JITTER}
         for scene, cutter in zip(pairs, cutters, strict=True):
             for level, measured in _scene_distances(scene, cutter, contestant, store).items():
                 by_level[level].append(measured)
@@ -157,7 +151,7 @@ def _scene_distances(
     first = described("first", scene.first, None)
     labels = np.arange(len(first))
     found = {}
-    for level, jitter in LEVELS.items():
+    for level, jitter in JITTER.items():
         second = described(level, scene.second, jitter)
         found[level] = _Distances(
             positive=pair_distances(first, second, spec.distance),

@@ -63,6 +63,17 @@ def _brown(request: Request, contestants: Sequence[Contestant], store: Store, pr
         return brown.run(sets, contestants, store, listener=task)
 
 
+def _hpatches(request: Request, contestants: Sequence[Contestant], store: Store, progress: Progress) -> Board:
+    from descriptors.benchmarks import hpatches
+    from descriptors.datasets.hpatches import read_patches
+
+    root = _own(_own(request.data, "hpatches"), "hpatches-release")
+    sequences = read_patches(root)
+    tasks = next((folder for folder in (root / "tasks", root.parent / "tasks") if folder.is_dir()), None)
+    with progress.stage("hpatches", len(sequences) * len(contestants)) as task:
+        return hpatches.run(sequences, contestants, store, splits=request.splits, tasks=tasks, listener=task)
+
+
 def _speed(request: Request, contestants: Sequence[Contestant], store: Store, progress: Progress) -> Board:
     from descriptors.benchmarks import speed
 
@@ -78,6 +89,7 @@ BOARDS: dict[str, tuple[Run, str]] = {
     ),
     "scenes": (_scenes, "Patch pairs of the validation scenes: FPR95, ROC, mAP of the second-nearest ratio."),
     "brown": (_brown, "UBC PhotoTour patches: FPR95, ROC, mAP of the second-nearest ratio."),
+    "hpatches": (_hpatches, "HPatches patches: verification, matching, retrieval."),
     "speed": (_speed, "Patches and distances a second on this machine, parameters, bytes."),
 }
 """Name → how it is run, and one line for the help."""

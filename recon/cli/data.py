@@ -41,3 +41,42 @@ def patches(
     print(made.folder)
     if not quiet:
         print(f"{made.photos} photos, {made.points:,} points, {made.observations:,} observations", file=sys.stderr)
+
+
+@app.command("hpatches-patches")
+def hpatches_patches(
+    sequences: Annotated[Path, typer.Argument(help="Folder of sequences with homographies (HPatches, Oxford).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make the sets in.", show_default=False)],
+    detectors: Annotated[str, typer.Option(help="Comma-separated detectors of recon.")] = "dog,hessian-affine,harris",
+    keypoints: Annotated[int, typer.Option(min=1, help="Patches a sequence at most.")] = 1500,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the folder.")] = False,
+) -> None:
+    """Make patch sets in HPatches' layout (ref, e1-5, h1-5, t1-5) from photos with homographies.
+
+    Keypoints of several detectors, of overlapping ones one; easy, hard and tough geometric noise.
+    `recon benchmark hpatches --data DIR` runs on them.
+    """
+    import numpy as np
+
+    from descriptors.datasets.hpatches import make_patches
+    from descriptors.datasets.sequences import read_sequences
+    from descriptors.frames import angles, frames_from_keypoints, scales
+    from pipelines.features.detectors import DetectorConfig, detect
+    from pipelines.store.files import make_folder
+    from recon.cli.terminal import progress_for
+
+    configs = [DetectorConfig(name.strip(), 4 * keypoints) for name in detectors.split(",") if name.strip()]
+
+    def find(image):
+        found = np.concatenate([detect(image, config).frames for config in configs])
+        # Square regions in the reference photo, as in the published set: no affine shape.
+        return frames_from_keypoints(found[:, :, 2], scales(found), angles(found))
+
+    found = read_sequences(sequences)
+    make_folder(out)
+    with progress_for(quiet).stage("Patches", len(found)) as task:
+        for sequence in found:
+            count = make_patches(sequence, out, find, most=keypoints, seed=seed)
+            task.advance(note=f"{sequence.name}: {count}")
+    print(out)

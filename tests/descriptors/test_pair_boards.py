@@ -11,6 +11,7 @@ import pytest
 from descriptors.benchmarks import pairs, scenes
 from descriptors.benchmarks.results import Contestant, Store
 from descriptors.contract import DescriptorError
+from descriptors.datasets.hpatches import JITTER
 from descriptors.frames import frames_from_keypoints
 from descriptors.registry import load
 from descriptors.training.augment import jitter_frames
@@ -80,7 +81,7 @@ def test_jitter_levels_overlap_as_said(level, overlap):
     grid = np.stack(np.meshgrid(*2 * [np.linspace(-2.5, 2.5, 101)])).reshape(2, -1)
     still = (grid**2).sum(axis=0) < 1
     shares = []
-    for frame in jitter_frames(frames, scenes.LEVELS[level], rng):
+    for frame in jitter_frames(frames, JITTER[level], rng):
         back = np.linalg.solve(frame[:, :2].astype(float), grid - frame[:, 2:])
         moved = (back**2).sum(axis=0) < 1
         shares.append((still & moved).sum() / (still | moved).sum())
@@ -128,7 +129,7 @@ def test_scene_board(data, tmp_path):
     for metric in ("snn_map", "roc_auc"):
         easy, tough = (found["orb", "all", level, metric] for level in ("easy", "tough"))
         assert easy > tough
-    mean = np.mean([found["orb", "object", level, "snn_map"] for level in scenes.LEVELS])
+    mean = np.mean([found["orb", "object", level, "snn_map"] for level in JITTER])
     assert found["orb", "all", "all", "snn_map"] == pytest.approx(mean)
     again = Store(tmp_path / "store")
     assert scenes.run(scenes.read_pairs(data), contestants, again) == board and again.made == 0
