@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from descriptors.contract import DescriptorError
 from descriptors.datasets.photos import WarpRange
 from descriptors.training.augment import Jitter, Light
-from descriptors.training.objectives import HardestInBatch, L2NetLoss, Objective, TripletLoss
+from descriptors.training.objectives import (
+    DeepDescLoss,
+    HardestInBatch,
+    HyNetLoss,
+    KumarLoss,
+    L2NetLoss,
+    Objective,
+    SOSNetLoss,
+    TripletLoss,
+    TripletRatio,
+)
 from descriptors.training.scored import GlobalScoreLoss, PairCrossEntropy, PairHinge
 
 
@@ -35,18 +46,33 @@ class Data:
     light: Light = field(default_factory=Light)
     magnification: float = 7.5
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of a batch."""
+        return sum(self.scenes) + sum(self.photos)
+
+    def of_size(self, pairs: int) -> Data:
+        """The same mixture in batches of about ``pairs`` pairs."""
+        factor = pairs / self.pairs
+        scenes, photos = ((round(factor * a), round(factor * b)) for a, b in (self.scenes, self.photos))
+        return replace(self, scenes=scenes, photos=photos)
+
 
 @dataclass(frozen=True)
 class Recipe:
     """One training.
 
     Attributes:
-        network: name in :data:`descriptors.networks.NETWORKS`; the weights serve the descriptor of this name.
+        network: name in :data:`descriptors.networks.NETWORKS` or ``SCORERS``.
         loss: an objective, a row of :mod:`descriptors.training.objectives`.
         learning_rate: peak of AdamW's, reached after ``warmup`` of the training, then falling to 0 along a cosine.
         weight_decay: AdamW's.
-        minutes: time spent in steps unless told otherwise.
+        minutes: time spent in steps on two cores unless told otherwise; a common budget is shared out by it.
         precision: ``bf16``, ``fp32``, or ``auto``: bf16 where the processor multiplies it in hardware.
+        data: batches for two cores, on which a step shall take about half a second.
+        gpu_pairs: pairs of a batch on a GPU.
+        start: recipe whose weights, where they are there already, the zoo's training begins with; of the same layers.
+        differs: what differs from the paper, for the card, besides what all recipes have in common.
     """
 
     network: str
@@ -57,11 +83,22 @@ class Recipe:
     minutes: float = 60.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     data: Data = field(default_factory=Data)
+    gpu_pairs: int = 1024
+    start: str = ""
+    differs: tuple[str, ...] = ()
+
+    def on_gpu(self) -> Recipe:
+        """The recipe with the GPU's batch; the rate grows with its square root, twofold at most."""
+        data = self.data.of_size(self.gpu_pairs)
+        rate = self.learning_rate * min(2.0, math.sqrt(data.pairs / self.data.pairs))
+        return replace(self, data=data, learning_rate=rate)
 
 
 # No turns and flips: DoG keypoints have an angle; TFeat and L2-Net match better when they know which way is up.
 _BATCH_256 = Data(scenes=(128, 64), photos=(48, 16), block=32, jitter=Jitter(turns=False))
 _BATCH_512 = Data(scenes=(256, 128), photos=(96, 32), block=32, jitter=Jitter(turns=False))
+_BATCH_384 = Data(scenes=(192, 96), photos=(72, 24), block=32, jitter=Jitter(turns=False))
+_BATCH_96 = Data(scenes=(48, 24), photos=(18, 6), block=24, jitter=Jitter(turns=False))
 
 # Patches of 64 px cost four times as much, and every pair is scored at least twice: as it is, and against another.
 _BATCH_32 = Data(scenes=(16, 8), photos=(6, 2), block=8, jitter=Jitter(turns=False))
@@ -73,19 +110,91 @@ def _metric_network(name: str, loss: Objective, data: Data, *, learning_rate: fl
     return Recipe(name, loss, learning_rate, weight_decay=5e-4, minutes=20, data=data)
 
 
+_HARD = (
+    "Negatives: the hardest of a random subset that grows from 1 to {} over the first 30 % of the training; the paper "
+    "draws one at random."
+)
+_UNIT = "Descriptors are scaled to unit length, and the loss is taken on these; the paper leaves the length as it is."
+_BATCH = "Batch and length as two CPU cores allow, see above; the paper's is {}."
+
+
+def _tfeat(loss: Objective, *differs: str) -> Recipe:
+    notes = (_HARD.format(32), _UNIT, *differs)
+    return Recipe("tfeat", loss, learning_rate=1e-3, minutes=20, data=_BATCH_256, differs=notes)
+
+
+def _trunk(
+    network: str, loss: Objective, *differs: str, turns: bool = False, start: str = "", minutes: float = 55
+) -> Recipe:
+    """A network with L2-Net's layers: about 200 to 350 patches a second on two cores, hence no larger a batch."""
+    data = replace(_BATCH_96, jitter=Jitter(turns=turns))
+    return Recipe(network, loss, learning_rate=2e-3, minutes=minutes, data=data, start=start, differs=differs)
+
+
+_L2NET_LOSS = L2NetLoss(sharpness=10.0, first_map=False)
+_L2NET_NOTES = (
+    "E1 with a sharpness of 10 on the distances (paper: 1): hard negatives weigh more.",
+    "E3 on the map after the last batch norm only, scaled to unit length and multiplied by 10; the paper takes the "
+    "first one too and leaves the scale open.",
+    "Progressive sampling as in the paper, in sequence and at random, with blocks of points of one scene so that "
+    "negatives look alike, and without points closer than 1.5 sigma to each other.",
+)
+_TURNS = "Trained with flips and quarter turns of both views, the paper's `+`."
+
+
+def _central_surround(*differs: str, turns: bool) -> Recipe:
+    data = replace(_BATCH_64, magnification=9.0, jitter=Jitter(turns=turns))
+    notes = (*_L2NET_NOTES, "Both towers are trained together and scaled to unit length together.", *differs)
+    return Recipe("cs-l2net", _L2NET_LOSS, learning_rate=2e-3, minutes=55, data=data, differs=notes)
+
+
+def _tnet(loss: Objective) -> Recipe:
+    notes = (_HARD.format(8), "With anchor swap, which the paper does not have.")
+    return Recipe("tnet", loss, learning_rate=1e-3, minutes=25, data=_BATCH_128, differs=notes)
+
+
+_HARDEST = _BATCH.format("1024 pairs, of which it takes the hardest negatives")
+_OWN = "There is no paper: the layers are ours, the loss is HardNet's."
+
+# In the order of worth: teachers before those that learn from them.
 RECIPES: dict[str, Recipe] = {
-    "tfeat": Recipe("tfeat", TripletLoss(hardest=32, ramp=0.3), learning_rate=1e-3, minutes=12, data=_BATCH_256),
-    "l2net": Recipe(
-        "l2net", L2NetLoss(sharpness=10.0, first_map=False), learning_rate=2e-3, minutes=55, data=_BATCH_256
+    "hardnet": _trunk("hardnet", HardestInBatch(), _HARDEST),
+    "l2net-plus": _trunk("l2net", _L2NET_LOSS, *_L2NET_NOTES, _TURNS, turns=True),
+    "l2net": _trunk("l2net", _L2NET_LOSS, *_L2NET_NOTES),
+    "swift": Recipe("swift", HardestInBatch(), learning_rate=4e-3, minutes=55, data=_BATCH_384, differs=(_OWN,)),
+    "swift-small": Recipe(
+        "swift-small", HardestInBatch(), learning_rate=4e-3, minutes=40, data=_BATCH_512, differs=(_OWN,)
     ),
-    "hardnet": Recipe("hardnet", HardestInBatch(), learning_rate=2e-3, minutes=55, data=_BATCH_256),
-    "swift": Recipe("swift", HardestInBatch(), learning_rate=4e-3, minutes=55, data=_BATCH_512),
-    "matchnet": _metric_network("matchnet", PairCrossEntropy(), _BATCH_32),
-    "deepcompare-siam": _metric_network("deepcompare-siam", PairHinge(hardest=8), _BATCH_128),
-    "deepcompare-pseudo-siam": _metric_network("deepcompare-pseudo-siam", PairHinge(hardest=8), _BATCH_64),
-    "deepcompare-siam-2stream": _metric_network("deepcompare-siam-2stream", PairHinge(hardest=8), _BATCH_64),
+    "hynet": _trunk("hynet", HyNetLoss(), _HARDEST),
+    "sosnet": _trunk("sosnet", SOSNetLoss(), _HARDEST, start="hardnet", minutes=30),
+    "cs-l2net": _central_surround(turns=False),
+    "cs-l2net-plus": _central_surround(_TURNS, turns=True),
+    "tfeat-margin": _tfeat(TripletLoss(hardest=32, ramp=0.3)),
+    "tfeat-ratio": _tfeat(TripletRatio(hardest=32, ramp=0.3), "Distances times 5 in the ratio, for unit vectors."),
+    "deepdesc": Recipe(
+        "deepdesc",
+        DeepDescLoss(),
+        learning_rate=1e-3,
+        minutes=25,
+        data=_BATCH_96,
+        differs=(
+            _UNIT,
+            "Margin 1 in place of 4: unit vectors of positive numbers are at most 1.4 apart.",
+            "K_f / K_b grows from 1 to 8 over the first half of the training; as many negatives as positives.",
+        ),
+    ),
+    "matchnet": _metric_network("matchnet", PairCrossEntropy(), _BATCH_32, learning_rate=3e-4),
+    "deepcompare-siam": _metric_network("deepcompare-siam", PairHinge(hardest=8), _BATCH_128, learning_rate=5e-4),
+    "deepcompare-pseudo-siam": _metric_network(
+        "deepcompare-pseudo-siam", PairHinge(hardest=8), _BATCH_64, learning_rate=5e-4
+    ),
+    "deepcompare-siam-2stream": _metric_network(
+        "deepcompare-siam-2stream", PairHinge(hardest=8), _BATCH_64, learning_rate=3e-4
+    ),
     "deepcompare-2ch": _metric_network("deepcompare-2ch", PairHinge(), _BATCH_64),
     "deepcompare-2ch2stream": _metric_network("deepcompare-2ch2stream", PairHinge(), _BATCH_32),
+    "gloss-tnet-tgloss": _tnet(KumarLoss(hardest=8, ramp=0.3, spread=1.0)),
+    "gloss-tnet-tloss": _tnet(KumarLoss(hardest=8, ramp=0.3)),
     "gloss-snet": _metric_network("gloss-snet", GlobalScoreLoss(), _BATCH_64),
     "gloss-cs-snet": _metric_network("gloss-cs-snet", GlobalScoreLoss(), _BATCH_32),
 }

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from descriptors import registry
 from descriptors.contract import DescriptorError, DescriptorSpec
 from descriptors.datasets.tracks import Tracks, concatenate
 from descriptors.frames import angles, centres, frames_from_keypoints, scales
+from descriptors.networks import build
 from descriptors.runtime import read_network
 from descriptors.training import ratio as ratios
 from descriptors.training import train as training
 from descriptors.training.augment import Jitter, Light, change_patches, jitter_frames, turn_frames
+from descriptors.training.distill import Distilled
 from descriptors.training.objectives import L2NetLoss, TripletLoss
 from descriptors.training.recipes import RECIPES, Data, Recipe, recipe
 from descriptors.training.sampling import ProgressiveSampler, distinct, farthest_pairs, view_pairs
@@ -169,11 +172,33 @@ def test_ratio_matching_of_bits_and_floats() -> None:
     assert rows.tolist() == [[i, 19 - i] for i in range(20)] and (ratio < 0.1).all()
 
 
-def test_every_recipe_trains_a_network_of_its_name() -> None:
+def test_every_network_of_the_zoo_has_a_recipe_that_cuts_its_patches() -> None:
+    described = {e.spec.name: e.spec for e in registry._NETWORKS if e.spec.kind == "float"}
+    specs = described | {name: registry.scorer_spec(name) for name in registry.scorer_names()}
+    assert set(RECIPES) == set(specs)
     for name, row in RECIPES.items():
-        assert row.network == name
+        network = build(row.network)
+        assert network.patch_size == specs[name].patch_size and row.data.magnification == specs[name].magnification
+        assert sum(p.numel() for p in network.parameters()) == specs[name].parameters
+        assert row.data.jitter.turns == name.endswith("-plus")
+        assert not row.start or RECIPES[row.start].network in ("l2net", "hardnet")
     with pytest.raises(DescriptorError, match="'l2net'"):
         recipe("l2nett")
+
+
+def test_teachers_and_starts_come_before_those_that_use_them() -> None:
+    seen: set[str] = set()
+    for name, row in RECIPES.items():
+        assert not row.start or row.start in seen
+        assert not isinstance(row.loss, Distilled) or row.loss.teacher in seen
+        seen.add(name)
+
+
+def test_a_gpus_batch_has_the_same_mixture() -> None:
+    row = RECIPES["hardnet"].on_gpu()
+    assert row.data.pairs == pytest.approx(1024, abs=2)
+    assert row.data.scenes[0] == pytest.approx(1024 * RECIPES["hardnet"].data.scenes[0] / 96, abs=1)
+    assert row.learning_rate == 2 * RECIPES["hardnet"].learning_rate
 
 
 def test_negatives_grow_from_random_to_hard() -> None:
@@ -284,7 +309,7 @@ def test_device_that_is_not_here_is_told(data: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(DescriptorError, match="--device cpu"):
-        training.train("tfeat", data, tmp_path / "n.safetensors", steps=1, device="cuda")
+        training.train("tfeat-margin", data, tmp_path / "n.safetensors", steps=1, device="cuda")
 
 
 def test_joining_nothing_is_told() -> None:
