@@ -99,6 +99,7 @@ class PseudoSiam(_Pairs):
         self.features = _Branches()
         self.score = _BranchScore(*_decision(2 * 256, 512))
         initialise(self)
+        self.features.second.load_state_dict(self.features.first.state_dict())  # they begin alike
 
 
 class Siam2Stream(_Pairs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,23 @@ def both(network: Any, patches: Tensor) -> Tensor:
 
 
 def initialise(network: nn.Module) -> None:
-    """He's start for rectified layers, without which a network that has no batch norm begins with one score for all."""
+    """Start of a network without batch norm: He's for rectified layers, and metric networks that see differences.
+
+    With He's start alone, a metric network on concatenated features stays for thousands of steps at one score for all.
+    With weights of the second patch that are those of the first, negated, its first layer begins as a function of the
+    difference of the features, and is free to become another.
+    """
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, Concatenated):
+            weight = cast(Tensor, module.layers[0].weight)
+            half = weight.shape[1] // 2
+            with torch.no_grad():
+                weight[:, half:] = -weight[:, :half]
 
 
 class Scale(nn.Module):

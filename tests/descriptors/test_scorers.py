@@ -226,3 +226,16 @@ def test_centre_and_surround_see_what_they_should() -> None:
     out = streams(picture)
     torch.testing.assert_close(out[0, 0], picture[0, 0, 16:48, 16:48])
     assert out[0, 1, 0, 0] == (0 + 1 + 64 + 65) / 4
+
+
+@pytest.mark.parametrize(
+    "name", ["matchnet", "deepcompare-siam", "deepcompare-pseudo-siam", "deepcompare-siam-2stream"]
+)
+def test_metric_networks_on_features_begin_with_their_difference(name: str) -> None:
+    torch.manual_seed(0)
+    network = build(name).eval()
+    features = network.features(torch.rand(6, 1, 64, 64) * 255)
+    alike = network.score(features, features)
+    other = network.score(features, features.roll(1, dims=0))
+    torch.testing.assert_close(alike, alike[:1].expand(6), atol=1e-5, rtol=0)  # of no difference, whatever the patch
+    assert (other - alike).abs().min() > 1e-3
