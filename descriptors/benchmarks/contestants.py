@@ -75,6 +75,14 @@ def _contestant(given: str, foreign: Foreign) -> Contestant:
     return Contestant(name, reader(name, path, foreign))
 
 
+def ready() -> list[str]:
+    """Names of the registry that can be run here: all but networks whose weights are not installed."""
+    from descriptors.runtime import WEIGHTS
+
+    specs = [registry.spec(name) for name in registry.names()]
+    return [spec.name for spec in specs if spec.weights is None or (WEIGHTS / spec.weights).is_file()]
+
+
 class GraphDescriptor:
     """A graph from a file as a descriptor: batches of one size, rows of unit length."""
 
@@ -163,10 +171,14 @@ def _read_weights(name: str, path: Path, foreign: Foreign) -> Descriptor:
     from descriptors.runtime import NetworkDescriptor
 
     network = str(read_header(path).get("network", ""))
-    known = [other for other in registry.names() if registry.spec(other).weights == f"{network}.safetensors"]
-    if not known:
-        raise DescriptorError(f"{path} holds weights of {network or 'no network that it names'}, not one of the zoo's.")
-    spec = registry.spec(known[0])
+    specs = [registry.spec(other) for other in registry.names()]
+    # Several rows may be one network trained in several ways: tfeat is that of tfeat-margin and tfeat-ratio.
+    known = [
+        spec
+        for spec in specs
+        if network and spec.kind == "float" and f"-{network}-" in f"-{spec.name}-" and spec.weights is not None
+    ]
+    spec = min(known, key=lambda spec: len(spec.name))
     magnification = foreign.magnification or spec.magnification
     # The fingerprint of a network does not know for which magnification patches are cut; Contestant.key does.
     return NetworkDescriptor(replace(spec, name=name, weights=None, magnification=magnification), path)

@@ -87,15 +87,14 @@ def _board_command(board: str) -> Callable[..., None]:
         ] = 32,
         json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     ) -> None:
-        from descriptors.benchmarks.contestants import Foreign, read_contestants
-        from descriptors.registry import names as known
+        from descriptors.benchmarks.contestants import Foreign, read_contestants, ready
         from pipelines.store.files import make_folder
         from recon.benchmark.boards import BOARDS, Request, run_boards
         from recon.benchmark.page import write_page
         from recon.benchmark.tables import table, write_files
         from recon.cli.terminal import print_columns, print_json, progress_for
 
-        chosen = [name.strip() for name in descriptors.split(",") if name.strip()] or known()
+        chosen = [name.strip() for name in descriptors.split(",") if name.strip()] or ready()
         contestants = read_contestants(chosen, Foreign(magnification or None, patch_size))
         wanted = tuple(name.strip() for name in splits.split(",") if name.strip())
         request = Request(data, make_folder(out), detector or None, keypoints, wanted)

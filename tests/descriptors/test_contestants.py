@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from descriptors.benchmarks.contestants import Foreign, read_contestants
+from descriptors import registry
+from descriptors.benchmarks.contestants import Foreign, read_contestants, ready
 from descriptors.contract import DescriptorError
 from descriptors.runtime import WEIGHTS
 
@@ -76,11 +77,11 @@ def test_what_predictions_depend_on(linear):
 
 def test_names_weights_and_python_files(tmp_path):
     (tmp_path / "mean.py").write_text(PYTHON)
-    tfeat = WEIGHTS / "tfeat.safetensors"
+    weights = WEIGHTS / "l2net.safetensors"
     ours, mean, same, twin = read_contestants(
-        ["tfeat", str(tmp_path / "mean.py"), f"other={tmp_path / 'mean.py'}", f"twin={tfeat}"]
+        ["l2net", str(tmp_path / "mean.py"), f"other={tmp_path / 'mean.py'}", f"twin={weights}"]
     )
-    assert [c.name for c in (ours, mean, same, twin)] == ["tfeat", "mean", "other", "twin"]
+    assert [c.name for c in (ours, mean, same, twin)] == ["l2net", "mean", "other", "twin"]
     assert twin.descriptor.spec.name == "twin" and twin.descriptor.spec.dim == 128
     assert twin.descriptor.fingerprint == ours.descriptor.fingerprint and twin.key == ours.key
 
@@ -112,3 +113,11 @@ def test_a_graph_of_another_size_is_told(linear):
     folder, _ = linear
     with pytest.raises(DescriptorError, match="--patch-size"):
         read_contestants([f"mine={folder / 'net.pt'}"], Foreign(patch_size=16))
+
+
+def test_whoever_is_ready_has_weights():
+    names = ready()
+    assert {"sift", "orb", "l2net"} <= set(names)
+    for name in set(registry.names()) - set(names):
+        weights = registry.spec(name).weights
+        assert weights and not (WEIGHTS / weights).is_file()
