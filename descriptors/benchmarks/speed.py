@@ -37,10 +37,10 @@ def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listen
         describe = contestant.descriptor.describe
         rates = []
         for batch in BATCHES:
-            rates.append(batch / _best(partial(describe, made_patches(rng, batch, spec.patch_size))))
+            rates.append(batch / seconds_of(partial(describe, made_patches(rng, batch, spec.patch_size))))
             found.append(Score(NAME, contestant.name, "all", f"batches of {batch}", "patches_per_second", rates[-1]))
         rows = describe(made_patches(rng, 512, spec.patch_size))[rng.integers(0, 512, _MATCHED)]
-        seconds = _best(partial(mutual_matches, rows, rows, ratio=0.9, distance=spec.distance, threads=threads))
+        seconds = seconds_of(partial(mutual_matches, rows, rows, ratio=0.9, distance=spec.distance, threads=threads))
         size = spec.width * np.dtype(spec.dtype).itemsize
         for metric, value in (
             ("patches_per_second", max(rates)),
@@ -80,7 +80,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _best(call: Callable[[], object]) -> float:
+def seconds_of(call: Callable[[], object]) -> float:
     """Seconds of one call: the best mean of a few rounds, each as many calls as fill its share of a second."""
     begin = time.perf_counter()
     call()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,16 +146,14 @@ def photo_tracks(
     )
 
 
-def load_photos(data_dir: Path, *, views: int, keypoints: int, limits: WarpRange, seed: int) -> Tracks:
-    """Tracks of all single photos below ``data_dir/photos``; the same seed gives the same views.
+def load_photos(paths: Sequence[Path], *, views: int, keypoints: int, limits: WarpRange, seed: int) -> Tracks:
+    """Tracks of single photos; the same photos and seed give the same views.
 
     Raises:
-        DataError: there is no photo there, or one cannot be read.
+        DataError: no photo was given, or one cannot be read.
     """
-    root = Path(data_dir) / "photos"
-    paths = [p for p in sorted(root.glob("**/*")) if p.suffix.lower() in SUFFIXES]
     if not paths:
-        raise DataError(f"{root} holds no photo ({', '.join(sorted(SUFFIXES))}).")
+        raise DataError("There is no photo to warp.")
 
     def one(number: int) -> Tracks:
         image = _at_most(read_grey(paths[number]), 640)

@@ -67,6 +67,24 @@ def concatenate(parts: Sequence[Tracks]) -> Tracks:
     )
 
 
+def of_images(tracks: Tracks, chosen: NDArray[np.bool_]) -> Tracks:
+    """The tracks within some of the photos, ``chosen`` (I,); points that fewer than two of them see are left out."""
+    point = np.repeat(np.arange(len(tracks)), np.diff(tracks.start))
+    keep = chosen[tracks.obs_image]
+    keep &= np.bincount(point[keep], minlength=len(tracks))[point] >= 2
+    points, counts = np.unique(point[keep], return_counts=True)
+    return Tracks(
+        images=tuple(image for image, wanted in zip(tracks.images, chosen, strict=True) if wanted),
+        obs_image=(np.cumsum(chosen) - 1)[tracks.obs_image[keep]].astype(np.int32),
+        frames=tracks.frames[keep],
+        rays=tracks.rays[keep],
+        start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        place=tracks.place[points],
+        radius=tracks.radius[points],
+        group=tracks.group[points],
+    )
+
+
 class PatchCutter:
     """Cuts patches from many photos in one call; keeps the photos' pyramids, which one-photo cutting would rebuild.
 
@@ -75,8 +93,8 @@ class PatchCutter:
     """
 
     def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
-        """Build the pyramids of grey photos (H,W) uint8."""
-        self._pyramids = [_pyramid(image) for image in images]
+        """Build the pyramids of grey photos (H,W) uint8: ``pyramids``, two levels an octave each."""
+        self.pyramids = [_pyramid(image) for image in images]
 
     def cut(
         self, image: NDArray[np.integer], frames: NDArray[np.float32], *, patch_size: int, magnification: float
@@ -85,7 +103,7 @@ class PatchCutter:
         size, count = patch_size, len(frames)
         half = magnification * (2 * np.arange(size, dtype=np.float32) + 1 - size) / size
         longer = np.linalg.norm(frames[:, :, :2].astype(np.float64), ord=2, axis=(1, 2))
-        depth = np.array([len(p) - 1 for p in self._pyramids])[image]
+        depth = np.array([len(p) - 1 for p in self.pyramids])[image]
         level = np.rint(2 * np.log2(np.maximum(longer * 2 * magnification / size, 1e-6))).astype(np.int64)
         level = np.clip(level, 0, depth)
         scaled = frames * np.exp2(-(level // 2)).astype(np.float32)[:, None, None]
@@ -97,7 +115,7 @@ class PatchCutter:
         key = image[order].astype(np.int64) * 64 + level[order]
         limit = _REMAP_ROWS // size
         for rows in np.split(order, np.flatnonzero(np.diff(key)) + 1) if count else []:
-            source = self._pyramids[image[rows[0]]][level[rows[0]]]
+            source = self.pyramids[image[rows[0]]][level[rows[0]]]
             for part in np.split(rows, range(limit, len(rows), limit)):
                 map_x, map_y = maps[part, 0].reshape(-1, size), maps[part, 1].reshape(-1, size)
                 cut = cv2.remap(source, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

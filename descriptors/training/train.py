@@ -23,7 +23,7 @@ from safetensors.torch import save
 
 from descriptors.contract import DescriptorError
 from descriptors.datasets.photos import load_photos
-from descriptors.datasets.sources import Given, single_photos, training_tracks
+from descriptors.datasets.sources import Given, described, own_maps, single_photos, training_tracks
 from descriptors.datasets.tracks import PatchCutter, Tracks, concatenate
 from descriptors.networks import SCORERS, build
 from descriptors.runtime import read_network
@@ -143,7 +143,8 @@ def train(
         seed: of data, augmentation and initial weights.
         start: weights of the same network to begin with instead of random ones.
         resume: go on from a checkpoint of the same training, if there is one.
-        progress: called about every ten seconds and after every checkpoint.
+        progress: called about every ten seconds and after every checkpoint; with ``start``, before the first step too,
+            with the figures of the weights as they come.
 
     Returns:
         Validation figures of the final weights.
@@ -160,6 +161,8 @@ def train(
         run.begin_with(Path(start))
     if resume:
         run.resume()
+    if run.started_from and not run.step and progress:
+        progress(Progress(0, 0.0, math.nan, 0.0, run._figures()))
     return run.go(progress or (lambda _: None))
 
 
@@ -182,7 +185,8 @@ class _Run:
         self.started_from = ""
         self.step, self.clock = 0, Clock(0.0, self.device)
         self.checkpoint = out.with_suffix(".checkpoint")
-        self.identity = json.dumps([asdict(plan), seed], sort_keys=True)
+        self.given = given
+        self.identity = json.dumps([asdict(plan), seed, *own_maps(given)], sort_keys=True)
 
     @property
     def done(self) -> float:
@@ -299,7 +303,7 @@ class _Run:
             "steps": str(self.step),
             "pairs": str(self.step * (sum(data.scenes) + sum(data.photos))),
             "minutes": f"{self.clock.spent / 60:.1f}",
-            "data": "the training scenes and photos of recon's data folder (see the card)",
+            "data": described(self.given),
             "validation": json.dumps(asdict(figures)),
         }
         content = save(tensors, metadata=metadata)

@@ -54,3 +54,30 @@ def import_(
 
     import_checkpoint(file, network, out)
     typer.echo(f"{out}: {network}, {spec(str(out)).dim} floats. Use it: --descriptor {out}")
+
+
+@app.command("table")
+def table(
+    data: Annotated[
+        Path, typer.Option(help="Folder with scenes/, of which the validation scenes.", show_default=False)
+    ],
+    only: Annotated[list[str] | None, typer.Option(help="Measure this one only (repeatable); other rows stay.")] = None,
+    readme: Annotated[Path | None, typer.Option(help="Text to write to; descriptors/README.md unless given.")] = None,
+) -> None:
+    """Measure the zoo on the validation scenes and write the table of descriptors/README.md, row by row."""
+    import descriptors as library
+    from descriptors.benchmarks import zoo
+    from descriptors.contract import DescriptorError
+
+    path = readme or Path(library.__file__).parent / "README.md"
+    known = zoo.all_names()
+    for name in only or [name for name in known if zoo.has_weights(name)]:
+        row = zoo.measure(name, data)
+        try:
+            path.write_text(zoo.merged(path.read_text("utf-8"), [row], known), "utf-8")
+        except OSError as refused:
+            raise DescriptorError(
+                f"{path} cannot be written: {refused.strerror}. Name another with --readme."
+            ) from None
+        typer.echo("  ".join(row.cells), err=True)
+    typer.echo(str(path))

@@ -18,6 +18,7 @@ from descriptors.datasets.photos import (
     random_homography,
 )
 from descriptors.datasets.scenes import VALIDATION, DataError, load_scene, scene_folders
+from descriptors.datasets.sources import photos_below
 from descriptors.datasets.tracks import PatchCutter, concatenate
 from descriptors.frames import angles, extract_patches, frames_from_keypoints, scales
 
@@ -147,7 +148,9 @@ def test_same_seed_same_view() -> None:
 
 def test_folder_without_photos_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no photo"):
-        load_photos(tmp_path, views=1, keypoints=10, limits=WarpRange(), seed=0)
+        photos_below(tmp_path)
+    with pytest.raises(DataError, match="no photo"):
+        load_photos([], views=1, keypoints=10, limits=WarpRange(), seed=0)
 
 
 @pytest.mark.real
