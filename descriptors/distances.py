@@ -50,10 +50,13 @@ class Matches:
     Attributes:
         pairs: (M,2) int32 indices into the first and the second set, sorted by the first; each index at most once.
         distances: (M,) float32, L2 or Hamming.
+        ratios: (M,) float32, nearest / second-nearest distance, the larger one of the two sides; 0 where a side has no
+            second descriptor.
     """
 
     pairs: NDArray[np.int32]
     distances: NDArray[np.float32]
+    ratios: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -84,21 +87,23 @@ def mutual_matches(a: NDArray, b: NDArray, *, ratio: float, distance: Distance =
     metric = _metric(distance)
     rows, columns = _checked(a, b, metric)
     if not len(rows) or not len(columns):
-        return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32))
+        return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
     near, beside = _search(rows, columns, max(1, threads))
     # The same float was computed once for the row and for the column: equality means mutual.
     keep = (near.best == beside.best[near.index]) & (near.best > -np.inf)
+    dim = rows.shape[1]
+    first = metric.distance(near.best, dim)
+    with np.errstate(invalid="ignore"):  # 0 / 0 bits: not distinctive at all
+        second = np.minimum(metric.distance(near.second, dim), metric.distance(beside.second, dim)[near.index])
+        ratios = np.nan_to_num(first / second, nan=1.0)
     if ratio < 1:
-        dim = rows.shape[1]
-        first = metric.distance(near.best, dim)
-        keep &= first < ratio * metric.distance(near.second, dim)
-        keep &= first < ratio * metric.distance(beside.second, dim)[near.index]
+        keep &= first < ratio * second
     i = np.flatnonzero(keep)
     j = near.index[i]
     _, first_use = np.unique(j, return_index=True)
     chosen = np.sort(first_use)
     i, j = i[chosen], j[chosen]
-    return Matches(np.stack([i, j], 1).astype(np.int32), metric.exact(rows[i], columns[j]))
+    return Matches(np.stack([i, j], 1).astype(np.int32), metric.exact(rows[i], columns[j]), ratios[i])
 
 
 def nearest(

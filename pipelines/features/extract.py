@@ -26,7 +26,7 @@ from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
 T = TypeVar("T")
 
-_CODE = 1
+_CODE = 2
 """Raised when this stage's output changes for the same configuration."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
+from pipelines.geometry.guided import agreeing
 from pipelines.matching.match import blockwise, read_matches
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
-_CODE = 1
+_CODE = 2
 _MAX_ERROR = 100.0
 _MIN_INLIERS = 8
 """Eight points give a fundamental matrix by themselves."""
@@ -32,10 +33,13 @@ class VerifyConfig:
     Attributes:
         max_error: px, of the full-resolution photo at 1,600 px; scaled with the photo's longer side.
         min_inliers: fewer verified matches count as none.
+        guided_error: px, likewise; matches that failed the ratio test are taken if they lie this near to the epipolar
+            line of a verified pair. 0 takes none.
     """
 
     max_error: float = 4.0
     min_inliers: int = 15
+    guided_error: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.max_error <= _MAX_ERROR:
@@ -109,19 +113,24 @@ def verify_pairs(
         path = folder / f"{key}.npz"
         if read_arrays(path) is not None:
             return read_two_view(path)
-        matches = read_matches(folder, match_keys[pair])
-        if matches is None:
+        found = read_matches(folder, match_keys[pair])
+        if found is None:
             raise FileNotFoundError(folder / f"{match_keys[pair]}.npz")
         side = max(cameras[a].width, cameras[a].height, cameras[b].width, cameras[b].height)
+        scale = max(1.0, side / 1600)
         view = colmap.verify_pair(
             (cameras[a], cameras[b]),
             (xy(a), xy(b)),
-            matches,
-            max_error=config.max_error * max(1.0, side / 1600),
+            found.matches,
+            max_error=config.max_error * scale,
             min_inliers=config.min_inliers,
             seed=seed,
         )
-        _write_two_view(path, view, len(matches))
+        if view is not None and config.guided_error:
+            waiting = found.pairs[found.distinct :]
+            on_line = agreeing(view, (xy(a), xy(b)), waiting, max_error=config.guided_error * scale)
+            view = replace(view, inliers=np.concatenate([view.inliers, waiting[on_line]]))
+        _write_two_view(path, view, found.distinct)
         return view
 
     order = blockwise(list(match_keys))

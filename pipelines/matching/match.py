@@ -21,7 +21,7 @@ from pipelines.features.extract import FeatureFiles
 from pipelines.matching.rerank import Described, RerankRule, rerank_matches
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
-_CODE = 2
+_CODE = 3
 _BLOCK = 32
 """Pairs are taken in blocks of 32 x 32 photos, so that loaded features are used many times."""
 _CACHE_BYTES = 400 << 20
@@ -42,6 +42,24 @@ class MatchConfig:
             raise ConfigError(
                 f"A distance ratio of {self.ratio} is not possible", "it lies between 0 and 1", "--ratio 0.8"
             )
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Mutual nearest neighbours of a pair of photos, the most distinctive first.
+
+    Attributes:
+        pairs: (M,2) int32 keypoint indices.
+        distinct: how many of them, from the first on, pass the ratio test; the others wait for a geometry.
+    """
+
+    pairs: NDArray[np.int32]
+    distinct: int
+
+    @property
+    def matches(self) -> NDArray[np.int32]:
+        """(distinct,2) the matches proper: those that passed the ratio test."""
+        return self.pairs[: self.distinct]
 
 
 class DescriptorCache:
@@ -80,10 +98,10 @@ def match_key(files: FeatureFiles, pair: tuple[int, int], rule: object) -> str:
     return fingerprint("matches", _CODE, files.keys[pair[0]], files.keys[pair[1]], rule)
 
 
-def read_matches(folder: Path, key: str) -> NDArray[np.int32] | None:
-    """(M,2) matches of a pair, or None if they have not been made."""
+def read_matches(folder: Path, key: str) -> Candidates | None:
+    """Matches of a pair, or None if they have not been made."""
     arrays = read_arrays(folder / f"{key}.npz")
-    return None if arrays is None else arrays.get("pairs")
+    return None if arrays is None else Candidates(arrays["pairs"], int(arrays["distinct"]))
 
 
 def first_at_place(frames: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -102,15 +120,20 @@ def first_at_place(frames: NDArray[np.float32]) -> NDArray[np.int32]:
 def one_per_place(found: Matches, places_a: NDArray[np.int32], places_b: NDArray[np.int32]) -> Matches:
     """Matches between places instead of keypoints: all orientations of a point are one point of the scene.
 
-    Otherwise each would make a 3D point of its own, seen by few photos. Of the matches of a place the nearest is kept.
+    Otherwise each would make a 3D point of its own, seen by few photos. Of the matches of a place the most
+    distinctive is kept; that order is the result's.
     """
     pairs = np.column_stack([places_a[found.pairs[:, 0]], places_b[found.pairs[:, 1]]])
-    order = np.lexsort([pairs[:, 1], pairs[:, 0], found.distances])
+    order = np.lexsort([pairs[:, 1], pairs[:, 0], found.distances, found.ratios])
     for side in (0, 1):
-        _, nearest = np.unique(pairs[order, side], return_index=True)
-        order = order[np.sort(nearest)]
-    order = order[np.argsort(pairs[order, 0], kind="stable")]
-    return Matches(pairs[order], found.distances[order])
+        _, best = np.unique(pairs[order, side], return_index=True)
+        order = order[np.sort(best)]
+    return Matches(pairs[order], found.distances[order], found.ratios[order])
+
+
+def _waiting(ratio: float) -> float:
+    """Ratio up to which a match waits for the pair's geometry: half of the way from the descriptor's own to none."""
+    return (1 + ratio) / 2
 
 
 @dataclass(frozen=True)
@@ -119,11 +142,13 @@ class _Method:
 
     Attributes:
         match: a pair of photo indices -> its matches.
+        ratio: largest ratio of a match proper; with a larger one it waits for the pair's geometry.
         rule: what decides beside the features, part of the matches' fingerprint.
         workers: pairs at once; a network keeps all cores busy by itself.
     """
 
     match: Callable[[tuple[int, int]], Matches]
+    ratio: float
     rule: object
     workers: int
 
@@ -134,7 +159,8 @@ def _method(files: FeatureFiles, name: str, config: MatchConfig) -> _Method:
     if scorer is None:
         ratio = spec.ratio if config.ratio is None else config.ratio
         return _Method(
-            lambda pair: mutual_matches(load(pair[0]), load(pair[1]), ratio=ratio, distance=spec.distance),
+            lambda pair: mutual_matches(load(pair[0]), load(pair[1]), ratio=_waiting(ratio), distance=spec.distance),
+            ratio if ratio < 1 else np.inf,
             ratio,
             cores(),
         )
@@ -150,7 +176,7 @@ def _method(files: FeatureFiles, name: str, config: MatchConfig) -> _Method:
         a, b = (Described(load(index), load_features(index)) for index in pair)
         return rerank_matches(scorer, a, b, rule, distance=spec.distance, threads=cores())
 
-    return _Method(rerank, rule, 1)
+    return _Method(rerank, np.inf, rule, 1)
 
 
 def match_pairs(
@@ -168,8 +194,7 @@ def match_pairs(
         files: features, see :func:`pipelines.features.extract.extract_features`.
         pairs: photo indices (i, j).
         descriptor: registry name, of a descriptor for its metric and ratio, or of a metric network.
-        folder: where the files go, one NPZ per pair: ``pairs`` (M,2) int32 and ``distances`` (M,) float32, of a
-            metric network the negated scores.
+        folder: where the files go, one NPZ per pair, see :class:`Candidates`.
 
     Returns:
         Pair -> key of its file.
@@ -185,7 +210,8 @@ def match_pairs(
         key = match_key(files, pair, method.rule)
         if read_matches(folder, key) is None:
             kept = one_per_place(method.match(pair), places(pair[0]), places(pair[1]))
-            write_arrays(folder / f"{key}.npz", {"pairs": kept.pairs, "distances": kept.distances})
+            distinct = np.array(np.count_nonzero(kept.ratios < method.ratio))
+            write_arrays(folder / f"{key}.npz", {"pairs": kept.pairs, "distinct": distinct})
         return key
 
     keys: dict[tuple[int, int], str] = {}

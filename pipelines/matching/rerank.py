@@ -65,7 +65,7 @@ def rerank_matches(
         threads: cores to use for the shortlist; the network has its own.
 
     Returns:
-        Matches whose ``distances`` are the negated scores.
+        Matches whose ``distances`` are the negated scores, and whose ``ratios`` are 0: the margin stands for them.
 
     Raises:
         DescriptorError: descriptors or features that do not fit.
@@ -77,7 +77,8 @@ def rerank_matches(
     mine = np.arange(len(i))
     keep = (best_of_a[i] == mine) & (best_of_b[j] == mine) & (scores >= rule.threshold)
     keep &= (lead_of_a[i] >= rule.margin) & (lead_of_b[j] >= rule.margin)
-    return Matches(np.stack([i[keep], j[keep]], 1).astype(np.int32), -scores[keep])
+    none = np.zeros(int(keep.sum()), np.float32)
+    return Matches(np.stack([i[keep], j[keep]], 1).astype(np.int32), -scores[keep], none)
 
 
 def _candidates(

@@ -20,7 +20,7 @@ from pipelines.features.extract import FeatureFiles
 from pipelines.matching.match import read_matches
 from pipelines.sfm.config import MappingConfig
 from pipelines.sfm.why import MatchGraph, Pair
-from pipelines.store.files import read_arrays, write_errors, write_text
+from pipelines.store.files import write_errors, write_text
 from pipelines.store.folder import MapFolder
 
 _KEY_FILE = "made-from.txt"
@@ -56,8 +56,8 @@ def write_database(folder: MapFolder, given: MappingInput) -> None:
         return np.concatenate([frames[:, :, 2], frames[:, :, :2].reshape(-1, 4)], axis=1)
 
     def raw(pair: Pair) -> NDArray[np.int32]:
-        matches = read_matches(folder.matches, given.match_keys[pair])
-        return np.empty((0, 2), np.int32) if matches is None else matches
+        found = read_matches(folder.matches, given.match_keys[pair])
+        return np.empty((0, 2), np.int32) if found is None else found.matches
 
     colmap.write_database(
         folder.database,
@@ -209,8 +209,8 @@ def raw_counts(folder: MapFolder, match_keys: dict[Pair, str]) -> dict[Pair, int
     """Number of unverified matches of each pair."""
     counts: dict[Pair, int] = {}
     for pair, key in sorted(match_keys.items()):
-        arrays = read_arrays(folder.matches / f"{key}.npz", ["pairs"])
-        counts[pair] = 0 if arrays is None else len(arrays["pairs"])
+        found = read_matches(folder.matches, key)
+        counts[pair] = 0 if found is None else found.distinct
     return counts
 
 

@@ -181,8 +181,9 @@ def test_photos_are_matched_by_a_network(network: PairScorerSpec, scene: list[Ph
     assert stored.shape == (files.counts[0], 4096) and stored.dtype == np.uint8
     assert files.load(0).descriptors.shape == (files.counts[0], 128)
     keys = match_pairs(files, [(0, 1)], network.name, MatchConfig(), tmp_path, progress=Silent())
-    pairs = read_matches(tmp_path, keys[0, 1])
-    assert pairs is not None and len(pairs) > 60
+    found = read_matches(tmp_path, keys[0, 1])
+    assert found is not None and found.distinct == len(found.pairs) > 60  # no ratio keeps any waiting
+    pairs = found.matches
     moved = files.load(0).xy[pairs[:, 0]] - files.load(1).xy[pairs[:, 1]]
     right = np.linalg.norm(moved - [24, 10], axis=1) < 1.5
     assert right.mean() > 0.95
@@ -201,7 +202,7 @@ def test_matches_follow_the_rule(network: PairScorerSpec, scene: list[Photo], tm
     monkeypatch.setattr(descriptors.load_scorer(network.name), "spec", strict)
     tight = match_pairs(files, [(0, 1)], network.name, MatchConfig(), tmp_path, progress=Silent())[0, 1]
     few, many = read_matches(tmp_path, tight), read_matches(tmp_path, loose)
-    assert few is not None and many is not None and 0 < len(few) < len(many)
+    assert few is not None and many is not None and 0 < few.distinct < many.distinct
 
 
 def test_a_ratio_is_refused(network: PairScorerSpec, scene: list[Photo], tmp_path: Path) -> None:
