@@ -101,13 +101,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Board:
-    """The outcome of one board: what was run, its scores and curves, and what a reader must know about them."""
+    """The outcome of one board: what was run, its scores and curves, and what a reader must know about them.
+
+    ``comparable`` is False where the data is not that of the published figures, so that no plot sets them side by side.
+    """
 
     name: str
     protocol: str
     scores: tuple[Score, ...]
     curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
+    comparable: bool = True
 
 
 @dataclass(frozen=True)

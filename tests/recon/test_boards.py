@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import cv2
@@ -72,6 +73,10 @@ def test_page_is_whole_for_every_board(tmp_path, name):
 def test_published_figures_are_marked_and_of_known_metrics(tmp_path):
     write_page(tmp_path / "board.html", [made_board("brown")])
     assert "HardNet+ (NIPS) (published)" in (tmp_path / "board.html").read_text()
+    apart = replace(made_board("brown"), comparable=False)
+    write_page(tmp_path / "board.html", [apart])
+    page = (tmp_path / "board.html").read_text()
+    assert "(published)" not in page and "HardNet+ (NIPS)" in page  # named with its source, but in no plot
     assert all(row.metric in METRICS and row.board in COLUMNS and row.source for row in PUBLISHED)
     mean = {row.method: row.value for row in PUBLISHED if (row.subset, row.metric) == ("mean", "fpr95")}
     # The means as printed in the sources' own last column.
