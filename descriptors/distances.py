@@ -95,7 +95,7 @@ def mutual_matches(a: NDArray, b: NDArray, *, ratio: float, distance: Distance =
     first = metric.distance(near.best, dim)
     with np.errstate(invalid="ignore"):  # 0 / 0 bits: not distinctive at all
         second = np.minimum(metric.distance(near.second, dim), metric.distance(beside.second, dim)[near.index])
-        ratios = np.nan_to_num(first / second, nan=1.0)
+        ratios = np.nan_to_num(first / second, nan=1.0).astype(np.float32, copy=False)
     if ratio < 1:
         keep &= first < ratio * second
     i = np.flatnonzero(keep)
