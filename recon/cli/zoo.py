@@ -18,13 +18,14 @@ def _group() -> None:
 
 @app.command("list")
 def descriptors(json_output: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False) -> None:
-    """List the descriptors that --descriptor takes: size, kind, patch, parameters, source."""
-    from descriptors.registry import names, spec
+    """List what --descriptor takes, descriptors and metric networks: size, kind, patch, parameters, source."""
+    from descriptors.registry import names, scorer_names, scorer_spec, spec
     from recon.cli.terminal import print_columns, print_json
 
     specs = [spec(name) for name in names()]
+    scorers = [scorer_spec(name) for name in scorer_names()]
     if json_output:
-        print_json([asdict(row) for row in specs])
+        print_json([asdict(row) for row in (*specs, *scorers)])
         return
     print_columns(
         ("name", "size", "kind", "patch", "parameters", "source"),
@@ -38,6 +39,17 @@ def descriptors(json_output: Annotated[bool, typer.Option("--json", help="Print 
                 row.source,
             )
             for row in specs
+        ]
+        + [
+            (
+                row.name,
+                f"{row.width} {'bytes' if row.raw else 'floats'}",
+                "learned",
+                f"{row.patch_size} px",
+                f"{row.parameters:,}",
+                row.source,
+            )
+            for row in scorers
         ],
     )
 
