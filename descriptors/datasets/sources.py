@@ -75,6 +75,18 @@ def described(given: Given) -> str:
     return " and ".join([*parts, f"{len(maps)} maps of the user's own"] if maps else parts)
 
 
+def licences(given: Given) -> dict[str, str]:
+    """Source and licence of each training scene of the folders, from the table in the README beside ``scenes``."""
+    found: dict[str, str] = {}
+    for folder in _split(given)[0]:
+        readme = folder / "README.md"
+        for line in readme.read_text(errors="replace").splitlines() if readme.is_file() else []:
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            if len(cells) >= 3 and cells[1] == "training" and (folder / "scenes" / cells[0]).is_dir():
+                found[cells[0]] = cells[-1]
+    return found
+
+
 def photos_below(folder: Path) -> list[Path]:
     """Photos anywhere in a folder, sorted by path.
 

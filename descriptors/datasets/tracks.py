@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -94,7 +96,8 @@ class PatchCutter:
 
     def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
         """Build the pyramids of grey photos (H,W) uint8: ``pyramids``, two levels an octave each."""
-        self.pyramids = [_pyramid(image) for image in images]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV lets go of Python's lock
+            self.pyramids = list(pool.map(_pyramid, images))
 
     def cut(
         self, image: NDArray[np.integer], frames: NDArray[np.float32], *, patch_size: int, magnification: float

@@ -165,7 +165,8 @@ RECIPES: dict[str, Recipe] = {
     "swift-small": Recipe(
         "swift-small", HardestInBatch(), learning_rate=4e-3, minutes=40, data=_BATCH_512, differs=(_OWN,)
     ),
-    "hynet": _trunk("hynet", HyNetLoss(), _HARDEST),
+    # Its norms cost as much as its convolutions.
+    "hynet": replace(_trunk("hynet", HyNetLoss(), _HARDEST), data=_BATCH_64),
     "sosnet": _trunk("sosnet", SOSNetLoss(), _HARDEST, start="hardnet", minutes=30),
     "cs-l2net": _central_surround(turns=False),
     "cs-l2net-plus": _central_surround(_TURNS, turns=True),

@@ -8,86 +8,31 @@ import math
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 
 from descriptors.contract import DescriptorError
-from descriptors.datasets.photos import load_photos
-from descriptors.datasets.sources import Given, described, own_maps, single_photos, training_tracks
-from descriptors.datasets.tracks import PatchCutter, Tracks, concatenate
+from descriptors.datasets.sources import Given, described, licences, own_maps
 from descriptors.networks import SCORERS, build
 from descriptors.runtime import read_network
-from descriptors.training.augment import change_patches, jitter_frames, turn_frames
+from descriptors.training.card import hardware, write_card
+from descriptors.training.curve import Progress, TrainingLog
 from descriptors.training.objectives import Moment
-from descriptors.training.recipes import Data, Recipe
+from descriptors.training.recipes import Recipe
 from descriptors.training.recipes import recipe as recipe_by_name
-from descriptors.training.sampling import ProgressiveSampler, view_pairs
+from descriptors.training.source import PairSource, ResidentSource, hashable
 from descriptors.training.validate import Figures, ValidationSet, halved_rootsift
 
 CHECKPOINT_SECONDS = 400.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a callback is told.
-
-    Attributes:
-        step: steps done.
-        done: share of the training that is done, 0..1.
-        loss: mean loss since the last report.
-        pairs_per_second: since the last report.
-        figures: validation figures, only where a checkpoint was just written.
-    """
-
-    step: int
-    done: float
-    loss: float
-    pairs_per_second: float
-    figures: Figures | None = None
-
-
-class PairSource:
-    """Batches of patch pairs; batch ``step`` depends on seed and step alone: a resumed training goes on alike."""
-
-    def __init__(self, given: Given, data: Data, *, patch_size: int, seed: int) -> None:
-        """Load the training scenes and photos of the sources and build their pyramids."""
-        cv2.setNumThreads(1)  # one thread cuts ahead while the network has the others: more would only be in its way
-        found: list[tuple[Tracks, tuple[int, int]]] = []
-        if scenes := training_tracks(given):
-            found.append((concatenate(scenes), data.scenes))
-        if paths := single_photos(given):
-            photos = load_photos(paths, views=data.views, keypoints=data.keypoints, limits=data.warp, seed=seed)
-            found.append((photos, data.photos))
-        self._data, self._size, self._seed = data, patch_size, seed
-        self._parts: list[tuple[Tracks, PatchCutter, ProgressiveSampler]] = []
-        for tracks, (p1, p2) in found:
-            sampler = ProgressiveSampler(tracks, sequential=p1, random=p2, block=data.block, seed=seed)
-            self._parts.append((tracks, PatchCutter(tracks.images), sampler))
-
-    def batch(self, step: int) -> NDArray[np.uint8]:
-        """Patches (2N,1,S,S) uint8: rows i and N + i are a pair; N is at most the sum of the recipe's counts."""
-        rng = np.random.default_rng([self._seed, 3, step])
-        sides: tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]] = ([], [])
-        for tracks, cutter, sampler in self._parts:
-            points = sampler.points(step)
-            turns = rng.integers(0, 8, len(points)) if self._data.jitter.turns else np.zeros(len(points), np.int64)
-            for side, rows in zip(sides, view_pairs(tracks, points, rng), strict=True):
-                frames = turn_frames(jitter_frames(tracks.frames[rows], self._data.jitter, rng), turns)
-                side.append(
-                    cutter.cut(tracks.obs_image[rows], frames, patch_size=self._size,
-                               magnification=self._data.magnification)
-                )  # fmt: skip
-        return change_patches(np.concatenate(sides[0] + sides[1]), self._data.light, rng)
 
 
 class Clock:
@@ -130,6 +75,8 @@ def train(
     """Train a network and write its weights to ``out`` (safetensors), with usable weights there at every checkpoint.
 
     The checkpoint stands beside ``out`` until the training ends; with ``resume`` a killed training goes on from it.
+    Beside it are written, too, the log (``.log.jsonl``), the curve (``.svg``) and, at the end, the card (``.md``). On a
+    GPU the recipe's larger batches are taken, and made there.
 
     Args:
         recipe: a recipe, or the name of one.
@@ -156,14 +103,30 @@ def train(
     plan = recipe_by_name(recipe) if isinstance(recipe, str) else recipe
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DescriptorError(f"The device {device!r} is not here. Use --device cpu.")
+    if device.startswith("cuda"):
+        plan = plan.on_gpu()
     run = _Run(plan, data, Path(out), minutes or plan.minutes, steps, device, seed)
     if start is not None:
         run.begin_with(Path(start))
     if resume:
         run.resume()
-    if run.started_from and not run.step and progress:
-        progress(Progress(0, 0.0, math.nan, 0.0, run._figures()))
-    return run.go(progress or (lambda _: None))
+    log = TrainingLog(run.out, step=run.step)
+
+    def report(state: Progress) -> None:
+        log.add(state)
+        if progress:
+            progress(state)
+
+    if run.started_from and not run.step:
+        report(Progress(0, 0.0, math.nan, 0.0, run._figures()))
+    figures = run.go(report)
+    write_card(run.out)
+    return figures
+
+
+@lru_cache(maxsize=4)
+def _validation_set(given: tuple[str, ...], patch_size: int, magnification: float) -> ValidationSet:
+    return ValidationSet(given, patch_size=patch_size, magnification=magnification)
 
 
 class _Run:
@@ -180,8 +143,11 @@ class _Run:
         self.generator = torch.Generator().manual_seed(seed)
         self.bf16 = _use_bf16(plan.precision, self.device)
         size = int(self.network.patch_size)  # type: ignore[arg-type]
-        self.source = PairSource(given, plan.data, patch_size=size, seed=seed)
-        self.validation = ValidationSet(given, patch_size=size, magnification=plan.data.magnification)
+        pairs = PairSource(given, plan.data, patch_size=size, seed=seed)
+        self.source: PairSource | ResidentSource = pairs
+        if self.device.type == "cuda":
+            self.source = ResidentSource(pairs, self.device)
+        self.validation = _validation_set(hashable(given), size, plan.data.magnification)
         self.started_from = ""
         self.step, self.clock = 0, Clock(0.0, self.device)
         self.checkpoint = out.with_suffix(".checkpoint")
@@ -213,9 +179,11 @@ class _Run:
     def go(self, progress: Callable[[Progress], None]) -> Figures:
         lost: list[torch.Tensor] = []
         pairs, since, saved = 0, time.monotonic(), time.monotonic()
+        began, done_before = since, self.done
+        between = CHECKPOINT_SECONDS if self.device.type == "cpu" else min(CHECKPOINT_SECONDS, 15 * self.minutes)
         figures: Figures | None = None
         with ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(self.source.batch, self.step)
+            coming: Future[Any] = ahead.submit(self.source.batch, self.step)
             while self.done < 1:
                 self.clock.start()
                 patches = coming.result()
@@ -226,19 +194,21 @@ class _Run:
                 self.clock.stop()
                 self.step += 1
                 pairs += len(patches) // 2
-                due = time.monotonic() - saved > CHECKPOINT_SECONDS
+                due = time.monotonic() - saved > between
                 if due or self.done >= 1:
                     figures = self._save()
                 if due or self.done >= 1 or time.monotonic() - since > 10:
                     loss, speed = float(torch.stack(lost).mean()), pairs / (time.monotonic() - since)
-                    progress(Progress(self.step, min(self.done, 1.0), loss, speed, figures if due else None))
+                    done, judged = min(self.done, 1.0), figures if due or self.done >= 1 else None
+                    left = (1 - done) * (time.monotonic() - began) / max(done - done_before, 1e-9)
+                    progress(Progress(self.step, done, loss, speed, judged, left))
                     lost, pairs, since = [], 0, time.monotonic()
                     saved = since if due else saved
         figures = figures or self._save()
         self.checkpoint.unlink(missing_ok=True)
         return figures
 
-    def _step(self, patches: NDArray[np.uint8]) -> torch.Tensor:
+    def _step(self, patches: NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
         done = min(self.done, 1.0)
         warm = min(1.0, (done + 1e-3) / self.plan.warmup) if self.plan.warmup else 1.0
         for group in self.optimizer.param_groups:
@@ -253,9 +223,10 @@ class _Run:
     def _loss(self, patches: torch.Tensor) -> torch.Tensor:
         return self.plan.loss(self.network, patches, Moment(min(self.done, 1.0), self.generator, self._autocast))
 
-    def _tensor(self, patches: NDArray) -> torch.Tensor:
+    def _tensor(self, patches: NDArray | torch.Tensor) -> torch.Tensor:
         format_ = torch.channels_last if patches.ndim == 4 else torch.contiguous_format
-        return torch.from_numpy(patches).to(self.device, torch.float32, memory_format=format_)
+        given = patches if isinstance(patches, torch.Tensor) else torch.from_numpy(patches)
+        return given.to(self.device, torch.float32, memory_format=format_)
 
     def _autocast(self) -> Any:
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
@@ -294,16 +265,18 @@ class _Run:
             for name, value in self.network.state_dict().items()
             if not name.endswith("num_batches_tracked")
         }
-        data = self.plan.data
         metadata = {
             "network": self.plan.network,
             "recipe": json.dumps(asdict(self.plan)),
             "seed": str(self.seed),
             "started_from": self.started_from,
             "steps": str(self.step),
-            "pairs": str(self.step * (sum(data.scenes) + sum(data.photos))),
+            "pairs": str(self.step * self.plan.data.pairs),
             "minutes": f"{self.clock.spent / 60:.1f}",
+            "done": f"{min(self.done, 1.0):.3f}",
+            "hardware": hardware(self.device),
             "data": described(self.given),
+            "sources": json.dumps(licences(self.given)),
             "validation": json.dumps(asdict(figures)),
         }
         content = save(tensors, metadata=metadata)

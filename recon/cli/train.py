@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from descriptors.training.curve import Progress as TrainingProgress
     from descriptors.training.validate import Figures
 
 
@@ -16,7 +18,7 @@ def train(
     name: Annotated[
         str,
         typer.Argument(
-            help="Recipe: a network of the zoo, as swift, hardnet, l2net or tfeat-margin.", show_default=False
+            help="A network of the zoo, as swift, hardnet, l2net or tfeat-margin; or all.", show_default=False
         ),
     ],
     data: Annotated[
@@ -25,8 +27,15 @@ def train(
             help="Folder with scenes/ and photos/, or map:DIR, a map of recon sfm; repeatable.", show_default=False
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Weights file to write; NAME.safetensors here unless given.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Time to train; the recipe's unless given.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Weights file to write, NAME.safetensors here unless given; with all, a folder, zoo."),
+    ] = None,
+    names: Annotated[str, typer.Option(help="With all: only these, as a,b,c.")] = "",
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Time to train; the recipe's unless given. With all: of all together, 25 on a GPU."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Fixed number of steps instead of a time.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="The same seed and steps give the same weights.")] = 0,
@@ -39,33 +48,97 @@ def train(
 
     With --init and --data map:DIR weights are fitted to one's own scene. A fifth of the map's photos, the last by name,
     are held out: the figures are theirs, before the training and after it.
+
+    recon train all trains the whole zoo in one go, teachers first; what is finished is kept. Beside the weights stand a
+    card, the log and the curve of each training.
     """
     # Read by torch when it loads: threads that wait leave the core to others; large pages halve the time of a step.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-    from descriptors.training.train import Progress
-    from descriptors.training.train import train as run
-
-    def report(state: Progress) -> None:
-        if state.step == 0 and state.figures:
-            typer.echo(f"before: {_said(state.figures)}", err=True)
-            return
-        line = f"{100 * state.done:5.1f} %  step {state.step:>6}  loss {state.loss:7.4f}  "
-        line += f"{state.pairs_per_second:5.0f} pairs/s"
-        if state.figures:
-            line += f"  validation: matching {state.figures.matching:.3f}, FPR95 {100 * state.figures.fpr95:.2f} %"
-        typer.echo(line, err=True)
-
     for source in data:
         _make_tracks(source)
+    held_out = "held-out photos of the map" if any(source.startswith("map:") for source in data) else _VALIDATION
+    if name == "all":
+        _train_all(data, out or Path("zoo"), names, minutes, steps, device, seed, held_out)
+        return
+    from descriptors.training.train import train as run
+
     target = out or Path(f"{name}.safetensors")
-    figures = run(
-        name, data, target, minutes=minutes, steps=steps, device=device, seed=seed, start=_weights(start),
-        resume=resume, progress=report,
-    )  # fmt: skip
-    held_out = any(source.startswith("map:") for source in data)
-    typer.echo(f"{target}: {_said(figures)} on {'held-out photos of the map' if held_out else 'the validation scenes'}")
+    with _Reports() as reports:
+        figures = run(
+            name, data, target, minutes=minutes, steps=steps, device=device, seed=seed, start=_weights(start),
+            resume=resume, progress=lambda state: reports.show(name, state),
+        )  # fmt: skip
+    typer.echo(f"{target}: {_said(figures)} on {held_out}")
+
+
+_VALIDATION = "the validation scenes"
+
+
+def _train_all(
+    data: list[str], folder: Path, names: str, minutes: float | None, steps: int | None, device: str, seed: int,
+    held_out: str,
+) -> None:  # fmt: skip
+    from descriptors.training.zoo import train_zoo
+
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    failed = 0
+    with _Reports() as reports:
+        for outcome in train_zoo(
+            data, folder, names=chosen, minutes=minutes, steps=steps, device=device, seed=seed, progress=reports.show
+        ):
+            if outcome.error:
+                failed += 1
+                reports.say(f"{outcome.name}: not trained. {outcome.error}")
+            elif outcome.figures:
+                reports.say(f"{outcome.name}: {_said(outcome.figures)} on {held_out}")
+            else:
+                reports.say(f"{outcome.name}: there already")
+    if failed:
+        raise typer.Exit(1)
+
+
+class _Reports:
+    """A bar with the time left on a terminal, a line each report elsewhere."""
+
+    def __enter__(self) -> _Reports:
+        self._bars: Any = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+            columns = (TextColumn("{task.description:<18}"), BarColumn(bar_width=24), TaskProgressColumn(),
+                       TextColumn("{task.fields[note]}", markup=False))  # fmt: skip
+            self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bars.start()
+            self._task = self._bars.add_task("loading", total=1.0, note="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Keep a line."""
+        typer.echo(text, err=True)
+
+    def show(self, name: str, state: TrainingProgress) -> None:
+        """One report of a training."""
+        if state.step == 0 and state.figures:
+            self.say(f"{name} before: {_said(state.figures)}")
+            return
+        note = f"step {state.step}  loss {state.loss:.4f}  {state.pairs_per_second:.0f} pairs/s  "
+        note += f"{_duration(state.seconds_left)} left"
+        if self._bars is not None:
+            self._bars.update(self._task, description=name, completed=state.done, note=note)
+        if self._bars is None or state.figures:
+            judged = f"  {_said(state.figures)}" if state.figures else ""
+            self.say(f"{name} {100 * state.done:5.1f} %  {note}{judged}")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(seconds, 0):.0f} s"
 
 
 def _said(figures: Figures) -> str:
