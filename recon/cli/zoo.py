@@ -25,7 +25,7 @@ def descriptors(json_output: Annotated[bool, typer.Option("--json", help="Print 
     specs = [spec(name) for name in names()]
     scorers = [scorer_spec(name) for name in scorer_names()]
     if json_output:
-        print_json([asdict(row) for row in (*specs, *scorers)])
+        print_json([asdict(row) for row in specs] + [asdict(row) for row in scorers])
         return
     print_columns(
         ("name", "size", "kind", "patch", "parameters", "source"),
