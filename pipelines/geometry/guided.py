@@ -54,4 +54,4 @@ def _transfer_error(
             distance = np.linalg.norm(carried[:, :2] / carried[:, 2:] - end[:, :2], axis=1)
         return np.where(np.isfinite(distance), distance, np.inf)
 
-    return np.maximum(apart(a, b, homography), apart(b, a, np.linalg.inv(homography)))
+    return np.maximum(apart(a, b, homography), apart(b, a, np.asarray(np.linalg.inv(homography), np.float64)))
