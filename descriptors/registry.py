@@ -183,7 +183,7 @@ def _two_channel(name: str, parameters: int, source: str) -> ScorerEntry:
 
 # Thresholds and margins stay at 0 until they are set from data, with the weights.
 _SCORERS: tuple[ScorerEntry, ...] = (
-    _scorer("matchnet", 512, 4_432_370, _HAN, embeds=True),
+    _scorer("matchnet", 512, 3_119_602, _HAN, embeds=True),
     _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO),
     _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO),
     _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, embeds=True),

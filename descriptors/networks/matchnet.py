@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from descriptors.networks.pairs import LogOdds, Scale, both, initialise
 
 _BOTTLENECK = 512
-_HIDDEN = 1024
+_HIDDEN = 512
 
 
 def _pool() -> nn.Module:
@@ -16,10 +16,10 @@ def _pool() -> nn.Module:
 
 
 class MatchNet(nn.Module):
-    """Five convolutions and a bottleneck give 512 features, three full layers score a pair: 4,432,370 parameters.
+    """Five convolutions and a bottleneck give 512 features, three full layers score a pair: 3,119,602 parameters.
 
     Chosen where the paper leaves a choice: the bottleneck of 512 of its ablation (a first full layer on 4,096 numbers a
-    patch would alone have 8 million parameters), 1,024 units in the metric network, and no rectifier on the bottleneck,
+    patch would alone have 8 million parameters), 512 units in the metric network (one of its sizes), and no rectifier on the bottleneck,
     whose output is a descriptor. The score is the log-odds of the softmax, which orders pairs as the probability does
     and does not run out of digits where that nears 1. It is not symmetric: the metric network reads one patch first.
     """

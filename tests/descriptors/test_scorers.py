@@ -27,7 +27,7 @@ _MATCHNET_CONV = (24 * 49 + 24) + (64 * 25 * 24 + 64) + (96 * 9 * 64 + 96) + (96
 PARAMETERS = {  # of the features, of the score
     "matchnet": (
         _MATCHNET_CONV + 4096 * 512 + 512,
-        (1024 * 1024 + 1024) + (1024 * 1024 + 1024) + (1024 * 2 + 2),
+        (1024 * 512 + 512) + (512 * 512 + 512) + (512 * 2 + 2),
     ),
     "deepcompare-siam": (_TRUNK, (512 * 512 + 512) + 513),
     "deepcompare-pseudo-siam": (2 * _TRUNK, (512 * 512 + 512) + 513),
