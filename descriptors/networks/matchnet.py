@@ -19,9 +19,10 @@ class MatchNet(nn.Module):
     """Five convolutions and a bottleneck give 512 features, three full layers score a pair: 3,119,602 parameters.
 
     Chosen where the paper leaves a choice: the bottleneck of 512 of its ablation (a first full layer on 4,096 numbers a
-    patch would alone have 8 million parameters), 512 units in the metric network (one of its sizes), and no rectifier on the bottleneck,
-    whose output is a descriptor. The score is the log-odds of the softmax, which orders pairs as the probability does
-    and does not run out of digits where that nears 1. It is not symmetric: the metric network reads one patch first.
+    patch would alone have 8 million parameters), 512 units in the metric network (one of its sizes), and no rectifier
+    on the bottleneck, whose output is a descriptor. The score is the log-odds of the softmax, which orders pairs as the
+    probability does and does not run out of digits where that nears 1. It is not symmetric: the metric network reads
+    one patch first.
     """
 
     patch_size = 64
