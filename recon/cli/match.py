@@ -1,0 +1,76 @@
+"""``recon match``: what two photos have in common."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_Out = Annotated[Path, typer.Option("--out", "-o", help="Picture to write: PNG, JPEG …")]
+_Npz = Annotated[Path | None, typer.Option("--npz", help="Write keypoints, matches, inliers and the model here.")]
+_Compare = Annotated[str, typer.Option(help="Several descriptors, one under the other: sift,l2net,…")]
+
+
+def match(
+    a: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Another photo.", show_default=False)],
+    out: _Out = Path("matches.png"),
+    descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own file.")] = "rootsift",
+    detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
+    compare: _Compare = "",
+    model: Annotated[
+        str, typer.Option(help="H (plane, or a camera that turned), F, E (focal length from EXIF), or auto: by GRIC.")
+    ] = "auto",
+    max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 8192,
+    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1600,
+    ratio: Annotated[
+        float | None, typer.Option(help="Nearest / second-nearest ratio; default: the descriptor's.")
+    ] = None,
+    max_error: Annotated[float, typer.Option(help="Largest distance of an inlier, px at 1,600 px.")] = 4.0,
+    npz: _Npz = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same result.")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Match two photos: keypoints, matches, inliers of a homography, fundamental or essential matrix, and a picture.
+
+    Exit codes: 0 done, 2 wrong option, 3 unusable photo, 4 the photos have nothing in common (the picture is written
+    all the same), 6 cannot write.
+    """
+    from pipelines.core.errors import ConfigError, NoOverlapError
+    from pipelines.features.detectors import DetectorConfig
+    from pipelines.features.extract import FeatureConfig
+    from pipelines.geometry.verify import VerifyConfig
+    from pipelines.matching.match import MatchConfig
+    from pipelines.pairwise.match import PairConfig, match_two, plain, read_two, write_npz
+    from pipelines.pairwise.picture import check_suffix, draw, write_picture
+    from recon.cli.terminal import print_json
+
+    names = [name.strip() for name in compare.split(",") if name.strip()] or [descriptor]
+    if npz and len(names) > 1:
+        raise ConfigError("An NPZ holds one result", f"--compare asks for {len(names)}", "--descriptor for one of them")
+    check_suffix(out)
+    keypoints = DetectorConfig(name=detector, max_keypoints=max_keypoints)
+    configs = [
+        PairConfig(FeatureConfig(name, keypoints, max_size), MatchConfig(ratio), model, VerifyConfig(max_error), seed)
+        for name in names
+    ]
+    photos = read_two(a, b)
+    results = [match_two(photos, config) for config in configs]
+    write_picture(out, draw(results))
+    if npz:
+        write_npz(npz, results[0])
+    if json_output:
+        print_json([plain(result) for result in results] if compare else plain(results[0]))
+    else:
+        for result in results:
+            print(result.sentence)
+        print(f"Picture: {out}", file=sys.stderr)
+    if not any(result.overlap for result in results):
+        best = max(int(result.inliers.sum()) for result in results)
+        raise NoOverlapError(
+            f"{a.name} and {b.name} have nothing in common",
+            f"{best} matches agree with one model, which is too few, or no more than chance gives",
+            "photos with more overlap, a larger --max-size, or --descriptor l2net",
+        )
