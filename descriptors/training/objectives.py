@@ -229,7 +229,8 @@ class DeepDescLoss:
         factor = self.mining ** (min(1.0, moment.done / self.ramp) if self.ramp else 1.0)
         match, differ = losses.hardest_share(near, factor), losses.hardest_share(-far, factor)
         rows = torch.cat([match, count + match, differ, count + other[differ]])
-        again = _described(network, patches[rows], moment)
+        once, back = torch.unique(rows, return_inverse=True)  # a patch in several of the pairs is run once
+        again = _described(network, patches[once], moment)[back]
         a, b, c, d = again.split([len(match), len(match), len(differ), len(differ)])
         apart = ((x - y).square().sum(dim=1).add(1e-8).sqrt() for x, y in ((a, b), (c, d)))
         return losses.contrastive(*apart, margin=self.margin)

@@ -177,7 +177,7 @@ RECIPES: dict[str, Recipe] = {
         DeepDescLoss(),
         learning_rate=1e-3,
         minutes=25,
-        data=_BATCH_96,
+        data=_BATCH_64,
         differs=(
             _UNIT,
             "Margin 1 in place of 4: unit vectors of positive numbers are at most 1.4 apart.",
