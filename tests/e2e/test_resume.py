@@ -162,15 +162,20 @@ def test_a_log_left_by_a_killed_mapping_does_not_spoil_the_next_database(photos,
 def test_interrupted_by_the_user(small_map, photos, tmp_path):
     folder = tmp_path / "map"
     moments = (written(folder, "features/*.npz", 3), written(folder, "database.db-wal"))
+    interrupted = 0
     for moment in moments:
         process = start("sfm", photos, "--out", folder, *QUICK)
         while process.poll() is None and not moment():
             time.sleep(0.001)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
+        if process.returncode == 0:  # on a busy machine it may end before its moment is seen
+            continue
+        interrupted += 1
         assert process.returncode == 130 and out == ""
         assert err == "recon: Interrupted. Finished work is kept: the same command goes on from here.\n"
         assert not drafts(folder)
+    assert interrupted
     assert recon("sfm", photos, "--out", folder, *QUICK).code == 0
     assert_like_uninterrupted(folder, small_map)
 
