@@ -23,10 +23,13 @@ from pipelines.colmap.models import (
     write_model,
     write_text,
 )
+from pipelines.colmap.pose import FittedPose, absolute_pose, refine_pose
 from pipelines.colmap.views import absolute_pose_inliers, verify_pair, write_database
 
 __all__ = [
+    "FittedPose",
     "IncrementalJob",
+    "absolute_pose",
     "absolute_pose_inliers",
     "from_colmap",
     "from_model",
@@ -38,6 +41,7 @@ __all__ = [
     "pixels_of_rays",
     "rays_of_pixels",
     "read_model",
+    "refine_pose",
     "registered_names",
     "set_colours",
     "to_colmap",

@@ -9,6 +9,7 @@
 | 5 | ``NoModelError`` | there is overlap, but no model could be made of it |
 | 6 | ``OutputError`` | the result cannot be written: read-only folder, full disk |
 | 7 | ``BusyError`` | another run is at work in the same folder |
+| 8 | ``NotFoundError`` | none of the photos to be localised was found in the map |
 | 130 | – | interrupted by the user; the run can be continued |
 """
 
@@ -78,3 +79,9 @@ class BusyError(ReconError):
     """Another process works in the same run folder."""
 
     exit_code = 7
+
+
+class NotFoundError(ReconError):
+    """None of the photos to be localised could be placed in the map."""
+
+    exit_code = 8

@@ -1,0 +1,150 @@
+"""A finished map as localisation reads it: features, index, and the 3D point behind each keypoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import descriptors
+from pipelines import colmap
+from pipelines.core.config import from_plain
+from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.progress import Progress
+from pipelines.core.types import Camera, Exif, Model, Photo
+from pipelines.features.extract import FeatureConfig, FeatureFiles
+from pipelines.localize.result import Localisation
+from pipelines.matching.match import MatchConfig
+from pipelines.pairs.map_index import map_index
+from pipelines.pairs.retrieval import RetrievalIndex
+from pipelines.store.folder import MapFolder
+
+
+@dataclass(frozen=True)
+class Component:
+    """One model of a map.
+
+    Attributes:
+        folder: its place in the map, e.g. ``sparse/0``.
+        model: the model.
+        point_of: number of a registered photo in the map -> (K,) int32 index of the 3D point that each of its keypoints
+            sees, -1 for none; keypoints after the last that sees one are left out.
+        cameras: number of a registered photo -> its camera as mapping refined it.
+    """
+
+    folder: str
+    model: Model
+    point_of: Mapping[int, NDArray[np.int32]]
+    cameras: Mapping[int, Camera]
+
+
+@dataclass(frozen=True)
+class LocalMap:
+    """What photos are localised in.
+
+    Attributes:
+        files: features of all photos of the map, in its order.
+        index: their global vectors, in the same order.
+        features, matching: the options that the map was made with, which hold for queries too.
+        components: models, largest first.
+        seed: the map's, which also seeds RANSAC.
+    """
+
+    folder: MapFolder
+    files: FeatureFiles
+    index: RetrievalIndex
+    features: FeatureConfig
+    matching: MatchConfig
+    components: tuple[Component, ...]
+    seed: int
+
+    def registered(self) -> dict[int, Component]:
+        """Number of a photo -> the largest model that holds it."""
+        return {number: part for part in reversed(self.components) for number in part.point_of}
+
+    def points_seen(self, answer: Localisation) -> NDArray[np.float64]:
+        """(P,3) points of the answer's model that the photos it was matched with see; none without a pose."""
+        part = next((part for part in self.components if answer.pose and part.folder == answer.pose.component), None)
+        if part is None:
+            return np.empty((0, 3))
+        names = {photo.name for photo in answer.photos if photo.inliers}
+        images = [image for image, name in enumerate(part.model.names) if name in names]
+        return part.model.xyz[np.unique(part.model.obs_point[np.isin(part.model.obs_image, images)])]
+
+
+def load_map(root: Path, *, progress: Progress) -> LocalMap:
+    """Read a map of ``recon sfm``; makes its retrieval index if it has none yet.
+
+    Raises:
+        InputError: there is no finished map in the folder, or parts of it are missing.
+        ConfigError: its descriptor is not the one that is installed now.
+    """
+    folder = MapFolder(root)
+    ledger = folder.read_ledger()
+    if ledger.get("status") != "done":
+        raise InputError(
+            f"There is no finished map in {root}",
+            "it has no recon.json of a run that ended well",
+            "make one with `recon sfm PHOTOS --out` and this folder",
+        )
+    _check_descriptor(root, ledger)
+    photos = tuple(_photo(entry) for entry in ledger["photos"])
+    components = tuple(_components(folder, photos))
+    if not components:
+        raise InputError(
+            f"The map in {root} has no model", f"nothing can be read from {folder.sparse}", "run `recon sfm` again"
+        )
+    keys = tuple(entry["features"] for entry in ledger["photos"])
+    files = FeatureFiles(folder.features, photos, keys, (0,) * len(keys), ())
+    seed = int(ledger["seed"])
+    return LocalMap(
+        folder,
+        files,
+        map_index(folder, files, seed=seed, progress=progress),
+        from_plain(FeatureConfig, ledger["config"]["features"]),
+        from_plain(MatchConfig, ledger["config"]["matching"]),
+        components,
+        seed,
+    )
+
+
+def _check_descriptor(root: Path, ledger: Mapping[str, Any]) -> None:
+    name, then = ledger["descriptor"], ledger["descriptor_fingerprint"]
+    now = descriptors.fingerprint(name)
+    if now != then:
+        raise ConfigError(
+            f"The map in {root} was made with another {name}",
+            f"its weights or code had the fingerprint {then[:12]}, and those installed have {now[:12]}",
+            "install the version of recon, or the weights, that the map was made with, or make the map anew",
+        )
+
+
+def _photo(entry: Mapping[str, Any]) -> Photo:
+    exif = from_plain(Exif, entry["exif"])
+    return Photo(entry["name"], Path(entry["path"]), entry["width"], entry["height"], entry["content"], exif)
+
+
+def _components(folder: MapFolder, photos: tuple[Photo, ...]) -> list[Component]:
+    numbers = {photo.name: number for number, photo in enumerate(photos)}
+    paths = [path for path in folder.sparse.glob("*") if path.name.isdigit() and colmap.is_model(path)]
+    return [_component(path, numbers) for path in sorted(paths, key=lambda path: int(path.name))]
+
+
+def _component(path: Path, numbers: Mapping[str, int]) -> Component:
+    model = colmap.read_model(path)
+    order = np.argsort(model.obs_image, kind="stable")
+    bounds = np.searchsorted(model.obs_image[order], np.arange(len(model.names) + 1))
+    point_of: dict[int, NDArray[np.int32]] = {}
+    cameras: dict[int, Camera] = {}
+    for image, name in enumerate(model.names):
+        rows = order[bounds[image] : bounds[image + 1]]
+        keypoints = model.obs_keypoint[rows]
+        points = np.full(int(keypoints.max(initial=-1)) + 1, -1, np.int32)
+        points[keypoints] = model.obs_point[rows]
+        if name in numbers:
+            point_of[numbers[name]], cameras[numbers[name]] = points, model.cameras[image]
+    return Component(f"sparse/{path.name}", model, point_of, cameras)

@@ -1,0 +1,105 @@
+"""A query's features, the photos of the map that look like it, and matches with the map's points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import descriptors
+from descriptors.distances import Matches, mutual_matches
+from descriptors.frames import scale_frames
+from pipelines.core.types import Features, Photo
+from pipelines.engine import cores
+from pipelines.features.extract import describe_image
+from pipelines.images.read import read_gray
+from pipelines.localize.map import Component, LocalMap
+from pipelines.matching.match import DescriptorCache, first_at_place, one_per_place
+from pipelines.matching.rerank import Described, RerankRule, rerank_matches
+
+
+@dataclass(frozen=True)
+class Correspondences:
+    """Keypoints of a query and the points of one model that they were matched with.
+
+    Attributes:
+        part: the model.
+        keypoint: (N,) int32 keypoint of the query.
+        point: (N,) int32 index of a point of the model; no (keypoint, point) twice.
+        photos: number of each photo of the map that was matched with -> (M,) rows of this table that it supports.
+    """
+
+    part: Component
+    keypoint: NDArray[np.int32]
+    point: NDArray[np.int32]
+    photos: Mapping[int, NDArray[np.int64]]
+
+
+class QueryMatcher:
+    """Describes and matches queries as the map's own photos were; keeps the map's descriptors in bounded memory."""
+
+    def __init__(self, target: LocalMap) -> None:
+        name = target.features.descriptor
+        self._map = target
+        self._scorer = descriptors.scorer_for(name)
+        self._descriptor = descriptors.load(descriptors.shortlist(name))
+        spec = self._descriptor.spec
+        self._ratio = spec.ratio if target.matching.ratio is None else target.matching.ratio
+        self._described = DescriptorCache(lambda number: target.files.load(number).descriptors)
+        self._pair_features = DescriptorCache(target.files.load_pair_features)
+        self._places = DescriptorCache(lambda number: first_at_place(target.files.load_frames(number)))
+        self._part_of = target.registered()
+
+    def describe(self, photo: Photo) -> Features:
+        """Features of a query; frames in its full-resolution pixels.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        cv2.setNumThreads(cores())
+        image = read_gray(photo, self._map.features.max_side)
+        found = describe_image(image.pixels, self._descriptor, self._map.features, scorer=self._scorer)
+        # As the map's are read from disk: in half precision.
+        return replace(found, frames=scale_frames(found.frames, image.scale))
+
+    def similar(self, features: Features, count: int) -> list[int]:
+        """Numbers of the registered photos that look most like the query, best first."""
+        index = self._map.index
+        order = index.query(index.describe(features)[None], len(index.vectors))[0][0]
+        return [number for number in order.tolist() if number in self._part_of][:count]
+
+    def match(self, features: Features, numbers: list[int]) -> list[Correspondences]:
+        """Matches with the points that these photos see, one table per model, the largest table first."""
+        mine = first_at_place(features.frames)
+        found: dict[str, list[tuple[int, NDArray[np.int32]]]] = {}
+        for number in numbers:
+            pairs = one_per_place(self._pairs(features, number), mine, self._places(number)).pairs
+            part = self._part_of[number]
+            points = part.point_of[number]
+            pairs = pairs[pairs[:, 1] < len(points)]
+            seen = np.column_stack([pairs[:, 0], points[pairs[:, 1]]])
+            found.setdefault(part.folder, []).append((number, seen[seen[:, 1] >= 0].astype(np.int32)))
+        tables = [_table(part, found[part.folder]) for part in self._map.components if part.folder in found]
+        return sorted(tables, key=lambda table: -len(table.keypoint))
+
+    def _pairs(self, features: Features, number: int) -> Matches:
+        spec, theirs = self._descriptor.spec, self._described(number)
+        if self._scorer is None or features.pair_features is None:
+            return mutual_matches(
+                features.descriptors, theirs, ratio=self._ratio, distance=spec.distance, threads=cores()
+            )
+        query = Described(features.descriptors, features.pair_features)
+        photo = Described(theirs, self._pair_features(number))
+        rule = RerankRule.of(self._scorer.spec)
+        return rerank_matches(self._scorer, query, photo, rule, distance=spec.distance, threads=cores())
+
+
+def _table(part: Component, found: list[tuple[int, NDArray[np.int32]]]) -> Correspondences:
+    every = np.concatenate([seen for _, seen in found])
+    unique, row = np.unique(every, axis=0, return_inverse=True)
+    rows = np.split(row.reshape(-1), np.cumsum([len(seen) for _, seen in found])[:-1])
+    photos = {number: at for (number, _), at in zip(found, rows, strict=True)}
+    return Correspondences(part, unique[:, 0].copy(), unique[:, 1].copy(), photos)

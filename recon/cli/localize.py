@@ -1,0 +1,68 @@
+"""``recon localize``: where a photo was taken, in a map."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.localize.result import Localisation
+
+_Queries = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
+
+
+def localize(
+    queries: _Queries,
+    map_folder: Annotated[Path, typer.Option("--map", "-m", help="A map made by `recon sfm`.", show_default=False)],
+    intrinsics: Annotated[
+        str, typer.Option(help="f,cx,cy or fx,fy,cx,cy[,k1,…], optionally @WxH; or a cameras.txt or JSON file.")
+    ] = "",
+    camera_model: Annotated[str, typer.Option(help="COLMAP camera model; default: SIMPLE_RADIAL.")] = "",
+    photos: Annotated[int, typer.Option(help="Photos of the map, the most similar, to match with.")] = 10,
+    max_error: Annotated[float, typer.Option(help="Largest error of an inlier, px at 1,600 px.")] = 4.0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for poses.json and overlay pictures.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print one line per query and nothing else.")] = False,
+) -> None:
+    """Where was this photo taken? The pose of new photos in a map, how sure it is, or why there is none.
+
+    Intrinsics: those given; else those of the map's photos of the same camera; else EXIF's focal length, refined; else
+    the focal length is estimated with the pose, and the result says so. Sigmas are in the units of the map.
+
+    Exit codes: 0 at least one query has a pose, 2 wrong option or another descriptor than the map's, 3 no map, or no
+    query could be read, 6 cannot write, 8 no query was found, 130 interrupted.
+    """
+    from pipelines.core.errors import NotFoundError
+    from pipelines.images.cameras import CameraConfig, parse_intrinsics
+    from pipelines.localize.query import LocalizeConfig
+    from pipelines.localize.run import as_plain, run_localize
+    from recon.cli.terminal import print_json, progress_for
+
+    cameras = CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None)
+    config = LocalizeConfig(cameras, photos, max_error)
+    answers = run_localize(queries, map_folder, config, out=out, progress=progress_for(quiet or json_output))
+    if json_output:
+        print_json(as_plain(map_folder, answers))
+    else:
+        for answer in answers:
+            _print_answer(answer)
+        if out is not None and not quiet:
+            print(f"Overlays and poses.json: {out}", file=sys.stderr)
+    if all(answer.pose is None for answer in answers):
+        why = f"{answers[0].name}: {answers[0].reason}" if len(answers) == 1 else f"none of {len(answers)} queries"
+        raise NotFoundError(f"Nothing was found in the map {map_folder}", why, answers[0].try_)
+
+
+def _print_answer(answer: Localisation) -> None:
+    print(f"{answer.name}: {answer.verdict}, {answer.reason}." + (f" Try: {answer.try_}." if answer.try_ else ""))
+    if answer.pose is None:
+        return
+    pose = answer.pose
+    centre = ", ".join(f"{value:.4f}" for value in pose.centre)
+    quaternion = ", ".join(f"{value:.5f}" for value in pose.quaternion)
+    print(f"  centre ({centre}) ± {pose.centre_sigma:.2g}, quaternion wxyz ({quaternion}) in {pose.component}")
+    origin = "focal length estimated" if pose.origin == "estimated" else f"intrinsics from {pose.origin}"
+    print(f"  {origin}: {pose.camera.model} {', '.join(f'{value:.6g}' for value in pose.camera.params)}")
