@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pipelines.core.errors import ConfigError, ReconError
+from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.images.cameras import CameraConfig, camera_prior
 from pipelines.localize.map import LocalMap
@@ -61,13 +61,17 @@ class Localizer:
         self._matcher = QueryMatcher(target)
 
     def localize(self, photo: Photo) -> Localisation:
-        """Where a photo was taken, or why that cannot be said. A query that cannot be read is ``not found`` too."""
+        """Where a photo was taken, or why that cannot be said. A query that cannot be read is ``not found`` too.
+
+        Raises:
+            ConfigError: the given intrinsics do not fit the photo.
+        """
         seconds: dict[str, float] = {}
+        guesses = self._guesses(photo)
         try:
-            guesses = self._guesses(photo)
             with _clock(seconds, "features"):
                 features = self._matcher.describe(photo)
-        except ReconError as error:
+        except InputError as error:
             reason = error.what + (f": {error.why}" if error.why else "")
             return Localisation(photo.name, Verdict.NOT_FOUND, reason, error.try_, timings=seconds)
         if len(features) < _FEW:

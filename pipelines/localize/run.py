@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import InputError
+from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Photo, Rejected
 from pipelines.images.read import natural_key, scan
@@ -55,12 +55,19 @@ def run_localize(
         make_folder(out)
     localizer = Localizer(target, config)
     answers: list[Localisation] = []
+    unfit: list[ConfigError] = []
     with progress.stage("Localising", len(photos)) as task:
         for number, photo in enumerate(photos, 1):
-            answers.append(localizer.localize(photo))
+            try:
+                answers.append(localizer.localize(photo))
+            except ConfigError as error:
+                unfit.append(error)
+                answers.append(Localisation(photo.name, Verdict.NOT_FOUND, error.what, error.try_))
             if out is not None and answers[-1].evidence is not None:
                 write_overlay(out, number, photo, answers[-1], target.points_seen(answers[-1]))
             task.advance(note=photo.name)
+    if len(unfit) == len(photos):
+        raise unfit[0]
     answers += [Localisation(file.name, Verdict.NOT_FOUND, file.why, file.try_ or _AGAIN) for file in rejected]
     if out is not None:
         write_text(out / "poses.json", json.dumps(as_plain(root, answers), indent=2, ensure_ascii=False) + "\n")

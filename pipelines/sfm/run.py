@@ -19,6 +19,7 @@ from pipelines.features.extract import FeatureFiles, extract_features
 from pipelines.geometry.verify import verify_pairs
 from pipelines.images.cameras import assign_cameras
 from pipelines.matching.match import match_pairs
+from pipelines.pairs.map_index import map_index
 from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
@@ -152,6 +153,9 @@ def _run(
         failure = error
     with watch("Reasons"):
         missing = unregistered(graph, models, files, photo_cameras, seed=config.seed) if models else []
+    if models and len(files.photos) > config.pairs.exhaustive_up_to:
+        with watch("Index"):  # of a small map, the first `recon localize` makes it in a second
+            map_index(folder, files, seed=config.seed, progress=progress)
     summary = summarise(
         graph,
         models,

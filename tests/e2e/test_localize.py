@@ -177,6 +177,8 @@ def test_bad_queries_do_not_stop_the_others(medium_map, sample_data, tmp_path):
     assert rows["blank.png"]["verdict"] == "not found" and "0 keypoints" in rows["blank.png"]["reason"]
     assert rows["broken.jpg"]["verdict"] == "not found" and rows["broken.jpg"]["pose"] is None
 
+    outcome = recon("localize", tmp_path, "--map", medium_map, "--intrinsics", "900,500,400@4000x1000")
+    assert_refused(outcome, 2, "do not fit")
     assert_refused(recon("localize", tmp_path / "broken.jpg", "--map", medium_map), 3, "broken.jpg")
     assert_refused(recon("localize", tmp_path / "blank.png", "--map", medium_map), 8, "blank.png", "0 keypoints")
 
@@ -212,3 +214,22 @@ def test_the_index_is_made_again_where_it_is_missing_damaged_or_old(medium_map, 
     untouched = index.stat().st_mtime_ns
     located(query, "--map", folder)
     assert index.stat().st_mtime_ns == untouched
+
+
+def test_a_map_that_grew_is_searched_with_its_new_photos(photos, sample_data, tmp_path):
+    for name, numbers in (("old", (1, 2, 3, 4, 5)), ("new", (8, 9, 10))):
+        (tmp_path / name).mkdir()
+        for number in numbers:
+            shutil.copy(photos / f"courtyard_{number:02}.jpg", tmp_path / name)
+    folder, query = tmp_path / "map", photos / "courtyard_09.jpg"
+    orb = ("--descriptor", "orb", "--detector", "orb", "--max-size", "640", "--max-keypoints", "1500")
+    assert recon("sfm", tmp_path / "old", "--out", folder, "-q", *orb).code == 0
+    (before,) = located(query, "--map", folder, "--photos", "3", code=recon("localize", query, "--map", folder).code)
+    assert recon("sfm", tmp_path / "new", "--add-to", folder, "-q").code == 0
+    (after,) = located(query, "--map", folder, "--photos", "3")
+    assert after["verdict"] == "found" and after["matched_with"][0]["name"] == "courtyard_09.jpg"
+    inliers = 0 if before["pose"] is None else before["pose"]["inliers"]
+    assert after["pose"]["inliers"] > 2 * inliers
+    model = colmap.read_model(folder / "sparse" / "0")
+    centre = model.centres[model.names.index("courtyard_09.jpg")]
+    assert np.linalg.norm(after["pose"]["centre"] - centre) < 0.01 * np.linalg.norm(np.ptp(model.centres, axis=0))
