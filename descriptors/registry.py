@@ -124,7 +124,7 @@ _NETWORKS: tuple[Entry, ...] = (
     _network("hardnet", 128, 1_334_560, _MISHCHUK),
     _network("sosnet", 128, 1_334_560, _TIAN_SOS),
     _network("hynet", 128, 1_336_355, _TIAN_HY),
-    _network("swift", 128, 540_256, _OWN),
+    _network("swift", 128, 540_256, _OWN, ratio=0.85),
     _network("swift-small", 128, 353_352, _OWN),
 )
 
