@@ -100,7 +100,7 @@ def match_key(files: FeatureFiles, pair: tuple[int, int], rule: object) -> str:
 
 def read_matches(folder: Path, key: str) -> Candidates | None:
     """Matches of a pair, or None if they have not been made."""
-    arrays = read_arrays(folder / f"{key}.npz")
+    arrays = read_arrays(folder / f"{key}.npz", ["pairs", "distinct"])
     return None if arrays is None else Candidates(arrays["pairs"], int(arrays["distinct"]))
 
 

@@ -132,3 +132,13 @@ def test_ledger(tmp_path):
     folder.ledger_file.write_text("{")
     with pytest.raises(InputError, match="Cannot read"):
         folder.read_ledger()
+
+
+def test_no_flipped_byte_of_an_archive_ends_a_run_or_changes_a_number(tmp_path):
+    path = tmp_path / "x.npz"
+    write_arrays(path, {"a": np.arange(5)})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        read = read_arrays(path, ["a"])
+        assert read is None or np.array_equal(read["a"], np.arange(5)), place
