@@ -46,6 +46,11 @@ class FrontEnd:
         """Whether one photo keeps all cores busy: a network does."""
         return self._scorer is not None or self._descriptor.spec.parameters > 0
 
+    @property
+    def is_metric_network(self) -> bool:
+        """Whether matching itself runs a network."""
+        return self._scorer is not None
+
     def describe(self, photo: Photo) -> Features:
         """Features of a photo, frames in pixels of its full resolution.
 

@@ -17,7 +17,12 @@ from typer.core import TyperGroup
 # name -> (module, function, one line for the help)
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "sfm": ("recon.cli.sfm", "sfm", "Photos in, 3D model out: camera poses, intrinsics, coloured points, a report."),
-    "match": ("recon.cli.match", "match", "Two photos in, matches out: inliers of a homography, F or E, and a picture."),
+    "stitch": ("recon.cli.stitch", "stitch", "Photos in, panoramas out: any number, in any order."),
+    "match": (
+        "recon.cli.match",
+        "match",
+        "Two photos in, matches out: inliers of a homography, F or E, and a picture.",
+    ),
     "localize": ("recon.cli.localize", "localize", "Where was this photo taken? Poses of new photos in a map."),
     "export": ("recon.cli.export", "export", "Write a map for another program: COLMAP, PLY, nerfstudio, Bundler …"),
     "descriptors": ("recon.cli.zoo", "descriptors", "List the descriptors that --descriptor takes."),

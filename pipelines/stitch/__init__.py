@@ -1,0 +1,1 @@
+"""Photos of a camera that turned to panoramas: overlaps, joint adjustment, projection, exposure, seams, blending."""

@@ -1,0 +1,316 @@
+"""Rotations, focal lengths and distortion of a turning camera from the matches of all pairs together.
+
+A photo's pixel x (from the photo's centre) looks along the ray (u, 1), u = x f / (f^2 + k |x|^2): a pinhole with
+Fitzgibbon's one-parameter division model, which goes both ways in closed form. World rays are R^T (u, 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+_STEPS = 60
+_K_SIGMA = 0.05
+"""Prior of the distortion: phones' and compacts' lenses lie within 0.1."""
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Cameras that share one centre.
+
+    Attributes:
+        rotations: (N,3,3) cam_from_world.
+        focals: (G,) px.
+        distortions: (G,) k of the division model.
+        group: (N,) int, the row of ``focals`` and ``distortions`` of each photo.
+    """
+
+    rotations: Array
+    focals: Array
+    distortions: Array
+    group: NDArray[np.int64]
+
+    def focal(self, index: int) -> float:
+        """Focal length of a photo, px."""
+        return float(self.focals[self.group[index]])
+
+    def distortion(self, index: int) -> float:
+        """Division-model k of a photo."""
+        return float(self.distortions[self.group[index]])
+
+
+@dataclass(frozen=True)
+class Sights:
+    """Matches: photo ``source`` sees at ``x`` what photo ``target`` sees at ``y``.
+
+    Attributes:
+        source, target: (M,) int.
+        x, y: (M,2) px from the photos' centres.
+    """
+
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    x: Array
+    y: Array
+
+    def both_ways(self) -> Sights:
+        """Each match from either side."""
+        return Sights(
+            np.concatenate([self.source, self.target]),
+            np.concatenate([self.target, self.source]),
+            np.concatenate([self.x, self.y]),
+            np.concatenate([self.y, self.x]),
+        )
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of the focal lengths beforehand.
+
+    Attributes:
+        focals: (G,) px.
+        sigmas: (G,) standard deviation of their logarithms.
+        distortion: whether it is estimated, else 0.
+    """
+
+    focals: Array
+    sigmas: Array
+    distortion: bool = True
+
+
+def rays(x: Array, focal: Array, k: Array) -> Array:
+    """(M,2) places on the plane z = 1 of pixels (M,2) from the centre; ``focal`` and ``k`` are (M,)."""
+    return x * (focal / (focal**2 + k * (x**2).sum(1)))[:, None]
+
+
+def pixels(flat: Array, focal: Array, k: Array) -> Array:
+    """(M,2) px from the centre, the inverse of :func:`rays`; NaN beyond the angle that the lens can see."""
+    root = 1 - 4 * k * (flat**2).sum(1)
+    with np.errstate(invalid="ignore"):
+        return flat * (2 * focal / (1 + np.sqrt(np.where(root > 0, root, np.nan))))[:, None]
+
+
+def _with_derivatives(x: Array, focal: Array, k: Array) -> tuple[Array, Array, Array]:
+    """:func:`rays`, and their derivatives (M,2), (M,2) by the logarithm of the focal length and by k."""
+    square = (x**2).sum(1)
+    whole = focal**2 + k * square
+    flat = x * (focal / whole)[:, None]
+    return flat, flat * (1 - 2 * focal**2 / whole)[:, None], -flat * (square / whole)[:, None]
+
+
+def _pixels_by_flat(x: Array, focal: Array, k: Array) -> Array:
+    """(M,2,2) derivative of :func:`pixels` at the pixels (M,2) themselves: the inverse of that of :func:`rays`."""
+    square = (x**2).sum(1)
+    whole = focal**2 + k * square
+    bend = 2 * k / whole
+    outer = np.einsum("mi,mj->mij", x, x) * (bend / (1 - bend * square))[:, None, None]
+    return (np.eye(2) + outer) * (whole / focal)[:, None, None]
+
+
+def rotation(vectors: Array) -> Array:
+    """(N,3) rotation vectors, rad, to (N,3,3)."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_rotvec(vectors).as_matrix()
+
+
+def _cross(v: Array) -> Array:
+    zero = np.zeros(len(v))
+    x, y, z = v.T
+    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
+
+
+def residuals(cameras: Turned, sights: Sights) -> Array:
+    """(M,2) px: where the target would see it, minus where it does.
+
+    Points behind the target camera count as 1e3 px away.
+    """
+    return linearise(cameras, sights)[0]
+
+
+def linearise(cameras: Turned, sights: Sights) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Residuals (M,2), their derivatives (M,2,10) and the columns (M,10) these belong to.
+
+    Columns: 3 N rotations (R <- exp(w) R), G logarithms of focal lengths, G distortions. Each row holds the source's
+    and the target's rotation, and for both the focal length and the distortion (two entries of one column add up).
+    """
+    n, groups = len(cameras.rotations), len(cameras.focals)
+    gs, gt = cameras.group[sights.source], cameras.group[sights.target]
+    fs, ft, ks, kt = cameras.focals[gs], cameras.focals[gt], cameras.distortions[gs], cameras.distortions[gt]
+    flat_s, flat_s_by_f, flat_s_by_k = _with_derivatives(sights.x, fs, ks)
+    ray = np.c_[flat_s, np.ones(len(flat_s))]
+    turn = cameras.rotations[sights.target] @ cameras.rotations[sights.source].transpose(0, 2, 1)
+    p = np.einsum("mij,mj->mi", turn, ray)
+    ahead = p[:, 2] > 0.05
+    z = np.where(ahead, p[:, 2], 1.0)
+    flat = p[:, :2] / z[:, None]
+    place = pixels(flat, ft, kt)
+    seen = ahead & np.isfinite(place).all(1)
+    place[~seen] = 0
+    _, flat_t_by_f, flat_t_by_k = _with_derivatives(place, ft, kt)
+    by_flat = _pixels_by_flat(place, ft, kt)
+    onto = np.zeros((len(p), 2, 3))
+    onto[:, 0, 0] = onto[:, 1, 1] = 1 / z
+    onto[:, :, 2] = -flat / z[:, None]
+    by_p = by_flat @ onto
+    by_ray = (by_p @ turn)[:, :, :2]
+    parts = np.empty((len(p), 2, 10))
+    parts[:, :, 0:3] = by_p @ turn @ _cross(ray)
+    parts[:, :, 3:6] = -by_p @ _cross(p)
+    # flat = rays(place, f, k) stays, so the place moves against what f and k do to the ray.
+    for column, matrix, vector in (
+        (6, by_ray, flat_s_by_f), (7, -by_flat, flat_t_by_f), (8, by_ray, flat_s_by_k), (9, -by_flat, flat_t_by_k)
+    ):  # fmt: skip
+        parts[:, :, column] = np.einsum("mij,mj->mi", matrix, vector)
+    difference = place - sights.y
+    difference[~seen], parts[~seen] = 1e3, 0
+    columns = np.concatenate(
+        [
+            3 * sights.source[:, None] + np.arange(3),
+            3 * sights.target[:, None] + np.arange(3),
+            np.stack([3 * n + gs, 3 * n + gt, 3 * n + groups + gs, 3 * n + groups + gt], 1),
+        ],
+        axis=1,
+    )
+    return difference, parts, columns
+
+
+def adjust(start: Turned, sights: Sights, prior: Prior, *, robust: float) -> Turned:
+    """Least squares of all cameras over all matches with Huber's loss (Levenberg-Marquardt on rotations).
+
+    Args:
+        start: first guess.
+        sights: matches, each once; they are used both ways.
+        prior: of the focal lengths; of the distortion it is 0 +- 0.05.
+        robust: px beyond which a match counts linearly.
+
+    Returns:
+        The cameras; the common turn of all is left as it was, but for rounding.
+    """
+    both = sights.both_ways()
+    cameras, damping = start, 1e-3
+    cost, matrix, gradient = _normal(cameras, both, prior, robust)
+    for _ in range(_STEPS):
+        scaled = matrix + damping * np.diag(np.diag(matrix) + 1e-9)
+        step = -np.asarray(np.linalg.solve(scaled, gradient), np.float64)
+        moved = _moved(cameras, step)
+        new_cost, new_matrix, new_gradient = _normal(moved, both, prior, robust)
+        if not new_cost < cost:
+            damping *= 10
+            if damping > 1e8:
+                break
+            continue
+        small = cost - new_cost < 1e-9 * cost
+        cameras, cost, matrix, gradient = moved, new_cost, new_matrix, new_gradient
+        damping = max(damping / 10, 1e-12)
+        if small:
+            break
+    return cameras
+
+
+def _moved(cameras: Turned, step: Array) -> Turned:
+    n, groups = len(cameras.rotations), len(cameras.focals)
+    return replace(
+        cameras,
+        rotations=rotation(step[: 3 * n].reshape(-1, 3)) @ cameras.rotations,
+        focals=cameras.focals * np.exp(np.clip(step[3 * n : 3 * n + groups], -0.5, 0.5)),
+        distortions=cameras.distortions + step[3 * n + groups :],
+    )
+
+
+def _normal(cameras: Turned, sights: Sights, prior: Prior, robust: float) -> tuple[float, Array, Array]:
+    """Cost, normal matrix and gradient, the priors included (their residuals are of unit variance, like pixels)."""
+    from scipy.sparse import csr_array
+
+    difference, parts, columns = linearise(cameras, sights)
+    n, groups = len(cameras.rotations), len(cameras.focals)
+    size = 3 * n + 2 * groups
+    distance = np.linalg.norm(difference, axis=1)
+    weight = np.minimum(1.0, robust / np.maximum(distance, 1e-12))
+    cost = np.where(distance <= robust, 0.5 * distance**2, robust * (distance - 0.5 * robust)).sum()
+    rows = np.repeat(np.arange(2 * len(distance)), 10)
+    root = np.sqrt(np.repeat(weight, 2))
+    jacobian = csr_array(
+        ((parts.reshape(-1, 10) * root[:, None]).ravel(), (rows, np.repeat(columns, 2, axis=0).ravel())),
+        shape=(2 * len(distance), size),
+    )
+    matrix = (jacobian.T @ jacobian).toarray()
+    gradient = jacobian.T @ (difference.ravel() * root)
+    off = np.log(cameras.focals / prior.focals) / prior.sigmas
+    at = 3 * n + np.arange(groups)
+    matrix[at, at] += 1 / prior.sigmas**2
+    gradient[at] += off / prior.sigmas
+    sigma = _K_SIGMA if prior.distortion else 1e-9
+    bent = cameras.distortions / sigma
+    matrix[at + groups, at + groups] += 1 / sigma**2
+    gradient[at + groups] += bent / sigma
+    return float(cost + 0.5 * (off**2).sum() + 0.5 * (bent**2).sum()), matrix, gradient
+
+
+def first_guess(
+    count: int,
+    group: NDArray[np.int64],
+    links: Sequence[tuple[int, int, Array, int]],
+    centres: Array,
+    focals: Array,
+) -> Turned:
+    """Rotations from homographies along the strongest links.
+
+    Args:
+        count: photos, all connected by the links.
+        group: (N,) focal group of each.
+        links: (i, j, homography x_j ~ H x_i in px, inliers).
+        centres: (N,2) px.
+        focals: (G,) px.
+    """
+    around: list[list[tuple[int, int, Array]]] = [[] for _ in range(count)]
+    for i, j, homography, inliers in links:
+        turn = _turn(homography, centres[i], centres[j], focals[group[i]], focals[group[j]])
+        around[i].append((inliers, j, turn))
+        around[j].append((inliers, i, turn.T))
+    root = max(range(count), key=lambda i: sum(inliers for inliers, _, _ in around[i]))
+    found = {root: np.eye(3)}
+    while len(found) < count:
+        edges = [(inliers, i, j, turn) for i in found for inliers, j, turn in around[i] if j not in found]
+        _, i, j, turn = max(edges, key=lambda edge: edge[0])
+        found[j] = turn @ found[i]
+    return Turned(np.stack([found[i] for i in range(count)]), focals, np.zeros(len(focals)), group)
+
+
+def _turn(homography: Array, centre_i: Array, centre_j: Array, focal_i: float, focal_j: float) -> Array:
+    """The rotation nearest to K_j^-1 H K_i."""
+    u, _, vt = np.linalg.svd(_normalised(homography, centre_i, centre_j, focal_i, focal_j))
+    return u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
+
+
+def _normalised(homography: Array, centre_i: Array, centre_j: Array, focal_i: float, focal_j: float) -> Array:
+    k_i = np.array([[focal_i, 0, centre_i[0]], [0, focal_i, centre_i[1]], [0, 0, 1]])
+    k_j = np.array([[focal_j, 0, centre_j[0]], [0, focal_j, centre_j[1]], [0, 0, 1]])
+    turn = np.linalg.inv(k_j) @ homography @ k_i
+    return turn / np.cbrt(np.linalg.det(turn))
+
+
+def focal_from_homographies(
+    links: Sequence[tuple[int, int, Array, int]], centres: Array, sides: Array, *, guess: float
+) -> float:
+    """Focal length, in long sides, under which the homographies are nearest to rotations; for photos without EXIF.
+
+    Args:
+        links: as in :func:`first_guess`.
+        sides: (N,) long sides, px.
+        guess: taken where the homographies do not tell, e.g. for two identical photos.
+    """
+    candidates = guess * np.exp(np.linspace(np.log(0.3), np.log(6), 80))
+    costs = []
+    for candidate in candidates:
+        strain = [
+            np.log(np.linalg.svd(_normalised(h, centres[i], centres[j], candidate * sides[i], candidate * sides[j]),
+                                 compute_uv=False)).std()
+            for i, j, h, _ in links
+        ]  # fmt: skip
+        costs.append(np.median(strain) + 1e-4 * np.log(candidate / guess) ** 2)
+    return float(candidates[int(np.argmin(costs))])

@@ -1,0 +1,147 @@
+"""Which photos overlap: robust homographies, the probabilistic test, and the groups that hang together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.progress import Progress
+from pipelines.core.types import Features, Photo
+from pipelines.engine import cores, map_items
+from pipelines.pairwise.frontend import FrontEnd
+from pipelines.pairwise.models import estimate
+
+ALPHA, BETA = 8.0, 0.3
+"""Brown and Lowe, Automatic panoramic image stitching using invariant features, IJCV 2007, eq. 10-13: with p1 = 0.6,
+p0 = 0.1, p(overlap) = 1e-6 and p_min = 0.999, a pair overlaps if inliers > 8 + 0.3 x matches in the overlap."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A pair of photos that was tested.
+
+    Attributes:
+        a, b: (K,2) inlier points in full-resolution px.
+        homography: (3,3), x_b ~ H x_a.
+        matches: how many matches lie in the overlap that the homography gives.
+    """
+
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    homography: NDArray[np.float64]
+    matches: int
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    @property
+    def needed(self) -> float:
+        """Inliers that an overlap needs more than."""
+        return ALPHA + BETA * self.matches
+
+    @property
+    def kept(self) -> bool:
+        """Whether the pair overlaps."""
+        return len(self) > self.needed
+
+
+def find_overlaps(
+    photos: Sequence[Photo],
+    features: Sequence[Features],
+    front: FrontEnd,
+    *,
+    max_error: float,
+    seed: int,
+    progress: Progress,
+) -> dict[tuple[int, int], Overlap]:
+    """Match all pairs and fit a homography to each.
+
+    Args:
+        max_error: px at 1,600 px, of an inlier.
+
+    Returns:
+        (i, j), i < j -> tested pair, for all that have a homography; see :attr:`Overlap.kept`.
+    """
+
+    def one(pair: tuple[int, int]) -> Overlap | None:
+        i, j = pair
+        found = front.match(features[i], features[j], threads=1)
+        a = features[i].xy[found.pairs[:, 0]].astype(np.float64)
+        b = features[j].xy[found.pairs[:, 1]].astype(np.float64)
+        side = max(photos[i].width, photos[i].height, photos[j].width, photos[j].height)
+        scale = max(1.0, side / 1600)
+        eye = np.eye(3)
+        model = estimate("H", a, b, (eye, eye), max_error=max_error * scale, noise=scale, seed=seed)
+        if model is None or not _possible(model.matrix, photos[i], photos[j]):
+            return None
+        inside = _inside(a, model.matrix, photos[j]) & _inside(b, np.asarray(np.linalg.inv(model.matrix)), photos[i])
+        return Overlap(a[model.inliers], b[model.inliers], model.matrix, int(np.count_nonzero(inside | model.inliers)))
+
+    pairs = list(combinations(range(len(photos)), 2))
+    results: dict[tuple[int, int], Overlap] = {}
+    with progress.stage("Matching", len(pairs)) as task:
+        workers = 1 if front.is_metric_network else cores()
+        for pair, overlap in zip(pairs, map_items(one, pairs, workers=workers), strict=True):
+            if overlap is not None:
+                results[pair] = overlap
+            task.advance(note=f"{photos[pair[0]].name} – {photos[pair[1]].name}")
+    return results
+
+
+def _possible(homography: NDArray[np.float64], a: Photo, b: Photo) -> bool:
+    """Whether a homography can be that of two photos of one scene: not mirrored, not squeezed to a line."""
+    centre = np.array([(a.width - 1) / 2, (a.height - 1) / 2, 1.0])
+    if abs(np.linalg.det(homography)) < 1e-12:
+        return False
+    x, y, w = homography @ centre
+    if abs(w) < 1e-9:
+        return False
+    # Area scale at the photo's centre: det(H) / w^3 of the map in pixels.
+    area = np.linalg.det(homography) / w**3
+    return bool(1 / 400 < area < 400) and bool(np.hypot(x / w, y / w) < 50 * max(b.width, b.height))
+
+
+def _inside(points: NDArray[np.float64], homography: NDArray, photo: Photo) -> NDArray[np.bool_]:
+    carried = np.c_[points, np.ones(len(points))] @ homography.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = carried[:, 0] / carried[:, 2], carried[:, 1] / carried[:, 2]
+    return (x >= 0) & (y >= 0) & (x < photo.width) & (y < photo.height)
+
+
+def components(count: int, pairs: Mapping[tuple[int, int], Overlap]) -> list[list[int]]:
+    """Photos that hang together by kept pairs, the largest group first; single photos are groups of one."""
+    group = list(range(count))
+
+    def root(i: int) -> int:
+        while group[i] != i:
+            group[i] = group[group[i]]
+            i = group[i]
+        return i
+
+    for (i, j), overlap in pairs.items():
+        if overlap.kept:
+            group[root(i)] = root(j)
+    members: dict[int, list[int]] = {}
+    for i in range(count):
+        members.setdefault(root(i), []).append(i)
+    return sorted(members.values(), key=lambda photos: (-len(photos), photos))
+
+
+def why_alone(index: int, photos: Sequence[Photo], features: Sequence[Features],
+              pairs: Mapping[tuple[int, int], Overlap]) -> str:  # fmt: skip
+    """Why a photo overlaps with no other, in plain words."""
+    if len(features[index]) < ALPHA:
+        return f"only {len(features[index])} keypoints were found in it: it shows no texture"
+    mine = {pair: overlap for pair, overlap in pairs.items() if index in pair}
+    if not mine:
+        return "its matches agree with no other photo"
+    pair, best = max(mine.items(), key=lambda item: len(item[1]) / item[1].needed)
+    other = photos[pair[0] if pair[1] == index else pair[1]].name
+    return (
+        f"no overlap: at best {len(best)} of its {best.matches} matches with {other} agree, "
+        f"and more than {best.needed:.0f} are needed"
+    )

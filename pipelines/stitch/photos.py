@@ -1,0 +1,48 @@
+"""What a user names on the command line - files, folders, globs - to photos."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.core.errors import InputError
+from pipelines.core.progress import Progress
+from pipelines.core.types import Photo, Rejected
+from pipelines.images.read import natural_key, scan
+
+
+def find_photos(words: Sequence[str], *, progress: Progress | None = None) -> tuple[list[Photo], list[Rejected]]:
+    """Photos from files, folders and glob patterns (for shells that leave them alone), each once, in natural order.
+
+    Raises:
+        InputError: a pattern or name that matches no file, or fewer than two photos that can be read.
+    """
+    files: dict[Path, None] = {}
+    rejected: list[Rejected] = []
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            found, bad = scan(path)
+            rejected += bad
+            files |= {photo.path.resolve(): None for photo in found}
+        elif path.exists():
+            files[path.resolve()] = None
+        else:
+            matched = sorted(glob.glob(word, recursive=True), key=natural_key)
+            if not matched:
+                raise InputError(
+                    f"No files match {word}",
+                    f"there is nothing of that name in {Path.cwd()}" if not path.is_absolute() else "",
+                    "check the spelling and the folder",
+                )
+            files |= {Path(name).resolve(): None for name in matched if Path(name).is_file()}
+    if not files:
+        raise InputError("No photos were found", f"{' '.join(words)} has none that can be read", "name photo files")
+    photos, bad = scan(list(files), progress=progress)
+    rejected += bad
+    photos = sorted(photos, key=lambda photo: natural_key(photo.name))
+    if len(photos) < 2:
+        why = "; ".join(f"{item.name}: {item.why}" for item in rejected) or f"only {photos[0].name} was given"
+        raise InputError("A panorama needs at least two photos", why, "give more photos")
+    return photos, rejected

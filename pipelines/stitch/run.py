@@ -1,0 +1,241 @@
+"""Photos in, panoramas out: the stages in order, and what is told of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.core.errors import ConfigError, NoOverlapError, OutputError
+from pipelines.core.progress import Progress
+from pipelines.core.types import Features, Photo, Rejected
+from pipelines.engine import cores, map_items
+from pipelines.features.detectors import DetectorConfig
+from pipelines.features.extract import FeatureConfig
+from pipelines.matching.match import MatchConfig
+from pipelines.pairwise.frontend import FrontEnd
+from pipelines.stitch.overlap import components, find_overlaps, why_alone
+from pipelines.stitch.projection import PROJECTIONS, Canvas, choose, lay_out
+from pipelines.stitch.render import Rendered, check_size, crop, render
+from pipelines.stitch.solve import Solved, solve
+from pipelines.store.files import write_atomic
+
+SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
+_NO_ALPHA = ("JPEG",)
+_SAVING = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 92}}
+
+
+@dataclass(frozen=True)
+class StitchConfig:
+    """How photos are stitched.
+
+    Attributes:
+        features, match: the front end.
+        max_error: threshold of the homographies, px at 1,600 px.
+        distortion: estimate the lens's radial distortion.
+        projection: ``auto`` by field of view, or a name of the table in :mod:`pipelines.stitch.projection`.
+        scale: of the panorama; 1 is the photos' own resolution.
+        crop: cut to the largest inner rectangle; None does so where the format has no transparency.
+        compensate: make the overlaps' exposures agree.
+        max_megapixels: of a panorama.
+        seed: same seed, same photos, same panorama.
+    """
+
+    features: FeatureConfig = field(default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=3000)))
+    match: MatchConfig = field(default_factory=MatchConfig)
+    max_error: float = 4.0
+    distortion: bool = True
+    projection: str = "auto"
+    scale: float = 1.0
+    crop: bool | None = None
+    compensate: bool = True
+    max_megapixels: float = 400.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.projection not in ("auto", *PROJECTIONS):
+            known = ", ".join(("auto", *PROJECTIONS))
+            raise ConfigError(f"There is no projection {self.projection!r}", f"known are {known}", "--projection auto")
+        if not 0 < self.scale <= 4:
+            raise ConfigError(f"A scale of {self.scale:g} is not possible", "it lies between 0 and 4", "--scale 1")
+        if not 0 < self.max_error <= 100:
+            what = f"A threshold of {self.max_error:g} px is not possible"
+            raise ConfigError(what, "it lies between 0 and 100", "--max-error 4")
+        if not self.max_megapixels > 0:
+            raise ConfigError(f"A panorama of {self.max_megapixels:g} megapixels is not possible", "", "400")
+
+
+@dataclass(frozen=True)
+class Panorama:
+    """One panorama: its file, cameras, canvas, and each photo's gains (N,3)."""
+
+    path: Path
+    solved: Solved
+    canvas: Canvas
+    rendered: Rendered
+
+
+@dataclass(frozen=True)
+class StitchResult:
+    """All panoramas of a run, largest first; the photos in none, with reasons; seconds per stage."""
+
+    photos: tuple[Photo, ...]
+    panoramas: tuple[Panorama, ...]
+    unused: tuple[Rejected, ...]
+    seconds: dict[str, float]
+
+
+def check_out(path: Path) -> None:
+    """Refuse a file name that nothing can be written to, before any work is done.
+
+    Raises:
+        ConfigError: it stands for no format.
+        OutputError: its folder is missing.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"No panorama can be written to {path}", f"its name must end in {', '.join(SUFFIXES)}", "-o pano.jpg"
+        )
+    if not path.parent.is_dir():
+        raise OutputError(f"Cannot write {path}", "there is no such folder", f"mkdir -p {path.parent}")
+
+
+def stitch(
+    photos: Sequence[Photo],
+    rejected: Sequence[Rejected],
+    out: Path,
+    config: StitchConfig,
+    *,
+    progress: Progress,
+) -> StitchResult:
+    """Find the panoramas among the photos and write each.
+
+    Args:
+        photos: two or more, in any order.
+        rejected: files that could not be read, to be told with the photos that are not used.
+        out: file of the panorama; several are written beside each other as NAME-1, NAME-2 …
+
+    Raises:
+        NoOverlapError: no two photos overlap.
+        ConfigError: a panorama would be too large, or the projection cannot show it.
+        OutputError: it cannot be written.
+    """
+    check_out(out)
+    begin = time.perf_counter()
+    seconds: dict[str, float] = {}
+
+    def lap(stage: str) -> None:
+        nonlocal begin
+        now = time.perf_counter()
+        seconds[stage] = round(seconds.get(stage, 0.0) + now - begin, 3)
+        begin = now
+
+    front = FrontEnd(config.features, config.match)
+    features = _features(photos, front, progress)
+    lap("features")
+    overlaps = find_overlaps(photos, features, front, max_error=config.max_error, seed=config.seed, progress=progress)
+    lap("matching")
+    solved = [
+        one
+        for group in components(len(photos), overlaps)
+        if len(group) > 1
+        for one in solve(
+            photos, group, overlaps, max_error=config.max_error, distortion=config.distortion, seed=config.seed
+        )
+    ]
+    lap("cameras")
+    used = {member for one in solved for member in one.members}
+    unused = [
+        Rejected(photo.name, why_alone(index, photos, features, overlaps))
+        for index, photo in enumerate(photos)
+        if index not in used
+    ]
+    if not solved:
+        raise NoOverlapError(
+            "No two of the photos overlap",
+            "; ".join(f"{item.name}: {item.why}" for item in unused[:3]),
+            "photos that share at least a quarter with their neighbours, or --descriptor l2net",
+        )
+    panoramas = []
+    for number, one in enumerate(solved, 1):
+        path = out if len(solved) == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
+        panoramas.append(_panorama(path, photos, one, config, progress))
+        lap("rendering")
+    return StitchResult(tuple(photos), tuple(panoramas), (*unused, *rejected), seconds)
+
+
+def _features(photos: Sequence[Photo], front: FrontEnd, progress: Progress) -> list[Features]:
+    workers = 1 if front.uses_all_cores else cores()
+    features = []
+    with progress.stage("Features", len(photos)) as task:
+        for photo, found in zip(photos, map_items(front.describe, photos, workers=workers), strict=True):
+            features.append(found)
+            task.advance(note=photo.name)
+    return features
+
+
+def _panorama(
+    path: Path, photos: Sequence[Photo], solved: Solved, config: StitchConfig, progress: Progress
+) -> Panorama:
+    mine = [photos[i] for i in solved.members]
+    sizes = [(photo.width, photo.height) for photo in mine]
+    name = choose(solved.cameras, sizes) if config.projection == "auto" else config.projection
+    focal = float(np.median([solved.cameras.focal(i) for i in range(len(mine))]))
+    canvas = lay_out(solved.cameras, sizes, name, focal * config.scale)
+    check_size(canvas, config.max_megapixels)
+    rendered = render(mine, solved.cameras, canvas, progress=progress, compensate=config.compensate)
+    kind = SUFFIXES[path.suffix.lower()]
+    if config.crop or (config.crop is None and kind in _NO_ALPHA):
+        rendered = crop(rendered)
+    _write(path, rendered, kind)
+    return Panorama(path, solved, canvas, rendered)
+
+
+def _write(path: Path, rendered: Rendered, kind: str) -> None:
+    from PIL import Image
+
+    has_border = kind not in _NO_ALPHA and not rendered.mask.all()
+    pixels = np.dstack([rendered.pixels, rendered.mask]) if has_border else rendered.pixels
+    options = _SAVING.get(kind, {})
+    write_atomic(path, lambda stream: Image.fromarray(pixels).save(stream, kind, **options))
+
+
+def plain(result: StitchResult) -> dict[str, object]:
+    """The result as a JSON value: for each panorama cameras, overlaps and residuals; photos not used, with reasons."""
+    return {
+        "panoramas": [_plain_panorama(one, result.photos) for one in result.panoramas],
+        "not_used": [{"photo": item.name, "why": item.why} for item in result.unused],
+        "seconds": result.seconds,
+    }
+
+
+def _plain_panorama(panorama: Panorama, photos: Sequence[Photo]) -> dict[str, object]:
+    solved, cameras = panorama.solved, panorama.solved.cameras
+    return {
+        "file": str(panorama.path),
+        "width": panorama.rendered.pixels.shape[1],
+        "height": panorama.rendered.pixels.shape[0],
+        "projection": panorama.canvas.name,
+        "rms_residual_px": solved.rms,
+        "photos": [
+            {
+                "name": photos[member].name,
+                "focal_px": cameras.focal(index),
+                "distortion": cameras.distortion(index),
+                "cam_from_world": cameras.rotations[index].tolist(),
+                "gains": panorama.rendered.gains[index].tolist(),
+            }
+            for index, member in enumerate(solved.members)
+        ],
+        "overlaps": [
+            {"photos": [photos[i].name, photos[j].name], "matches": len(values) // 2,
+             "median_residual_px": float(np.median(values)), "rms_residual_px": float(np.sqrt((values**2).mean()))}
+            for (i, j), values in solved.residuals.items()
+        ],
+        "contradicting_pairs": [
+            {"photos": [photos[i].name, photos[j].name], "median_residual_px": value} for i, j, value in solved.dropped
+        ],
+    }  # fmt: skip

@@ -1,0 +1,160 @@
+"""A group of overlapping photos to cameras: first guess, joint adjustment, pairs that contradict the rest left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.types import Photo
+from pipelines.images.cameras import FOCAL_GUESS
+from pipelines.stitch.adjust import (
+    Array,
+    Prior,
+    Sights,
+    Turned,
+    adjust,
+    first_guess,
+    focal_from_homographies,
+    residuals,
+)
+from pipelines.stitch.overlap import Overlap, components
+from pipelines.stitch.projection import straighten
+
+_MOST = 400
+"""Matches of a pair that are used; more say the same again."""
+_EXIF_SIGMA, _GUESS_SIGMA = 0.1, 0.6
+_ROBUST = 1.0
+"""px at 1,600 px where Huber's loss turns linear."""
+_CONTRADICTS = 3.0
+"""Times the threshold of a homography: a median residual beyond says that a pair does not belong."""
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A panorama's cameras.
+
+    Attributes:
+        members: indices of its photos, in the order of the cameras.
+        cameras: with a level horizon.
+        residuals: (i, j) photo indices -> (K,) px at full resolution, of all of the pair's inliers, both ways.
+        dropped: (i, j, median px) of pairs that contradicted the others.
+    """
+
+    members: tuple[int, ...]
+    cameras: Turned
+    residuals: Mapping[tuple[int, int], Array]
+    dropped: tuple[tuple[int, int, float], ...]
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of all residuals, px."""
+        every = np.concatenate(list(self.residuals.values()))
+        return float(np.sqrt((every**2).mean()))
+
+
+def solve(
+    photos: Sequence[Photo],
+    members: Sequence[int],
+    overlaps: Mapping[tuple[int, int], Overlap],
+    *,
+    max_error: float,
+    distortion: bool,
+    seed: int,
+) -> list[Solved]:
+    """Cameras of photos that hang together; several groups if they fall apart, photos that stay alone left out.
+
+    Args:
+        members: photo indices, connected by kept overlaps.
+        max_error: threshold of the homographies, px at 1,600 px.
+        distortion: estimate it.
+        seed: of the choice of matches where there are many.
+    """
+    kept = {pair: one for pair, one in overlaps.items() if one.kept and pair[0] in members and pair[1] in members}
+    dropped: list[tuple[int, int, float]] = []
+    scale = max(1.0, max(max(photos[i].width, photos[i].height) for i in members) / 1600)
+    while True:
+        cameras, left = _fit(photos, members, kept, scale, distortion, seed)
+        medians = {pair: float(np.median(values)) for pair, values in left.items()}
+        worst = max(medians, key=medians.__getitem__)
+        if medians[worst] <= _CONTRADICTS * max_error * scale:
+            return [Solved(tuple(members), cameras, left, tuple(dropped))]
+        dropped.append((*worst, medians[worst]))
+        del kept[worst]
+        groups = [[members[i] for i in group] for group in components(len(members), _local(members, kept))]
+        if len(groups) > 1:
+            every = [
+                solve(photos, group, kept, max_error=max_error, distortion=distortion, seed=seed)
+                for group in groups
+                if len(group) > 1
+            ]
+            return [one for several in every for one in several]
+
+
+def _local(members: Sequence[int], pairs: Mapping[tuple[int, int], Overlap]) -> dict[tuple[int, int], Overlap]:
+    place = {photo: index for index, photo in enumerate(members)}
+    return {(place[i], place[j]): overlap for (i, j), overlap in pairs.items()}
+
+
+def _fit(
+    photos: Sequence[Photo],
+    members: Sequence[int],
+    kept: Mapping[tuple[int, int], Overlap],
+    scale: float,
+    distortion: bool,
+    seed: int,
+) -> tuple[Turned, dict[tuple[int, int], Array]]:
+    mine = [photos[i] for i in members]
+    local = _local(members, kept)
+    group, first = _lenses(mine)
+    centres = np.array([[(photo.width - 1) / 2, (photo.height - 1) / 2] for photo in mine])
+    sides = np.array([max(photo.width, photo.height) for photo in mine], np.float64)
+    links = [(i, j, overlap.homography, len(overlap)) for (i, j), overlap in local.items()]
+    known = np.array([photo.exif.focal_px or 0.0 for photo in first])
+    focals = known.copy()
+    if not known.all():
+        guess = focal_from_homographies(links, centres, sides, guess=FOCAL_GUESS)
+        focals = np.where(known > 0, known, guess * np.array([max(photo.width, photo.height) for photo in first]))
+    start = first_guess(len(mine), group, links, centres, focals)
+    prior = Prior(focals, np.where(known > 0, _EXIF_SIGMA, _GUESS_SIGMA), distortion)
+    random = np.random.default_rng(seed)
+    some = [_sights(pair, overlap, centres, random) for pair, overlap in local.items()]
+    cameras = adjust(start, _joined(some), prior, robust=_ROBUST * scale)
+    cameras = Turned(straighten(cameras.rotations), cameras.focals, cameras.distortions, cameras.group)
+    left = {}
+    for pair, overlap in local.items():
+        every = _sights(pair, overlap, centres, None).both_ways()
+        left[members[pair[0]], members[pair[1]]] = np.linalg.norm(residuals(cameras, every), axis=1)
+    return cameras, left
+
+
+def _lenses(photos: Sequence[Photo]) -> tuple[NDArray[np.int64], list[Photo]]:
+    """(N,) which photos share focal length and distortion, and the first photo of each such group.
+
+    Those of one size (either way up), camera and EXIF focal length do, also where EXIF is silent.
+    """
+    numbers: dict[object, int] = {}
+    first: list[Photo] = []
+    group = []
+    for photo in photos:
+        size, focal = tuple(sorted((photo.width, photo.height))), photo.exif.focal_px
+        key = (size, photo.exif.make, photo.exif.model, None if focal is None else round(focal, 1))
+        if key not in numbers:
+            numbers[key] = len(numbers)
+            first.append(photo)
+        group.append(numbers[key])
+    return np.array(group), first
+
+
+def _sights(pair: tuple[int, int], overlap: Overlap, centres: Array, random: np.random.Generator | None) -> Sights:
+    chosen = np.arange(len(overlap))
+    if random is not None and len(overlap) > _MOST:
+        chosen = np.sort(random.choice(len(overlap), _MOST, replace=False))
+    source, target = (np.full(len(chosen), index) for index in pair)
+    return Sights(source, target, overlap.a[chosen] - centres[pair[0]], overlap.b[chosen] - centres[pair[1]])
+
+
+def _joined(parts: Sequence[Sights]) -> Sights:
+    return Sights(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("source", "target", "x", "y")))

@@ -1,0 +1,76 @@
+"""``recon stitch``: photos of a turning camera to panoramas."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns like 'a*.jpg'.", show_default=False)]
+_Out = Annotated[Path, typer.Option("--out", "-o", help="JPEG (cropped), or PNG, TIFF, WebP (transparent border).")]
+_Crop = Annotated[bool | None, typer.Option("--crop/--no-crop", help="Cut to the largest inner rectangle.")]
+
+
+def stitch(
+    photos: _Photos,
+    out: _Out = Path("pano.jpg"),
+    descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own file.")] = "rootsift",
+    detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
+    max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 3000,
+    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1600,
+    projection: Annotated[str, typer.Option(help="plane, cylinder, sphere, or auto: by field of view.")] = "auto",
+    scale: Annotated[float, typer.Option(help="Of the panorama; 1 is the photos' own resolution.")] = 1.0,
+    crop: _Crop = None,
+    exposure: Annotated[bool, typer.Option(help="Make the overlaps' exposures agree.")] = True,
+    distortion: Annotated[bool, typer.Option(help="Estimate the lens's radial distortion.")] = True,
+    max_error: Annotated[float, typer.Option(help="Threshold of matches, px at 1,600 px.")] = 4.0,
+    max_megapixels: Annotated[float, typer.Option(help="Refuse larger panoramas.")] = 400.0,
+    json_file: Annotated[Path | None, typer.Option("--json-file", help="Write the result as JSON here.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same panorama.")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the files.")] = False,
+) -> None:
+    """Stitch photos, in any order, to panoramas; several in one folder are found and written apart.
+
+    Exit codes: 0 done, 2 wrong option or too large a panorama, 3 no or unusable photos, 4 no overlap, 6 cannot write.
+    """
+    import json
+
+    from pipelines.features.detectors import DetectorConfig
+    from pipelines.features.extract import FeatureConfig
+    from pipelines.stitch.photos import find_photos
+    from pipelines.stitch.run import StitchConfig, check_out, plain
+    from pipelines.stitch.run import stitch as run
+    from pipelines.store.files import write_text
+    from recon.cli.terminal import print_json, progress_for
+
+    check_out(out)
+    config = StitchConfig(
+        FeatureConfig(descriptor, DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size),
+        max_error=max_error,
+        distortion=distortion,
+        projection=projection,
+        scale=scale,
+        crop=crop,
+        compensate=exposure,
+        max_megapixels=max_megapixels,
+        seed=seed,
+    )
+    progress = progress_for(quiet or json_output)
+    found, rejected = find_photos(photos, progress=progress)
+    result = run(found, rejected, out, config, progress=progress)
+    if json_file:
+        write_text(json_file, json.dumps(plain(result), indent=2, ensure_ascii=False))
+    if json_output:
+        print_json(plain(result))
+        return
+    for one in result.panoramas:
+        height, width = one.rendered.pixels.shape[:2]
+        print(
+            f"{one.path}: {len(one.solved.members)} of {len(found)} photos, {width:,} x {height:,} px, "
+            f"{one.canvas.name}, residual {one.solved.rms:.2f} px"
+        )
+    for missing in result.unused:
+        print(f"  not used: {missing.name}: {missing.why}", file=sys.stderr)
