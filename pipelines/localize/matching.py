@@ -85,6 +85,17 @@ class QueryMatcher:
         tables = [_table(part, found[part.folder]) for part in self._map.components if part.folder in found]
         return sorted(tables, key=lambda table: -len(table.keypoint))
 
+    def points(self, table: Correspondences, numbers: list[int]) -> tuple[NDArray[np.int32], NDArray]:
+        """(P,) points of the table's model that these photos see, and (P,D) the descriptor that the first saw."""
+        points, described = [], []
+        for number in numbers:
+            seen = table.part.point_of[number]
+            keypoints = np.flatnonzero(seen >= 0)
+            points.append(seen[keypoints])
+            described.append(self._described(number)[keypoints])
+        unique, first = np.unique(np.concatenate(points), return_index=True)
+        return unique, np.concatenate(described)[first]
+
     def _pairs(self, features: Features, number: int) -> Matches:
         spec, theirs = self._descriptor.spec, self._described(number)
         if self._scorer is None or features.pair_features is None:

@@ -89,6 +89,18 @@ def fit_pose(
     return Fit(found.cam_from_world, found.camera, found.inliers)
 
 
+def refit(fit: Fit, xy: NDArray[np.float64], xyz: NDArray[np.float64], *, max_error: float, free_focal: bool) -> Fit:
+    """The pose refined on more correspondences, and which of them are strict inliers; as it was if that fails."""
+    found = colmap.FittedPose(fit.cam_from_world, fit.camera, fit.inliers)
+    for _ in range(_ROUNDS):
+        refined = colmap.refine_pose(found, xy, xyz, refine_focal=free_focal)
+        if refined is None or not _possible(refined.camera):
+            return fit
+        errors = reprojection_errors(refined.camera, refined.cam_from_world, xy, xyz)
+        found = replace(refined, inliers=errors <= max_error)
+    return Fit(found.cam_from_world, found.camera, found.inliers)
+
+
 def _possible(camera: Camera) -> bool:
     share = camera.params[0] / max(camera.width, camera.height)
     return _FOCAL_LONG_SIDES[0] <= share <= _FOCAL_LONG_SIDES[1]

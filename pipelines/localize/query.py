@@ -12,14 +12,21 @@ import numpy as np
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.images.cameras import CameraConfig, camera_prior
+from pipelines.localize.guided import guided_matches, paired_distances
 from pipelines.localize.map import LocalMap
 from pipelines.localize.matching import Correspondences, QueryMatcher
-from pipelines.localize.pose import coverage, fit_pose, project, sigmas
+from pipelines.localize.pose import Fit, coverage, fit_pose, project, refit, sigmas
 from pipelines.localize.result import Evidence, Localisation, MatchedPhoto, Origin, QueryPose, Verdict
 from pipelines.localize.verdict import judge
+from pipelines.matching.match import first_at_place
 
 _FEW = 20
 """Keypoints below which a query says nothing."""
+
+_MAP_CAMERAS = 3
+"""Cameras of the map that are tried for a photo without EXIF."""
+_AS_MANY, _AS_NEAR = 0.97, 1.1
+"""Share of the inliers, and times the error, with which a camera of the map counts as the photo's."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +37,13 @@ class LocalizeConfig:
         cameras: given intrinsics and camera model of the queries, if any.
         photos: photos of the map, those that look most alike, that a query is matched with.
         max_error: px at 1,600 px, largest reprojection error of an inlier; scaled with the photo's longer side.
+        guided: look for further points of the map where a pose says that they are seen, and refine with them.
     """
 
     cameras: CameraConfig = field(default_factory=CameraConfig)
     photos: int = 10
     max_error: float = 4.0
+    guided: bool = False
 
     def __post_init__(self) -> None:
         if self.photos < 1:
@@ -51,6 +60,11 @@ class _Guess:
 
     camera: Camera
     origin: Origin
+
+    @property
+    def free(self) -> bool:
+        """Whether the focal length is fitted with the pose."""
+        return self.origin in (Origin.EXIF, Origin.ESTIMATED)
 
 
 class Localizer:
@@ -125,53 +139,75 @@ class Localizer:
             answers.append(self._try(photo, features, table, guess))
             if answers[-1].verdict is Verdict.FOUND:
                 break
-        return max(answers, key=_merit)
+        best = max(answers, key=_merit)
+        if best.pose is None or best.pose.origin is not Origin.ESTIMATED or photo.exif.focal_px:
+            return best
+        # Nothing says what camera it was. If one of the map's explains the photo as well, it was that one: a focal
+        # length that need not be estimated makes the pose several times more exact.
+        known = {camera: None for camera in table.part.cameras.values() if _fits(camera, photo)}
+        for camera in list(known)[:_MAP_CAMERAS]:
+            answer = self._try(photo, features, table, _Guess(camera, Origin.MAP))
+            if answer.verdict is Verdict.FOUND and _as_good(answer, best):
+                return answer
+        return best
 
     def _try(self, photo: Photo, features: Features, table: Correspondences, guess: _Guess) -> Localisation:
         xy = features.xy[table.keypoint].astype(np.float64)
         xyz = table.part.model.xyz[table.point]
         matched = len(np.unique(table.keypoint))
-        free = guess.origin in (Origin.EXIF, Origin.ESTIMATED)
+        max_error = self._config.max_error * max(1.0, max(photo.width, photo.height) / 1600)
         fit = fit_pose(
             guess.camera,
             xy,
             xyz,
-            max_error=self._config.max_error * max(1.0, max(photo.width, photo.height) / 1600),
+            max_error=max_error,
             seed=self._map.seed,
             estimate_focal=guess.origin is Origin.ESTIMATED,
-            refine_focal=free,
+            refine_focal=guess.free,
         )
-        inliers = np.zeros(len(xy), bool) if fit is None else fit.inliers
-        pose = None
-        if fit is not None:
-            kept, first = np.unique(table.keypoint[inliers], return_index=True)
-            at = np.flatnonzero(inliers)[first]
-            seen, depth = project(fit.camera, fit.cam_from_world, xyz[at])
-            centre_sigma, rotation_sigma = sigmas(fit, xy, xyz, free_focal=free)
-            pose = QueryPose(
-                cam_from_world=fit.cam_from_world,
-                camera=replace(fit.camera, source=str(guess.origin)),
-                origin=guess.origin,
-                component=table.part.folder,
-                inliers=len(kept),
-                correspondences=matched,
-                coverage=coverage(fit.camera, xy[at]),
-                error=float(np.median(np.linalg.norm(seen - xy[at], axis=1))),
-                centre_sigma=centre_sigma,
-                rotation_sigma=rotation_sigma,
-                depth=float(np.median(depth)),
-            )
+        pose = None if fit is None else _measured(fit, xy, xyz, table, guess)
         verdict, reason, advice = judge(pose, matched)
+        if fit is None or pose is None or verdict is Verdict.NOT_FOUND:
+            none = np.zeros(len(xy), bool)
+            photos, evidence = self._supporting(table, none), Evidence(xy, xyz, none)
+            return Localisation(
+                photo.name, verdict, reason, advice, keypoints=len(features), photos=photos, evidence=evidence
+            )
+        photos = self._supporting(table, fit.inliers)
+        if self._config.guided:
+            more, more_xy, more_xyz = self._guided(features, table, fit, max_error, guess.free)
+            again = _measured(more, more_xy, more_xyz, table, guess)
+            if again.centre_sigma <= pose.centre_sigma:
+                guided = int(more.inliers[len(xy) :].sum())
+                pose = replace(again, inliers=pose.inliers, coverage=pose.coverage, guided=guided)
+                fit, xy, xyz = more, more_xy, more_xyz
         return Localisation(
-            photo.name,
-            verdict,
-            reason,
-            advice,
-            pose if verdict is not Verdict.NOT_FOUND else None,
-            len(features),
-            self._supporting(table, inliers if verdict is not Verdict.NOT_FOUND else inliers & False),
-            evidence=Evidence(xy, xyz, inliers if verdict is not Verdict.NOT_FOUND else inliers & False),
+            photo.name, verdict, reason, advice, pose, len(features), photos, evidence=Evidence(xy, xyz, fit.inliers)
         )
+
+    def _guided(
+        self, features: Features, table: Correspondences, fit: Fit, max_error: float, free_focal: bool
+    ) -> tuple[Fit, np.ndarray, np.ndarray]:
+        """The pose with points of the map that were looked for in the predicted view, and its correspondences."""
+        keypoint, point = table.keypoint[fit.inliers], table.point[fit.inliers]
+        supporting = sorted(table.photos, key=lambda number: -int(fit.inliers[table.photos[number]].sum()))
+        points, described = self._matcher.points(table, supporting)
+        row_of = np.searchsorted(points, point)
+        known = paired_distances(features.descriptors[keypoint], described[row_of])
+        fresh = ~np.isin(points, point)
+        found = guided_matches(
+            features,
+            first_at_place(features.frames),
+            fit,
+            (table.part.model.xyz[points[fresh]], described[fresh]),
+            radius=2 * max_error,
+            limit=float(np.quantile(known, 0.9)),
+        )
+        found = found[~np.isin(found[:, 0], keypoint)]
+        xy = features.xy[np.concatenate([table.keypoint, found[:, 0]])].astype(np.float64)
+        xyz = table.part.model.xyz[np.concatenate([table.point, points[fresh][found[:, 1]]])]
+        start = replace(fit, inliers=np.concatenate([fit.inliers, np.ones(len(found), bool)]))
+        return refit(start, xy, xyz, max_error=max_error, free_focal=free_focal), xy, xyz
 
     def _supporting(self, table: Correspondences, inliers: np.ndarray) -> tuple[MatchedPhoto, ...]:
         photos = [
@@ -179,6 +215,39 @@ class Localizer:
             for number, rows in table.photos.items()
         ]
         return tuple(sorted(photos, key=lambda photo: (-photo.inliers, -photo.matches)))
+
+
+def _measured(fit: Fit, xy: np.ndarray, xyz: np.ndarray, table: Correspondences, guess: _Guess) -> QueryPose:
+    """A fit with its figures, each keypoint counted once."""
+    rows = np.flatnonzero(fit.inliers)
+    _, first = np.unique(xy[rows], axis=0, return_index=True)
+    at = rows[first]
+    seen, depth = project(fit.camera, fit.cam_from_world, xyz[at])
+    centre_sigma, rotation_sigma = sigmas(fit, xy, xyz, free_focal=guess.free)
+    return QueryPose(
+        cam_from_world=fit.cam_from_world,
+        camera=replace(fit.camera, source=str(guess.origin)),
+        origin=guess.origin,
+        component=table.part.folder,
+        inliers=len(at),
+        correspondences=len(np.unique(table.keypoint)),
+        coverage=coverage(fit.camera, xy[at]),
+        error=float(np.median(np.linalg.norm(seen - xy[at], axis=1))),
+        centre_sigma=centre_sigma,
+        rotation_sigma=rotation_sigma,
+        depth=float(np.median(depth)),
+    )
+
+
+def _fits(camera: Camera, photo: Photo) -> bool:
+    return (camera.width, camera.height) == (photo.width, photo.height)
+
+
+def _as_good(answer: Localisation, other: Localisation) -> bool:
+    if answer.pose is None or other.pose is None:
+        return False
+    alike = answer.pose.inliers >= _AS_MANY * other.pose.inliers
+    return alike and answer.pose.error <= _AS_NEAR * other.pose.error
 
 
 def _merit(answer: Localisation) -> tuple[int, int]:

@@ -26,7 +26,7 @@ class Origin(StrEnum):
 
     GIVEN = "given"
     MAP = "map"
-    """The map holds photos of the same camera; theirs are used as mapping refined them."""
+    """The map holds photos of the same camera, by EXIF or, without it, by size and fit; theirs are used as refined."""
     EXIF = "exif"
     """EXIF's focal length, refined with the pose."""
     ESTIMATED = "estimated"
@@ -43,6 +43,8 @@ class QueryPose:
         origin: where they came from.
         component: folder of the map's model that the pose refers to, e.g. ``sparse/0``.
         inliers: keypoints of the query that agree with the pose, each counted once.
+        guided: further ones, found where the pose says that points of the map are seen; they make it more exact, but
+            say nothing for it.
         correspondences: keypoints of the query that were matched with a point of the map.
         coverage: share of the 8 x 8 cells of the photo that hold an inlier.
         error: median reprojection error of the inliers, px.
@@ -64,6 +66,7 @@ class QueryPose:
     centre_sigma: float
     rotation_sigma: float
     depth: float
+    guided: int = 0
 
     @property
     def centre(self) -> NDArray[np.float64]:
@@ -173,10 +176,16 @@ def _plain_pose(pose: QueryPose) -> dict[str, Any]:
             "estimated": pose.origin is Origin.ESTIMATED,
         },
         "inliers": pose.inliers,
+        "guided": pose.guided,
         "correspondences": pose.correspondences,
         "inlier_ratio": round(pose.ratio, 4),
         "coverage": round(pose.coverage, 4),
         "reprojection_error_px": round(pose.error, 4),
-        "sigma_centre": pose.centre_sigma,
-        "sigma_rotation_deg": float(np.degrees(pose.rotation_sigma)),
+        "sigma_centre": _finite(pose.centre_sigma),
+        "sigma_rotation_deg": _finite(float(np.degrees(pose.rotation_sigma))),
     }
+
+
+def _finite(value: float) -> float | None:
+    """Numbers that JSON has; None for a place that is left open altogether."""
+    return value if np.isfinite(value) else None

@@ -1,14 +1,24 @@
-"""When a pose counts as found. The limits were chosen on sample_data and the scenes of ../shared/data, see judge."""
+"""When a pose counts as found.
+
+The limits were chosen on photos whose place is known: 12 of sample_data and of the validation scenes kermit, et and
+cyprus, each in a map that lacks them, and 60 photos of other places (``photos/`` of the shared data) in each of these
+four maps, all with 2,000 keypoints a photo. The best wrong pose had 6 inliers; the right ones had 26 to 1,160.
+"""
 
 from __future__ import annotations
 
 from pipelines.localize.result import Origin, QueryPose, Verdict
 
 _LEAST = 12
+"""Inliers below which there is no pose: twice what chance gave."""
 _ENOUGH = 25
+"""Inliers of a sure pose."""
 _CELLS = 5 / 64
+"""Share of the photo's cells that they lie in."""
 _MOST_CENTRE = 0.05
+"""Sigma of a sure pose's centre, as a share of the distance to the points."""
 _MOST_ROTATION = 0.035
+"""Sigma of its rotation, radians: two degrees."""
 
 
 def judge(pose: QueryPose | None, matched: int) -> tuple[Verdict, str, str]:

@@ -23,6 +23,9 @@ def localize(
     camera_model: Annotated[str, typer.Option(help="COLMAP camera model; default: SIMPLE_RADIAL.")] = "",
     photos: Annotated[int, typer.Option(help="Photos of the map, the most similar, to match with.")] = 10,
     max_error: Annotated[float, typer.Option(help="Largest error of an inlier, px at 1,600 px.")] = 4.0,
+    guided: Annotated[
+        bool, typer.Option("--guided", help="Look for more points of the map where the pose says they are seen.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for poses.json and overlay pictures.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print one line per query and nothing else.")] = False,
@@ -30,7 +33,8 @@ def localize(
     """Where was this photo taken? The pose of new photos in a map, how sure it is, or why there is none.
 
     Intrinsics: those given; else those of the map's photos of the same camera; else EXIF's focal length, refined; else
-    the focal length is estimated with the pose, and the result says so. Sigmas are in the units of the map.
+    the focal length is estimated with the pose, and the result says so, unless a camera of the map explains the photo
+    as well. Sigmas are in the units of the map.
 
     Exit codes: 0 at least one query has a pose, 2 wrong option or another descriptor than the map's, 3 no map, or no
     query could be read, 6 cannot write, 8 no query was found, 130 interrupted.
@@ -42,7 +46,7 @@ def localize(
     from recon.cli.terminal import print_json, progress_for
 
     cameras = CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None)
-    config = LocalizeConfig(cameras, photos, max_error)
+    config = LocalizeConfig(cameras, photos, max_error, guided)
     answers = run_localize(queries, map_folder, config, out=out, progress=progress_for(quiet or json_output))
     if json_output:
         print_json(as_plain(map_folder, answers))

@@ -126,17 +126,20 @@ def test_given_intrinsics_are_used_as_they_are_and_help(medium_map, sample_data,
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["upright", "turned by EXIF"])
-def test_without_exif_the_focal_length_is_estimated_and_said_so(turned, medium_map, sample_data, truth, tmp_path):
-    for name in ("query_near.jpg", "query_tele.jpg"):
+def test_without_exif_it_is_the_maps_camera_or_the_focal_length_is_estimated(
+    turned, medium_map, sample_data, truth, tmp_path
+):
+    for name, origin in (("query_near.jpg", "map"), ("query_tele.jpg", "estimated")):
         query = plain_copy(sample_data / "query" / "images" / name, tmp_path / name, turned, gray=turned)
         (row,) = located(query, "--map", medium_map)
         intrinsics = row["pose"]["intrinsics"]
-        assert row["verdict"] == "found" and intrinsics["estimated"] and intrinsics["origin"] == "estimated"
+        assert row["verdict"] == "found" and intrinsics["origin"] == origin
+        assert intrinsics["estimated"] is (origin == "estimated")
         assert abs(intrinsics["params"][0] / truth.queries[name]["K"][0][0] - 1) < 0.02
         assert (intrinsics["width"], intrinsics["height"]) == (1024, 768)
         found = truth.errors(row, name)
         assert found[0] < 0.06 and found[1] < 0.5, found
-    outcome = recon("localize", query, "--map", medium_map, "-q")
+    outcome = recon("localize", query, "--map", medium_map, "-q", "--guided")
     assert outcome.code == 0 and "focal length estimated" in outcome.out, outcome
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.types import Camera
+from pipelines.core.types import Camera, Features
+from pipelines.localize.guided import guided_matches, paired_distances
 from pipelines.localize.pose import Fit, coverage, fit_pose, project, sigmas
 from pipelines.localize.query import LocalizeConfig
 from pipelines.localize.result import Localisation, Origin, QueryPose, Verdict
@@ -111,6 +113,33 @@ def test_points_on_a_line_through_the_camera_leave_the_pose_open():
     assert sigmas(fit, seen, line, free_focal=False)[0] > 10 * sigmas(fit, xy + 0.3, xyz, free_focal=False)[0]
 
 
+def test_guided_matches_are_near_the_expected_place_and_look_alike():
+    xy, xyz = scene(6)
+    described = np.eye(6, dtype=np.float32)
+    keypoints = xy.astype(np.float32) + np.float32([[1, 0], [0, 1], [30, 0], [0, 0], [0, 0], [0, 0]])
+    looks = described.copy()
+    looks[3] = (described[3] + 9 * described[0]) / np.sqrt(82)  # hardly like point 3
+    rival = keypoints[4:5] + np.float32([2, 0])
+    keypoints, looks = np.concatenate([keypoints, rival]), np.concatenate([looks, described[4:5]])
+    frames = np.concatenate([np.tile(np.eye(2, dtype=np.float32), (7, 1, 1)), keypoints[:, :, None]], axis=2)
+    features = Features(frames, np.ones(7, np.float32), looks)
+    fit, places = Fit(POSE, CAMERA, np.ones(6, bool)), np.arange(7, dtype=np.int32)
+    # 2 is too far off, 3 does not look like its point, 4 has an equal rival two pixels off.
+    found = guided_matches(features, places, fit, (xyz, described), radius=8, limit=0.5)
+    assert found.tolist() == [[0, 0], [1, 1], [5, 5]]
+    # As the same place in another orientation it is no rival.
+    places[6] = 4
+    found = guided_matches(features, places, fit, (xyz, described), radius=8, limit=0.5)
+    assert found.tolist() == [[0, 0], [1, 1], [4, 4], [5, 5]]
+    empty = Features(frames[:0], np.ones(0, np.float32), looks[:0])
+    assert guided_matches(empty, places[:0], fit, (xyz, described), radius=8, limit=0.5).shape == (0, 2)
+
+
+def test_bits_that_differ_are_counted():
+    a = np.array([[0b1010, 0], [255, 1]], np.uint8)
+    assert paired_distances(a, np.array([[0b0110, 0], [0, 0]], np.uint8)).tolist() == [2, 9]
+
+
 def test_coverage_counts_cells():
     camera = replace(CAMERA, width=800, height=800)
     assert coverage(camera, np.empty((0, 2))) == 0
@@ -154,6 +183,9 @@ def test_an_answer_as_json_has_numbers_by_hand():
     np.testing.assert_allclose(plain["pose"]["centre"], [-4, 3, -5])
     assert plain["pose"]["sigma_rotation_deg"] == pytest.approx(0.0572958)
     assert plain["pose"]["inlier_ratio"] == 0.8 and plain["pose"]["intrinsics"]["estimated"] is False
+
+    vague = Localisation("a.jpg", Verdict.UNCERTAIN, "why", pose=pose(centre_sigma=float("inf"))).as_plain()
+    assert json.loads(json.dumps(vague, allow_nan=False))["pose"]["sigma_centre"] is None
 
 
 @pytest.mark.parametrize("options", [{"photos": 0}, {"max_error": 0.0}, {"max_error": float("nan")}])
