@@ -154,8 +154,8 @@ def length_difference(first: Tensor, second: Tensor) -> Tensor:
 
 
 def contrastive(positive: Tensor, negative: Tensor, *, margin: float) -> Tensor:
-    """DeepDesc's hinge on pairs: mean d⁺ and mean max(0, margin − d⁻), distances (N,) and (M,), halved sum."""
-    return (positive.mean() + (margin - negative).clamp_min(0).mean()) / 2
+    """DeepDesc's hinge on pairs, squared: half of mean d⁺² + mean max(0, margin − d⁻)², distances (N,) and (M,)."""
+    return (positive.square().mean() + (margin - negative).clamp_min(0).square().mean()) / 2
 
 
 def hardest_share(values: Tensor, factor: float) -> Tensor:

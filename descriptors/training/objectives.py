@@ -203,7 +203,10 @@ class HyNetLoss:
 
 @dataclass(frozen=True)
 class DeepDescLoss:
-    """DeepDesc's pairwise hinge with mining of both kinds of pairs (ICCV 2015).
+    """DeepDesc's pairwise hinge with mining of both kinds of pairs (ICCV 2015); squared, where the paper's is not.
+
+    Between unit vectors the plain hinge pulls as hard at a hard match as it pushes at a hard other, and the hard
+    matches are farther apart: in a trial of 45 steps both distances halved. Squared, the pull fades as they shrink.
 
     Attributes:
         margin: the paper has 4 for vectors of any length, of which the longest is √(128 · 16); unit vectors whose

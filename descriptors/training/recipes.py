@@ -180,7 +180,8 @@ RECIPES: dict[str, Recipe] = {
         data=_BATCH_64,
         differs=(
             _UNIT,
-            "Margin 1 in place of 4: unit vectors of positive numbers are at most 1.4 apart.",
+            "Margin 1 in place of 4: unit vectors of positive numbers are at most 1.4 apart. The hinge is squared: the "
+            "plain one let all distances shrink.",
             "K_f / K_b grows from 1 to 8 over the first half of the training; as many negatives as positives.",
         ),
     ),

@@ -167,7 +167,7 @@ def test_length_difference_by_hand() -> None:
 
 def test_contrastive_by_hand() -> None:
     loss = losses.contrastive(torch.tensor([0.2, 0.4]), torch.tensor([0.5, 1.5, 0.9]), margin=1.0)
-    assert loss.item() == pytest.approx((0.3 + (0.5 + 0 + 0.1) / 3) / 2)
+    assert loss.item() == pytest.approx(((0.04 + 0.16) / 2 + (0.25 + 0 + 0.01) / 3) / 2)
 
 
 def test_hardest_share_is_of_the_largest() -> None:
