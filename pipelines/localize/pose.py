@@ -106,16 +106,25 @@ def _possible(camera: Camera) -> bool:
     return _FOCAL_LONG_SIDES[0] <= share <= _FOCAL_LONG_SIDES[1]
 
 
-def sigmas(fit: Fit, xy: NDArray[np.float64], xyz: NDArray[np.float64], *, free_focal: bool) -> tuple[float, float]:
+def sigmas(
+    fit: Fit,
+    xy: NDArray[np.float64],
+    xyz: NDArray[np.float64],
+    *,
+    free_focal: bool,
+    principal_sigma: float = 0.0,
+) -> tuple[float, float]:
     """Standard deviations of the camera's centre (map units) and rotation (radians): roots of the traces.
 
     The covariance is s^2 (J^T J)^-1 with the residuals' own variance s^2; points are taken as exact. pycolmap's own
-    takes s = 1 px whatever the residuals are.
+    takes s = 1 px whatever the residuals are. To it comes what a wrong principal point shifts the least-squares
+    solution by, p^2 G G^T with G = (J^T J)^-1 J^T J_p.
 
     Args:
         fit: the pose.
         xy, xyz: its correspondences.
         free_focal: the focal length was fitted too.
+        principal_sigma: standard deviation p of the principal point, px.
     """
     kept = fit.inliers
     residuals = project(fit.camera, fit.cam_from_world, xyz[kept])[0] - xy[kept]
@@ -132,10 +141,11 @@ def sigmas(fit: Fit, xy: NDArray[np.float64], xyz: NDArray[np.float64], *, free_
     freedom = max(1, residuals.size - jacobian.shape[1])
     variance = float((residuals**2).sum()) / freedom
     try:
-        covariance = np.linalg.inv(jacobian.T @ jacobian) * variance
+        inverse = np.linalg.inv(jacobian.T @ jacobian)
     except np.linalg.LinAlgError:
         return float("inf"), float("inf")
-    spread = np.clip(np.diag(covariance), 0, None)
+    shift = inverse @ jacobian.T @ np.tile(np.eye(2), (len(residuals), 1))
+    spread = np.clip(np.diag(inverse * variance + principal_sigma**2 * shift @ shift.T), 0, None)
     return float(np.sqrt(spread[3:6].sum()) * distance), float(np.sqrt(spread[:3].sum()))
 
 

@@ -23,6 +23,8 @@ from pipelines.matching.match import first_at_place
 _FEW = 20
 """Keypoints below which a query says nothing."""
 
+_OFF_CENTRE = 0.005
+"""Sigma of a principal point that is only assumed, as a share of the longer side: 4 to 6 px in sample_data."""
 _MAP_CAMERAS = 3
 """Cameras of the map that are tried for a photo without EXIF."""
 _AS_MANY, _AS_NEAR = 0.97, 1.1
@@ -223,7 +225,8 @@ def _measured(fit: Fit, xy: np.ndarray, xyz: np.ndarray, table: Correspondences,
     _, first = np.unique(xy[rows], axis=0, return_index=True)
     at = rows[first]
     seen, depth = project(fit.camera, fit.cam_from_world, xyz[at])
-    centre_sigma, rotation_sigma = sigmas(fit, xy, xyz, free_focal=guess.free)
+    off_centre = _OFF_CENTRE * max(fit.camera.width, fit.camera.height) if guess.free else 0.0
+    centre_sigma, rotation_sigma = sigmas(fit, xy, xyz, free_focal=guess.free, principal_sigma=off_centre)
     return QueryPose(
         cam_from_world=fit.cam_from_world,
         camera=replace(fit.camera, source=str(guess.origin)),

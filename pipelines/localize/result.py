@@ -52,7 +52,9 @@ class QueryPose:
         rotation_sigma: the same of the rotation, radians.
         depth: median distance of the inliers' points from the camera, map units.
 
-    Both standard deviations follow from the inliers' residuals with the map's points taken as exact.
+    Both standard deviations follow from the inliers' residuals and, where intrinsics were not given or the map's, from
+    a principal point that may be 0.5 % of the longer side off. The map's own error is not in them: its points are
+    taken as exact.
     """
 
     cam_from_world: NDArray[np.float64]

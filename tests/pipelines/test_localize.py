@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from pipelines.core.errors import ConfigError
 from pipelines.core.types import Camera, Features
 from pipelines.localize.guided import guided_matches, paired_distances
-from pipelines.localize.pose import Fit, coverage, fit_pose, project, sigmas
+from pipelines.localize.pose import Fit, coverage, fit_pose, project, refit, sigmas
 from pipelines.localize.query import LocalizeConfig
 from pipelines.localize.result import Localisation, Origin, QueryPose, Verdict
 from pipelines.localize.verdict import judge
@@ -102,6 +102,23 @@ def test_sigmas_are_the_spread_of_many_trials(noise, free):
     spread = [float(np.sqrt(np.var(rows, axis=0).sum())) for rows in (centres, turns)]
     # 80 trials tell a standard deviation to about 8 %; the robust loss costs a little besides.
     np.testing.assert_allclose(np.mean(told, axis=0), spread, rtol=0.3)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_sigmas_know_that_the_principal_point_may_be_off(free):
+    xy, xyz = scene(80)
+    rng = np.random.default_rng(4)
+    centres, told = [], []
+    for _ in range(80):
+        # A photo whose principal point is elsewhere, fitted by a camera that has it at the centre.
+        seen = xy + rng.normal(0, 5, 2) + rng.normal(0, 0.1, xy.shape)
+        fit = Fit(POSE, CAMERA, np.ones(80, bool))
+        fit = refit(fit, seen, xyz, max_error=1000, free_focal=free)
+        centres.append(centre_of(fit))
+        told.append(sigmas(fit, seen, xyz, free_focal=free, principal_sigma=5)[0])
+    spread = float(np.sqrt(np.var(centres, axis=0).sum()))
+    assert np.mean(told) == pytest.approx(spread, rel=0.35)
+    assert sigmas(fit, seen, xyz, free_focal=free)[0] < spread / 3
 
 
 def test_points_on_a_line_through_the_camera_leave_the_pose_open():
