@@ -15,11 +15,12 @@ from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
-from pipelines.geometry.guided import agreeing
+from pipelines.geometry.chance import log_false_alarms
+from pipelines.geometry.residuals import residuals
 from pipelines.matching.match import blockwise, read_matches
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
-_CODE = 2
+_CODE = 3
 _MAX_ERROR = 100.0
 _MIN_INLIERS = 8
 """Eight points give a fundamental matrix by themselves."""
@@ -126,10 +127,12 @@ def verify_pairs(
             min_inliers=config.min_inliers,
             seed=seed,
         )
+        if view is not None and log_false_alarms(view, (cameras[a], cameras[b]), (xy(a), xy(b)), found.matches) > 0:
+            view = None
         if view is not None and config.guided_error:
             waiting = found.pairs[found.distinct :]
-            on_line = agreeing(view, (xy(a), xy(b)), waiting, max_error=config.guided_error * scale)
-            view = replace(view, inliers=np.concatenate([view.inliers, waiting[on_line]]))
+            near = residuals(view, (xy(a), xy(b)), waiting) <= config.guided_error * scale
+            view = replace(view, inliers=np.concatenate([view.inliers, waiting[near]]))
         _write_two_view(path, view, found.distinct)
         return view
 

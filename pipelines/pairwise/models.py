@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.geometry.guided import sampson_error
+from pipelines.geometry.residuals import sampson_error
 
 Points = NDArray[np.float64]
 

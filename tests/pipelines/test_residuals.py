@@ -1,4 +1,4 @@
-"""Matches that a known geometry lets in: exact on made points."""
+"""Distances from a known geometry: exact on made points."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.types import TwoView
-from pipelines.geometry.guided import agreeing, sampson_error
+from pipelines.geometry.residuals import residuals, sampson_error
 
 # A camera that moves one unit to the right: epipolar lines are the rows, y_b = y_a.
 SIDEWAYS = np.array([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -23,10 +23,10 @@ def test_sampson_error_of_rows_by_hand() -> None:
 
 
 @pytest.mark.parametrize("config", ["CALIBRATED", "UNCALIBRATED"])
-def test_epipolar_line_lets_in_what_lies_on_it(config: str) -> None:
+def test_what_lies_on_the_epipolar_line_is_near(config: str) -> None:
     xy = np.array([[10, 5], [20, 7]], np.float32), np.array([[1, 5.5], [4, 70]], np.float32)
     matches = np.array([[0, 0], [1, 1], [0, 1], [1, 0]], np.int32)
-    kept = agreeing(view(config, fundamental=SIDEWAYS), xy, matches, max_error=2.0)
+    kept = residuals(view(config, fundamental=SIDEWAYS), xy, matches) <= 2.0
     assert kept.tolist() == [True, False, False, True]
 
 
@@ -35,19 +35,19 @@ def test_homography_is_asked_where_the_pair_is_planar() -> None:
     xy = np.array([[10, 5], [20, 7]], np.float32), np.array([[20, 10.5], [40, 18]], np.float32)
     matches = np.array([[0, 0], [1, 1]], np.int32)
     planar = view("PLANAR_OR_PANORAMIC", homography=twice, fundamental=SIDEWAYS)
-    assert agreeing(planar, xy, matches, max_error=2.0).tolist() == [True, False]
+    assert (residuals(planar, xy, matches) <= 2.0).tolist() == [True, False]
 
 
 def test_points_carried_to_infinity_do_not_agree() -> None:
     horizon = np.array([[1.0, 0, 0], [0, 1, 0], [-0.1, 0, 1]])  # x = 10 is carried to infinity
     xy = np.array([[10, 5]], np.float32), np.array([[0, 0]], np.float32)
     planar = view("PLANAR", homography=horizon)
-    assert agreeing(planar, xy, np.array([[0, 0]], np.int32), max_error=1e9).tolist() == [False]
+    assert residuals(planar, xy, np.array([[0, 0]], np.int32)).tolist() == [np.inf]
 
 
-def test_without_a_geometry_nothing_is_let_in() -> None:
+def test_without_a_geometry_everything_is_far() -> None:
     xy = np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32)
     matches = np.array([[0, 0]], np.int32)
-    assert agreeing(view("DEGENERATE", fundamental=SIDEWAYS), xy, matches, max_error=2.0).tolist() == [False]
-    nothing = agreeing(view("CALIBRATED", fundamental=SIDEWAYS), xy, matches[:0], max_error=2.0)
+    assert residuals(view("DEGENERATE", fundamental=SIDEWAYS), xy, matches).tolist() == [np.inf]
+    nothing = residuals(view("CALIBRATED", fundamental=SIDEWAYS), xy, matches[:0])
     assert nothing.shape == (0,)

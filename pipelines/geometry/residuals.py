@@ -1,4 +1,4 @@
-"""More matches once the geometry of a pair is known: what the ratio test turned away may lie on the epipolar line."""
+"""How far matches lie from the geometry of their pair: more of them are found by it, and chance is told by it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ _BY_HOMOGRAPHY = {"PLANAR", "PANORAMIC", "PLANAR_OR_PANORAMIC"}
 _BY_EPIPOLAR_LINE = {"CALIBRATED", "UNCALIBRATED"}
 
 
-def agreeing(
-    view: TwoView, xy: tuple[NDArray[np.float32], NDArray[np.float32]], matches: NDArray[np.int32], *, max_error: float
-) -> NDArray[np.bool_]:
-    """Which matches (K,2) agree with the geometry of a pair: (K,) bool.
+def residuals(
+    view: TwoView, xy: tuple[NDArray[np.float32], NDArray[np.float32]], matches: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """Distance (K,) in px of matches (K,2) from the geometry of a pair; infinite where it has none.
 
     Args:
         view: geometry of the photos a and b.
         xy: (N,2) and (M,2) keypoint centres in a and b, px.
         matches: (K,2) indices into them.
-        max_error: largest Sampson distance, or distance from the transferred point both ways, px.
+
+    Returns:
+        Sampson distance, or the distance from the transferred point, the larger one of both ways.
     """
     a, b = (np.c_[points[index].astype(np.float64), np.ones(len(matches))]
             for points, index in zip(xy, matches.T, strict=True))  # fmt: skip
     if view.config in _BY_HOMOGRAPHY and view.homography is not None:
-        return _transfer_error(a, b, view.homography) <= max_error
+        return _transfer_error(a, b, view.homography)
     if view.config in _BY_EPIPOLAR_LINE and view.fundamental is not None:
-        return sampson_error(a, b, view.fundamental) <= max_error
-    return np.zeros(len(matches), bool)
+        return sampson_error(a, b, view.fundamental)
+    return np.full(len(matches), np.inf)
 
 
 def sampson_error(
