@@ -14,6 +14,15 @@ from PIL import Image as Pil
 from scipy.spatial.transform import Rotation
 
 from pipelines import colmap
+from pipelines.core.progress import Silent
+from pipelines.features.detectors import DetectorConfig
+from pipelines.features.extract import FeatureConfig
+from pipelines.localize.map import load_map
+from pipelines.pairs.map_index import index_file
+from pipelines.pairs.select import PairConfig
+from pipelines.sfm.config import SfmConfig
+from pipelines.sfm.run import run_sfm
+from pipelines.store.folder import MapFolder
 
 MEDIUM = ("--max-size", "1024", "--max-keypoints", "2000")
 
@@ -239,3 +248,17 @@ def test_a_map_that_grew_is_searched_with_its_new_photos(photos, sample_data, tm
     model = colmap.read_model(folder / "sparse" / "0")
     centre = model.centres[model.names.index("courtyard_09.jpg")]
     assert np.linalg.norm(after["pose"]["centre"] - centre) < 0.01 * np.linalg.norm(np.ptp(model.centres, axis=0))
+
+
+def test_a_large_map_is_left_with_its_index(photos, tmp_path):
+    folder = MapFolder(tmp_path / "map")
+    config = SfmConfig(
+        FeatureConfig(max_side=512, detector=DetectorConfig(max_keypoints=1000)), PairConfig(exhaustive_up_to=3)
+    )
+    result = run_sfm(
+        [photos / f"courtyard_{number:02}.jpg" for number in (4, 5, 6, 7)], folder, config, progress=Silent()
+    )
+    assert result.failure is None and "Index" in result.summary.timings
+    written = index_file(folder).stat().st_mtime_ns
+    assert len(load_map(folder.root, progress=Silent()).index.vectors) == 4
+    assert index_file(folder).stat().st_mtime_ns == written
