@@ -141,6 +141,11 @@ def why_alone(index: int, photos: Sequence[Photo], features: Sequence[Features],
         return "its matches agree with no other photo"
     pair, best = max(mine.items(), key=lambda item: len(item[1]) / item[1].needed)
     other = photos[pair[0] if pair[1] == index else pair[1]].name
+    if best.kept:
+        return (
+            f"it overlaps with {other} ({len(best)} matches agree), but not as photos of one turning camera do: "
+            "the camera moved, or the photo was bent"
+        )
     return (
         f"no overlap: at best {len(best)} of its {best.matches} matches with {other} agree, "
         f"and more than {best.needed:.0f} are needed"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -47,8 +46,7 @@ def check_size(canvas: Canvas, max_megapixels: float) -> None:
         ConfigError: with the scale that would fit.
     """
     pixels = float(canvas.width) * canvas.height
-    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
-    most = min(max_megapixels * 1e6, 0.8 * memory / _BYTES)
+    most = min(max_megapixels * 1e6, 0.8 * _memory() / _BYTES)
     if pixels <= most and max(canvas.width, canvas.height) < 1 << 30:
         return
     fits = 0.98 * math.sqrt(most / pixels)
@@ -59,6 +57,15 @@ def check_size(canvas: Canvas, max_megapixels: float) -> None:
         f"{most * _BYTES / 1e9:.1f} GB {limit}",
         f"--scale {fits:.2g}" + (", or --projection cylinder or sphere" if canvas.name == "plane" else ""),
     )
+
+
+def _memory() -> float:
+    """Bytes that can be had: free ones, and those that the system's file cache would give back."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):  # No Linux: let --max-megapixels decide.
+        return math.inf
 
 
 def render(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.core.errors import ConfigError, NoOverlapError, OutputError
+from pipelines.core.errors import ConfigError, NoModelError, NoOverlapError, OutputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items
@@ -120,6 +120,7 @@ def stitch(
 
     Raises:
         NoOverlapError: no two photos overlap.
+        NoModelError: they do, but not as photos from one place.
         ConfigError: a panorama would be too large, or the projection cannot show it.
         OutputError: it cannot be written.
     """
@@ -153,6 +154,12 @@ def stitch(
         for index, photo in enumerate(photos)
         if index not in used
     ]
+    if not solved and any(overlap.kept for overlap in overlaps.values()):
+        raise NoModelError(
+            "The photos overlap, but make no panorama",
+            "; ".join(f"{item.name}: {item.why}" for item in unused[:3]),
+            "photos taken from one place, or recon sfm if the camera moved",
+        )
     if not solved:
         raise NoOverlapError(
             "No two of the photos overlap",

@@ -66,6 +66,9 @@ def solve(
 ) -> list[Solved]:
     """Cameras of photos that hang together; several groups if they fall apart, photos that stay alone left out.
 
+    Photos of one size and camera share a lens. Where that contradicts a pair's matches (somebody zoomed, or cropped)
+    each photo is given its own, and only what contradicts that too is dropped.
+
     Args:
         members: photo indices, connected by kept overlaps.
         max_error: threshold of the homographies, px at 1,600 px.
@@ -75,12 +78,16 @@ def solve(
     kept = {pair: one for pair, one in overlaps.items() if one.kept and pair[0] in members and pair[1] in members}
     dropped: list[tuple[int, int, float]] = []
     scale = max(1.0, max(max(photos[i].width, photos[i].height) for i in members) / 1600)
+    shared = True
     while True:
-        cameras, left = _fit(photos, members, kept, scale, distortion, seed)
+        cameras, left = _fit(photos, members, kept, scale, distortion, seed, shared)
         medians = {pair: float(np.median(values)) for pair, values in left.items()}
         worst = max(medians, key=medians.__getitem__)
         if medians[worst] <= _CONTRADICTS * max_error * scale:
             return [Solved(tuple(members), cameras, left, tuple(dropped))]
+        if shared:
+            shared = False
+            continue
         dropped.append((*worst, medians[worst]))
         del kept[worst]
         groups = [[members[i] for i in group] for group in components(len(members), _local(members, kept))]
@@ -105,10 +112,11 @@ def _fit(
     scale: float,
     distortion: bool,
     seed: int,
+    shared: bool,
 ) -> tuple[Turned, dict[tuple[int, int], Array]]:
     mine = [photos[i] for i in members]
     local = _local(members, kept)
-    group, first = _lenses(mine)
+    group, first = _lenses(mine) if shared else (np.arange(len(mine)), mine)
     centres = np.array([[(photo.width - 1) / 2, (photo.height - 1) / 2] for photo in mine])
     sides = np.array([max(photo.width, photo.height) for photo in mine], np.float64)
     links = [(i, j, overlap.homography, len(overlap)) for (i, j), overlap in local.items()]

@@ -34,7 +34,8 @@ def stitch(
 ) -> None:
     """Stitch photos, in any order, to panoramas; several in one folder are found and written apart.
 
-    Exit codes: 0 done, 2 wrong option or too large a panorama, 3 no or unusable photos, 4 no overlap, 6 cannot write.
+    Exit codes: 0 done, 2 wrong option or too large a panorama, 3 no or unusable photos, 4 no overlap, 5 no
+    panorama although there is overlap, 6 cannot write.
     """
     import json
 

@@ -6,10 +6,11 @@ import json
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pipelines.core.errors import ConfigError, InputError, NoOverlapError
+from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Silent
 from pipelines.stitch.adjust import Prior, Sights, Turned, adjust, linearise, rays, residuals, rotation
 from pipelines.stitch.overlap import Overlap, components
@@ -274,3 +275,26 @@ def test_patterns_and_names_give_each_photo_once(sample_data):
     folder = sample_data / "panorama" / "images"
     photos, _ = find_photos([str(folder / "pano_[13].jpg"), str(folder / "pano_3.jpg"), str(folder / "pano_2.jpg")])
     assert [photo.name for photo in photos] == ["pano_1.jpg", "pano_2.jpg", "pano_3.jpg"]
+
+
+def test_a_photo_that_was_zoomed_gets_a_focal_length_of_its_own(sample_data, tmp_path):
+    for number in (1, 2, 3):
+        photo = PIL.Image.open(sample_data / "panorama" / "images" / f"pano_{number}.jpg")
+        if number == 2:  # the middle 80 %, enlarged to the size of the others
+            photo = photo.resize((800, 600), PIL.Image.Resampling.BICUBIC, box=(80, 60, 720, 540))
+        photo.save(tmp_path / f"{number}.png")  # without EXIF
+    photos, _ = find_photos([str(tmp_path)])
+    (one,) = stitch(photos, [], tmp_path / "x.png", StitchConfig(scale=0.3), progress=Silent()).panoramas
+    assert len(one.solved.members) == 3
+    focals = [one.solved.cameras.focal(i) for i in range(3)]
+    assert focals == pytest.approx([853, 853 / 0.8, 853], rel=0.01)
+
+
+def test_overlap_that_no_turning_camera_explains_is_no_panorama_and_said_so(sample_data, tmp_path):
+    photo = PIL.Image.open(sample_data / "panorama" / "images" / "pano_3.jpg")
+    photo.save(tmp_path / "a.png")
+    # The same photo, sheared: a homography of it, but the rotation of no camera with square pixels.
+    photo.transform((800, 600), PIL.Image.Transform.AFFINE, (1, 0.35, -105, 0, 1, 0)).save(tmp_path / "b.png")
+    photos, _ = find_photos([str(tmp_path)])
+    with pytest.raises(NoModelError, match=r"not as photos of one turning camera"):
+        stitch(photos, [], tmp_path / "x.png", StitchConfig(), progress=Silent())
