@@ -20,7 +20,7 @@ _LEAST_ERROR = 0.5
 
 
 @dataclass(frozen=True)
-class _Model:
+class Family:
     """Matches that a minimal sample takes, the models it gives at most, and the exponent of the error: 1 for a line, 2
     for a point."""
 
@@ -29,13 +29,13 @@ class _Model:
     power: int
 
 
-_ESSENTIAL, _FUNDAMENTAL, _HOMOGRAPHY = _Model(5, 10, 1), _Model(7, 3, 1), _Model(4, 1, 2)
-_MODELS = {
-    "CALIBRATED": _ESSENTIAL,
-    "UNCALIBRATED": _FUNDAMENTAL,
-    "PLANAR": _HOMOGRAPHY,
-    "PANORAMIC": _HOMOGRAPHY,
-    "PLANAR_OR_PANORAMIC": _HOMOGRAPHY,
+ESSENTIAL, FUNDAMENTAL, HOMOGRAPHY = Family(5, 10, 1), Family(7, 3, 1), Family(4, 1, 2)
+_FAMILIES = {
+    "CALIBRATED": ESSENTIAL,
+    "UNCALIBRATED": FUNDAMENTAL,
+    "PLANAR": HOMOGRAPHY,
+    "PANORAMIC": HOMOGRAPHY,
+    "PLANAR_OR_PANORAMIC": HOMOGRAPHY,
 }
 
 
@@ -45,10 +45,7 @@ def log_false_alarms(
     xy: tuple[NDArray[np.float32], NDArray[np.float32]],
     matches: NDArray[np.int32],
 ) -> float:
-    """log10 of the number of geometries as good as this one that chance is expected to give; below 0 it is no chance.
-
-    Of all numbers of best matches, the one that is least likely counts, so that a few exact matches weigh as much as
-    many rough ones.
+    """:func:`log_false_alarms_of` for the geometry of a pair; infinite where it has none.
 
     Args:
         view: geometry of the pair.
@@ -56,18 +53,36 @@ def log_false_alarms(
         xy: (N,2) and (M,2) keypoint centres, px.
         matches: (K,2) all the matches that the geometry was sought in, not its inliers alone.
     """
-    model, count = _MODELS.get(view.config), len(matches)
-    if model is None or count <= model.sample:
+    family = _FAMILIES.get(view.config)
+    if family is None:
         return math.inf
-    errors = np.maximum(np.sort(residuals(view, xy, matches)), _LEAST_ERROR)[model.sample :]
-    width, height = min(((c.width, c.height) for c in cameras), key=lambda size: size[0] * size[1])
-    unit = 2 * math.hypot(width, height) if model.power == 1 else math.pi
+    size = min(((camera.width, camera.height) for camera in cameras), key=math.prod)
+    return log_false_alarms_of(family, residuals(view, xy, matches), size)
+
+
+def log_false_alarms_of(family: Family, errors: NDArray[np.float64], size: tuple[int, int]) -> float:
+    """log10 of the number of models as good as this one that chance is expected to give; below 0 it is no chance.
+
+    Of all numbers of best matches, the one that is least likely counts, so that a few exact matches weigh as much as
+    many rough ones.
+
+    Args:
+        family: what was sought.
+        errors: (K,) distances from the model, px, of all the matches that it was sought in.
+        size: width and height of the smaller photo, px.
+    """
+    count, sample = len(errors), family.sample
+    if count <= sample:
+        return math.inf
+    errors = np.maximum(np.sort(errors), _LEAST_ERROR)[sample:]
+    width, height = size
+    unit = 2 * math.hypot(width, height) if family.power == 1 else math.pi
     with np.errstate(over="ignore"):
-        chance = np.minimum(unit * errors**model.power / (width * height), 1.0)
+        chance = np.minimum(unit * errors**family.power / (width * height), 1.0)
     factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])  # its logarithm
-    k, sample = np.arange(model.sample + 1, count + 1), model.sample
+    k = np.arange(sample + 1, count + 1)
     log = (
-        math.log(model.models * (count - model.sample))
+        math.log(family.models * (count - sample))
         + (factorial[count] - factorial[k] - factorial[count - k])
         + (factorial[k] - factorial[sample] - factorial[k - sample])
         + (k - sample) * np.log(chance)

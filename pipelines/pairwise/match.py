@@ -15,12 +15,13 @@ from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.engine import map_items
 from pipelines.features.extract import FeatureConfig
+from pipelines.geometry.chance import log_false_alarms_of
 from pipelines.geometry.verify import VerifyConfig
 from pipelines.images.cameras import CameraConfig, camera_prior
 from pipelines.images.read import scan
 from pipelines.matching.match import MatchConfig
 from pipelines.pairwise.frontend import FrontEnd
-from pipelines.pairwise.models import KINDS, PairModel, estimate, log10_chance
+from pipelines.pairwise.models import KINDS, PairModel, estimate
 from pipelines.store.files import write_arrays
 
 MODELS = ("auto", *KINDS)
@@ -28,7 +29,7 @@ _NOISE = 0.5
 """px at 1,600 px: spread of keypoints' places. On sample_data GRIC then takes H for all pairs of the turning camera and
 an epipolar geometry for all of the walking one; with 1.0, H for 9 of its 15."""
 _CHANCE = -3.0
-"""Overlap that chance gives once in a thousand pairs of photos, log10. An F of 100 wrong matches has 16 inliers."""
+"""Overlap that chance gives once in a thousand pairs of photos, log10."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,11 @@ class PairResult:
 
     @property
     def log10_chance(self) -> float:
-        """See :func:`pipelines.pairwise.models.log10_chance`; infinite without a model."""
+        """See :func:`pipelines.geometry.chance.log_false_alarms_of`; infinite without a model."""
         if self.model is None:
             return math.inf
-        size = (self.photos[1].width, self.photos[1].height)
-        return log10_chance(self.model.kind, len(self.pairs), len(self.model), self.max_error, size)
+        size = min(((photo.width, photo.height) for photo in self.photos), key=math.prod)
+        return log_false_alarms_of(KINDS[self.model.kind].family, self.model.errors, size)
 
     @property
     def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

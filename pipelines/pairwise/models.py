@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.geometry.chance import ESSENTIAL, FUNDAMENTAL, HOMOGRAPHY, Family
 from pipelines.geometry.residuals import sampson_error
 
 Points = NDArray[np.float64]
@@ -73,32 +74,6 @@ def gric(errors: NDArray[np.float64], noise: float, dimension: int, parameters: 
     return float(residual.sum() + math.log(4) * dimension * count + math.log(4 * count) * parameters)
 
 
-def log10_chance(kind: str, matches: int, inliers: int, max_error: float, size: tuple[int, int]) -> float:
-    """Decimal logarithm of how many models with so many inliers random matches would give: under 0, not by chance.
-
-    Args:
-        kind: a key of :data:`KINDS`.
-        matches, inliers: of the model.
-        max_error: of an inlier, px.
-        size: width and height of the second photo, px.
-
-    Source: Moisan and Stival, A probabilistic criterion to detect rigid point matches, IJCV 2004.
-    """
-    row = KINDS[kind]
-    if inliers <= row.minimum:
-        return math.inf
-    width, height = size
-    # The share of the photo that is as near to a point (H), or to a line across it (F, E).
-    near = math.pi * max_error**2 if row.dimension == 2 else 2 * max_error * math.hypot(width, height)
-    share = min(1.0, near / (width * height))
-
-    def log_choose(n: int, k: int) -> float:
-        return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-    tests = math.log(matches - row.minimum) + log_choose(matches, inliers) + log_choose(inliers, row.minimum)
-    return (tests + (inliers - row.minimum) * math.log(share)) / math.log(10)
-
-
 def _options(max_error: float, seed: int):  # type: ignore[no-untyped-def]
     import cv2
 
@@ -154,18 +129,19 @@ def _epipolar_error(a: Points, b: Points, fundamental: NDArray[np.float64]) -> N
 
 @dataclass(frozen=True)
 class _Kind:
-    """How a kind of model is estimated, how many matches that takes, and its size in Torr's criterion."""
+    """How a kind of model is estimated, how many matches that takes, its size in Torr's criterion, and its chance."""
 
     estimate: Callable[[Points, Points, _Cameras, float, int], _Found]
     minimum: int
     dimension: int
     parameters: int
+    family: Family
 
 
 KINDS: Mapping[str, _Kind] = {
-    "H": _Kind(_homography, 4, 2, 8),
-    "F": _Kind(_fundamental, 8, 3, 7),
-    "E": _Kind(_essential, 6, 3, 5),
+    "H": _Kind(_homography, 4, 2, 8, HOMOGRAPHY),
+    "F": _Kind(_fundamental, 8, 3, 7, FUNDAMENTAL),
+    "E": _Kind(_essential, 6, 3, 5, ESSENTIAL),
 }
 
 

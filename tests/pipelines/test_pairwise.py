@@ -10,8 +10,9 @@ from PIL import Image
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig
+from pipelines.geometry.chance import log_false_alarms_of
 from pipelines.pairwise.match import PairConfig, match_two, plain, read_two
-from pipelines.pairwise.models import KINDS, estimate, gric, homography_error, log10_chance
+from pipelines.pairwise.models import KINDS, PairModel, estimate, gric, homography_error
 
 K = np.array([[800.0, 0, 399.5], [0, 800, 299.5], [0, 0, 1]])
 TURN = cv2.Rodrigues(np.array([0.03, 0.12, -0.02]))[0]
@@ -78,16 +79,16 @@ def test_gric_by_hand():
     assert gric(np.array([0.5, 100]), 0.5, 2, 8) == pytest.approx(worth)
 
 
-def test_chance_by_hand_and_on_random_matches():
-    # H, 10 matches, 6 inliers: (10-4) C(10,6) C(6,4) p^2 with p = pi 3^2 / (800 x 600).
-    truth = np.log10(6 * 210 * 15 * (np.pi * 9 / 480000) ** 2)
-    assert log10_chance("H", 10, 6, 3, (800, 600)) == pytest.approx(truth)
+def test_chance_on_random_matches():
+    def chance(kind: str, model: PairModel) -> float:
+        return log_false_alarms_of(KINDS[kind].family, model.errors, (800, 600))
+
     a, b, _ = points(4, count=120, wrong=120)
     for kind, model in fitted(a, b).items():
-        assert log10_chance(kind, 120, len(model), 3, (800, 600)) > 0
+        assert chance(kind, model) > -1
     a, b, _ = points(5, count=120, wrong=40)
     for kind in ("F", "E"):
-        assert log10_chance(kind, 120, len(fitted(a, b)[kind]), 3, (800, 600)) < -20
+        assert chance(kind, fitted(a, b)[kind]) < -20
 
 
 def test_too_few_matches_and_matches_in_one_place_give_no_model():
