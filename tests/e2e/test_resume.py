@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from command import QUICK, SMALL, drafts, products, recon, start, times
 
+from pipelines.store.files import read_arrays
+
 
 def result_of(folder: Path) -> dict:
     """What recon.json says, without what is different in every run."""
@@ -30,10 +32,19 @@ def result_of(folder: Path) -> dict:
 def assert_like_uninterrupted(folder: Path, small_map: Path) -> None:
     made, wanted = products(folder), products(small_map)
     assert made.keys() == wanted.keys()
-    assert [name for name in wanted if made[name] != wanted[name]] == []
+    differing = [name for name in wanted if made[name] != wanted[name]]
+    assert [name for name in differing if not same_arrays(folder / name, small_map / name)] == []
     assert result_of(folder) == result_of(small_map)
     assert "All 12 photos are in one model" in (folder / "report.html").read_text("utf-8")
     assert not drafts(folder) and not list(folder.glob("database.db-*")) and not (folder / "snapshots").exists()
+
+
+def same_arrays(first: Path, second: Path) -> bool:
+    """Whether two archives hold the same: a bit that no reader looks at, of a date say, may be flipped and stay so."""
+    if first.suffix != ".npz":
+        return False
+    a, b = read_arrays(first), read_arrays(second)
+    return a is not None and b is not None and a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
 
 
 def kill(process: subprocess.Popen[str], how: int = signal.SIGKILL) -> None:
