@@ -23,8 +23,8 @@ from pipelines.colmap.models import (
     write_model,
     write_text,
 )
-from pipelines.colmap.pose import FittedPose, absolute_pose, refine_pose
-from pipelines.colmap.views import absolute_pose_inliers, verify_pair, write_database
+from pipelines.colmap.pose import FittedPose, absolute_pose, absolute_pose_inliers, refine_pose
+from pipelines.colmap.views import verify_pair, write_database
 
 __all__ = [
     "FittedPose",

@@ -155,24 +155,3 @@ def write_database(
     finally:
         for leftover in path.parent.glob(f".{path.name}.draft*"):
             leftover.unlink(missing_ok=True)
-
-
-def absolute_pose_inliers(
-    camera: Camera, xy: NDArray[np.float64], xyz: NDArray[np.float64], *, max_error: float, seed: int
-) -> int:
-    """Number of 2D-3D correspondences that agree with the best single camera pose (LO-RANSAC P3P); 0 if none.
-
-    Args:
-        camera: of the photo.
-        xy, xyz: (N,2) pixels and (N,3) points in the world.
-        max_error: largest reprojection error, px.
-        seed: RANSAC's seed.
-    """
-    if len(xy) < 4:
-        return 0
-    pycolmap = load_pycolmap()
-    options = pycolmap.AbsolutePoseEstimationOptions()
-    options.ransac.max_error = max_error
-    options.ransac.random_seed = seed
-    found = pycolmap.estimate_absolute_pose(xy + 0.5, xyz, to_colmap(camera), options)
-    return 0 if found is None else int(found["num_inliers"])

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-import descriptors
-from descriptors.distances import Matches, mutual_matches
-from descriptors.frames import scale_frames
+from descriptors.distances import Matches
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
-from pipelines.features.extract import describe_image
-from pipelines.images.read import read_gray
 from pipelines.localize.map import Component, LocalMap
 from pipelines.matching.match import DescriptorCache, first_at_place, one_per_place
-from pipelines.matching.rerank import Described, RerankRule, rerank_matches
+from pipelines.matching.rerank import Described
+from pipelines.pairwise.frontend import FrontEnd
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,8 @@ class QueryMatcher:
     """Describes and matches queries as the map's own photos were; keeps the map's descriptors in bounded memory."""
 
     def __init__(self, target: LocalMap) -> None:
-        name = target.features.descriptor
         self._map = target
-        self._scorer = descriptors.scorer_for(name)
-        self._descriptor = descriptors.load(descriptors.shortlist(name))
-        spec = self._descriptor.spec
-        self._ratio = spec.ratio if target.matching.ratio is None else target.matching.ratio
+        self._front = FrontEnd(target.features, target.matching)
         self._described = DescriptorCache(lambda number: target.files.load(number).descriptors)
         self._pair_features = DescriptorCache(target.files.load_pair_features)
         self._places = DescriptorCache(lambda number: first_at_place(target.files.load_frames(number)))
@@ -60,10 +53,7 @@ class QueryMatcher:
             InputError: it cannot be read.
         """
         cv2.setNumThreads(cores())
-        image = read_gray(photo, self._map.features.max_side)
-        found = describe_image(image.pixels, self._descriptor, self._map.features, scorer=self._scorer)
-        # As the map's are read from disk: in half precision.
-        return replace(found, frames=scale_frames(found.frames, image.scale))
+        return self._front.describe(photo)
 
     def similar(self, features: Features, count: int) -> list[int]:
         """Numbers of the registered photos that look most like the query, best first."""
@@ -97,15 +87,9 @@ class QueryMatcher:
         return unique, np.concatenate(described)[first]
 
     def _pairs(self, features: Features, number: int) -> Matches:
-        spec, theirs = self._descriptor.spec, self._described(number)
-        if self._scorer is None or features.pair_features is None:
-            return mutual_matches(
-                features.descriptors, theirs, ratio=self._ratio, distance=spec.distance, threads=cores()
-            )
+        kept = self._pair_features(number) if self._front.is_metric_network else None
         query = Described(features.descriptors, features.pair_features)
-        photo = Described(theirs, self._pair_features(number))
-        rule = RerankRule.of(self._scorer.spec)
-        return rerank_matches(self._scorer, query, photo, rule, distance=spec.distance, threads=cores())
+        return self._front.matcher(query, Described(self._described(number), kept), threads=cores())
 
 
 def _table(part: Component, found: list[tuple[int, NDArray[np.int32]]]) -> Correspondences:

@@ -131,52 +131,44 @@ def one_per_place(found: Matches, places_a: NDArray[np.int32], places_b: NDArray
     return Matches(pairs[order], found.distances[order], found.ratios[order])
 
 
-def _waiting(ratio: float) -> float:
-    """Ratio up to which a match waits for the pair's geometry: half of the way from the descriptor's own to none."""
-    return (1 + ratio) / 2
-
-
-@dataclass(frozen=True)
-class _Method:
-    """How pairs are matched.
+class Matcher:
+    """What a descriptor, or a metric network, calls a match; loaded once.
 
     Attributes:
-        match: a pair of photo indices -> its matches.
-        ratio: largest ratio of a match proper; with a larger one it waits for the pair's geometry.
-        rule: what decides beside the features, part of the matches' fingerprint.
-        workers: pairs at once; a network keeps all cores busy by itself.
+        scorer: the metric network, None for a descriptor.
+        ratio: largest ratio of a match proper, infinite where there is no ratio test.
+        rule: what decides beside the features, for fingerprints.
     """
 
-    match: Callable[[tuple[int, int]], Matches]
-    ratio: float
-    rule: object
-    workers: int
+    def __init__(self, name: str, config: MatchConfig) -> None:
+        """Args: name: in the registry; config: see there.
 
+        Raises:
+            ConfigError: a ratio for a metric network.
+        """
+        self._spec, self.scorer = descriptors.spec(descriptors.shortlist(name)), descriptors.scorer_for(name)
+        if self.scorer is None:
+            limit = self._spec.ratio if config.ratio is None else config.ratio
+            self.rule: float | RerankRule = limit
+            self.ratio = limit if limit < 1 else np.inf
+            return
+        if config.ratio is not None:
+            raise ConfigError(
+                f"There is no distance ratio for {name}",
+                "it is a metric network, whose matches are kept by their scores",
+                "leave --ratio out",
+            )
+        self.rule, self.ratio = RerankRule.of(self.scorer.spec), np.inf
 
-def _method(files: FeatureFiles, name: str, config: MatchConfig) -> _Method:
-    spec, scorer = descriptors.spec(descriptors.shortlist(name)), descriptors.scorer_for(name)
-    load = DescriptorCache(lambda index: files.load(index).descriptors)
-    if scorer is None:
-        ratio = spec.ratio if config.ratio is None else config.ratio
-        return _Method(
-            lambda pair: mutual_matches(load(pair[0]), load(pair[1]), ratio=_waiting(ratio), distance=spec.distance),
-            ratio if ratio < 1 else np.inf,
-            ratio,
-            cores(),
-        )
-    if config.ratio is not None:
-        raise ConfigError(
-            f"There is no distance ratio for {name}",
-            "it is a metric network, whose matches are kept by their scores",
-            "leave --ratio out",
-        )
-    rule, load_features = RerankRule.of(scorer.spec), DescriptorCache(files.load_pair_features)
-
-    def rerank(pair: tuple[int, int]) -> Matches:
-        a, b = (Described(load(index), load_features(index)) for index in pair)
-        return rerank_matches(scorer, a, b, rule, distance=spec.distance, threads=cores())
-
-    return _Method(rerank, np.inf, rule, 1)
+    def __call__(self, a: Described, b: Described, *, waiting: bool = False, threads: int = 1) -> Matches:
+        """Matches of two photos, with ``waiting`` also those that a geometry may still confirm."""
+        distance = self._spec.distance
+        if isinstance(self.rule, RerankRule):
+            assert self.scorer is not None, "a rule of reranking is a metric network's"
+            return rerank_matches(self.scorer, a, b, self.rule, distance=distance, threads=threads)
+        # A match waits up to half of the way from the descriptor's own ratio to none.
+        limit = (1 + self.rule) / 2 if waiting else self.rule
+        return mutual_matches(a.descriptors, b.descriptors, ratio=limit, distance=distance, threads=threads)
 
 
 def match_pairs(
@@ -199,24 +191,32 @@ def match_pairs(
     Returns:
         Pair -> key of its file.
     """
-    method = _method(files, descriptor, config)
+    matcher = Matcher(descriptor, config)
+    load = DescriptorCache(lambda index: files.load(index).descriptors)
+    load_pair_features = DescriptorCache(files.load_pair_features)
+    # A network keeps all cores busy by itself.
+    workers, threads = (cores(), 1) if matcher.scorer is None else (1, cores())
     order = blockwise(pairs)
+
+    def described(index: int) -> Described:
+        return Described(load(index), None if matcher.scorer is None else load_pair_features(index))
 
     @lru_cache(maxsize=4 * _BLOCK)
     def places(index: int) -> NDArray[np.int32]:
         return first_at_place(files.load_frames(index))
 
     def one(pair: tuple[int, int]) -> str:
-        key = match_key(files, pair, method.rule)
+        key = match_key(files, pair, matcher.rule)
         if read_matches(folder, key) is None:
-            kept = one_per_place(method.match(pair), places(pair[0]), places(pair[1]))
-            distinct = np.array(np.count_nonzero(kept.ratios < method.ratio))
+            found = matcher(described(pair[0]), described(pair[1]), waiting=True, threads=threads)
+            kept = one_per_place(found, places(pair[0]), places(pair[1]))
+            distinct = np.array(np.count_nonzero(kept.ratios < matcher.ratio))
             write_arrays(folder / f"{key}.npz", {"pairs": kept.pairs, "distinct": distinct})
         return key
 
     keys: dict[tuple[int, int], str] = {}
     with progress.stage("Matching", len(order)) as task:
-        for pair, key in zip(order, map_items(one, order, workers=method.workers), strict=True):
+        for pair, key in zip(order, map_items(one, order, workers=workers), strict=True):
             keys[pair] = key
             task.advance(note=f"{files.photos[pair[0]].name} – {files.photos[pair[1]].name}")
     return keys

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from descriptors import PairScorer, PairScorerSpec
+from descriptors import DescriptorError, PairScorer, PairScorerSpec
 from descriptors.contract import Distance
 from descriptors.distances import Matches, nearest
 
@@ -41,11 +41,11 @@ class Described:
 
     Attributes:
         descriptors: (N,D) of the shortlist's descriptor.
-        features: (N,F) of the metric network, uint8 or floats of any precision.
+        features: (N,F) of the metric network, uint8 or floats of any precision; None where none is used.
     """
 
     descriptors: NDArray
-    features: NDArray
+    features: NDArray | None = None
 
 
 def rerank_matches(
@@ -70,6 +70,8 @@ def rerank_matches(
     Raises:
         DescriptorError: descriptors or features that do not fit.
     """
+    if a.features is None or b.features is None:
+        raise DescriptorError(f"{scorer.spec.name} compares its own features of the patches; none were given.")
     i, j = _candidates(a.descriptors, b.descriptors, rule.candidates, distance, threads)
     scores = _scores(scorer, a.features, b.features, i, j)
     best_of_a, lead_of_a = _best(i, scores, len(a.descriptors))

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import descriptors
-from descriptors.distances import Matches, mutual_matches
+from descriptors.distances import Matches
 from descriptors.frames import scale_frames
-from pipelines.core.errors import ConfigError
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
 from pipelines.features.extract import FeatureConfig, describe_image
 from pipelines.images.read import read_gray
-from pipelines.matching.match import MatchConfig, first_at_place, one_per_place
-from pipelines.matching.rerank import Described, RerankRule, rerank_matches
+from pipelines.matching.match import MatchConfig, Matcher, first_at_place, one_per_place
+from pipelines.matching.rerank import Described
 
 
 class FrontEnd:
@@ -30,26 +29,18 @@ class FrontEnd:
 
     def __init__(self, features: FeatureConfig, match: MatchConfig | None = None) -> None:
         self.config = features
-        self._scorer = descriptors.scorer_for(features.descriptor)
+        self.matcher = Matcher(features.descriptor, match or MatchConfig())
         self._descriptor = descriptors.load(descriptors.shortlist(features.descriptor))
-        given = (match or MatchConfig()).ratio
-        if self._scorer is not None and given is not None:
-            raise ConfigError(
-                f"There is no distance ratio for {features.descriptor}",
-                "it is a metric network, whose matches are kept by their scores",
-                "leave --ratio out",
-            )
-        self._ratio = self._descriptor.spec.ratio if given is None else given
 
     @property
     def uses_all_cores(self) -> bool:
         """Whether one photo keeps all cores busy: a network does."""
-        return self._scorer is not None or self._descriptor.spec.parameters > 0
+        return self.is_metric_network or self._descriptor.spec.parameters > 0
 
     @property
     def is_metric_network(self) -> bool:
         """Whether matching itself runs a network."""
-        return self._scorer is not None
+        return self.matcher.scorer is not None
 
     def describe(self, photo: Photo) -> Features:
         """Features of a photo, frames in pixels of its full resolution.
@@ -58,20 +49,14 @@ class FrontEnd:
             InputError: the file is gone or damaged.
         """
         image = read_gray(photo, self.config.max_side)
-        found = describe_image(image.pixels, self._descriptor, self.config, scorer=self._scorer)
+        found = describe_image(image.pixels, self._descriptor, self.config, scorer=self.matcher.scorer)
         return replace(found, frames=scale_frames(found.frames, image.scale))
 
     def match(self, a: Features, b: Features, *, threads: int | None = None) -> Matches:
         """Mutual nearest neighbours that pass the ratio test, one per place, the most distinctive first."""
-        distance, threads = self._descriptor.spec.distance, threads or cores()
-        if self._scorer is None:
-            found = mutual_matches(a.descriptors, b.descriptors, ratio=self._ratio, distance=distance, threads=threads)
-        else:
-            rule = RerankRule.of(self._scorer.spec)
-            found = rerank_matches(self._scorer, _described(a), _described(b), rule, distance=distance, threads=threads)
+        found = self.matcher(
+            Described(a.descriptors, a.pair_features),
+            Described(b.descriptors, b.pair_features),
+            threads=threads or cores(),
+        )
         return one_per_place(found, first_at_place(a.frames), first_at_place(b.frames))
-
-
-def _described(features: Features) -> Described:
-    assert features.pair_features is not None, "a metric network's features were made with it"
-    return Described(features.descriptors, features.pair_features)
