@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "match",
         "Two photos in, matches out: inliers of a homography, F or E, and a picture.",
     ),
+    "recognize": ("recon.cli.recognize", "recognize", "Which known objects does a photo show, and where?"),
     "localize": ("recon.cli.localize", "localize", "Where was this photo taken? Poses of new photos in a map."),
     "export": ("recon.cli.export", "export", "Write a map for another program: COLMAP, PLY, nerfstudio, Bundler …"),
     "descriptors": ("recon.cli.zoo", "descriptors", "List the descriptors that --descriptor takes."),
