@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, DescriptorSpec, check_patches
+from descriptors.packing import unpack
 
 if TYPE_CHECKING:
     from torch import nn
@@ -161,7 +162,6 @@ def read_network(weights: Path) -> nn.Module:
     Raises:
         DescriptorError: the file is damaged, or is of no network that is known.
     """
-    import torch
     from safetensors import SafetensorError, safe_open
 
     from descriptors.networks import build
@@ -169,7 +169,7 @@ def read_network(weights: Path) -> nn.Module:
     try:
         with safe_open(weights, framework="pt") as stored:
             name = (stored.metadata() or {}).get("network", "")
-            state = {key: stored.get_tensor(key).to(torch.float32) for key in stored.keys()}  # noqa: SIM118
+            state = unpack({key: stored.get_tensor(key) for key in stored.keys()})  # noqa: SIM118
     except (SafetensorError, OSError) as damaged:
         raise DescriptorError(f"{weights} cannot be read: {damaged}. Install or train the weights again.") from damaged
     network = build(name)
