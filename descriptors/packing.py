@@ -47,10 +47,8 @@ def unpack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rows_as_bytes(weights: Tensor) -> tuple[Tensor, Tensor]:
-    import torch
-
     scale = (weights.flatten(1).abs().amax(1) / 127).clamp_min(1e-12).float()
-    return torch.round(weights / _along_rows(scale, weights)).to(torch.int8), scale
+    return (weights / _along_rows(scale, weights)).round().char(), scale
 
 
 def _along_rows(scale: Tensor, weights: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from descriptors.contract import DescriptorError
 from descriptors.headers import read_header
 from descriptors.training.curve import read_log, still_falling
 
+_STORED = "8 bits a weight in large layers, half precision in small ones"
 _NEVER_SEEN = (
     "Never seen, neither for training nor for any choice: Oxford, HPatches, Strecha, stitching, stereo and object "
     "sets. The nine validation scenes were not trained on."
@@ -96,7 +97,7 @@ def _what_it_is(name: str, header: dict[str, str]) -> str:
         return f"{network}; weights of the user's own."
     spec = registry.spec(name)
     size = f"{spec.patch_size}×{spec.patch_size} patches"
-    return f"{spec.source}. {spec.parameters:,} parameters, {spec.dim}-D, {size}. {network}, 8 bits a weight in large layers, half precision in small ones."
+    return f"{spec.source}. {spec.parameters:,} parameters, {spec.dim}-D, {size}. {network}, {_STORED}."
 
 
 def _trained_on(header: dict[str, str]) -> list[str]:
