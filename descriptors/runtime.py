@@ -45,11 +45,13 @@ class Graph:
         key: name of the cached graph, with the fingerprint of weights and code.
         inputs: name and fixed shape of each float32 input.
         part: the module to run, of the whole network.
+        free: axes of the inputs, and of the output, that may have any size when it is run.
     """
 
     key: str
     inputs: tuple[tuple[str, tuple[int, ...]], ...]
     part: Callable[[nn.Module], nn.Module] = lambda network: network
+    free: tuple[int, ...] = ()
 
 
 class NetworkDescriptor:
@@ -146,7 +148,7 @@ def backend(weights: Path, graph: Graph, device: str, threads: int | None) -> Ba
         pass  # not made yet, or the cache cannot be read: _store tells
     except Exception as damaged:  # onnxruntime's own classes; whatever it is, the graph can be made anew
         warnings.warn(f"{cached} cannot be run ({damaged}); it is made anew.", stacklevel=2)
-    content = export_onnx(graph.part(read_network(weights)), graph.inputs)
+    content = export_onnx(graph.part(read_network(weights)), graph.inputs, graph.free)
     _store(cached, content)
     return _onnx_backend(content, threads)
 
@@ -196,9 +198,15 @@ def fuse_batch_norm(network: nn.Module) -> nn.Module:
     return fused
 
 
-def export_onnx(network: nn.Module, inputs: Sequence[tuple[str, tuple[int, ...]]]) -> bytes:
-    """An ONNX graph of a network, batch norm folded; float32 inputs of the given names and fixed shapes, one output."""
+def export_onnx(network: nn.Module, inputs: Sequence[tuple[str, tuple[int, ...]]], free: tuple[int, ...] = ()) -> bytes:
+    """An ONNX graph of a network, batch norm folded; float32 inputs of the given names and shapes, one output.
+
+    The shapes are fixed but for the axes ``free``, which are free in the output too.
+    """
     import torch
+
+    names = [name for name, _ in inputs]
+    axes = {name: {axis: f"{name}{axis}" for axis in free} for name in [*names, "output"]} if free else None
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The exporter by tracing needs no further package; torch marks it as old with every call.
@@ -206,7 +214,7 @@ def export_onnx(network: nn.Module, inputs: Sequence[tuple[str, tuple[int, ...]]
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(
             fuse_batch_norm(network), tuple(torch.zeros(shape) for _, shape in inputs), str(path), dynamo=False,
-            input_names=[name for name, _ in inputs], output_names=["output"], opset_version=17,
+            input_names=names, output_names=["output"], opset_version=17, dynamic_axes=axes,
         )  # fmt: skip
         return path.read_bytes()
 

@@ -1,0 +1,1 @@
+"""Depth from matching costs: cost volumes, semi-global matching, filters. Shared by the products stereo and dense."""

@@ -1,0 +1,207 @@
+"""What follows the winner: which disparities both pictures agree on, what to do with the others, a last smoothing."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+Disparity = NDArray[np.float32]
+
+
+def left_right(left: Disparity, right: Disparity, tolerance: float = 1.0) -> NDArray[np.bool_]:
+    """(H,W) whether the second picture agrees: its disparity at the match differs by at most ``tolerance`` px.
+
+    Args:
+        left: (H,W) disparities x_left - x_right of the first picture, NaN where unknown.
+        right: (H,W) disparities, same sign, at pixels of the second picture.
+    """
+    width = left.shape[1]
+    column = np.rint(np.arange(width)[None] - np.nan_to_num(left, nan=-2.0 * width)).astype(np.int64)
+    inside = (column >= 0) & (column < width) & np.isfinite(left)
+    met = np.take_along_axis(right, np.clip(column, 0, width - 1), axis=1)
+    return inside & (np.abs(met - left) <= tolerance)
+
+
+def outside_view(disparity: Disparity) -> NDArray[np.bool_]:
+    """(H,W) whether the match of a pixel lies beside the second picture."""
+    column = np.arange(disparity.shape[1])[None] - disparity
+    return (column < -0.5) | (column > disparity.shape[1] - 0.5)
+
+
+def speckles(values: NDArray[np.float32], valid: NDArray[np.bool_], *, least: int, step: float) -> NDArray[np.bool_]:
+    """(H,W) whether a pixel lies in a connected piece of at least ``least`` pixels.
+
+    Neighbours (4) belong together if both are valid and differ by at most ``step``.
+    """
+    return _speckles(np.ascontiguousarray(values, np.float32), np.ascontiguousarray(valid), least, step)
+
+
+def fill_background(values: NDArray[np.float32], valid: NDArray[np.bool_], *, far_is_small: bool = True) -> Disparity:
+    """Fill along rows with the farther of the nearest valid values to both sides; then along columns what is left.
+
+    Args:
+        values: (H,W) disparities (or depths).
+        valid: (H,W) pixels to keep.
+        far_is_small: True for disparities, False for depths.
+    """
+    sign = np.float32(1 if far_is_small else -1)
+    signed = np.where(valid, values * sign, np.nan).astype(np.float32)
+    filled = _fill_rows(signed)
+    if not np.isfinite(filled).all():
+        filled = np.ascontiguousarray(_fill_rows(np.ascontiguousarray(filled.T)).T)
+    return filled * sign
+
+
+def fill_like_neighbours(
+    values: NDArray[np.float32], valid: NDArray[np.bool_], guide: NDArray[np.uint8], *, reach: int, spread: float
+) -> Disparity:
+    """Fill invalid pixels by the weighted median of valid ones that look alike (edge-aware); NaN where none is near.
+
+    Args:
+        values: (H,W).
+        valid: (H,W) pixels to keep and to take from.
+        guide: (H,W,C) uint8 picture.
+        reach: half side of the window, px.
+        spread: grey values over which the weight falls to 1/e.
+    """
+    return _weighted_median(_float(values), np.ascontiguousarray(valid), _layers(guide), reach, spread, ~valid)
+
+
+def weighted_median(
+    values: NDArray[np.float32],
+    guide: NDArray[np.uint8],
+    *,
+    reach: int,
+    spread: float,
+    where: NDArray[np.bool_] | None = None,
+) -> Disparity:
+    """Median over a window, neighbours weighted by how much they look like the pixel; steps stay at the guide's edges.
+
+    Source: Ma et al., Constant time weighted median filtering for stereo matching, ICCV 2013.
+
+    Args:
+        values: (H,W); NaN are left out.
+        guide: (H,W) or (H,W,C) uint8 picture.
+        reach: half side of the window, px.
+        spread: grey values over which the weight falls to 1/e.
+        where: (H,W) pixels to filter, all unless given.
+    """
+    chosen = np.ones(values.shape, bool) if where is None else np.ascontiguousarray(where)
+    return _weighted_median(_float(values), np.isfinite(values), _layers(guide), reach, spread, chosen)
+
+
+def median(values: NDArray[np.float32], size: int = 3) -> Disparity:
+    """Median over a square window (3 or 5 px)."""
+    import cv2
+
+    return np.asarray(cv2.medianBlur(_float(values), size), np.float32)
+
+
+def _float(values: NDArray) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values, np.float32)
+
+
+def _layers(guide: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(guide.reshape(*guide.shape[:2], -1))
+
+
+@njit(cache=True)
+def _speckles(values, valid, least, step):  # type: ignore[no-untyped-def]  # pragma: no cover
+    height, width = values.shape
+    kept = np.zeros((height, width), np.bool_)
+    seen = np.zeros((height, width), np.bool_)
+    queue = np.empty(height * width, np.int64)
+    for start in range(height * width):
+        if seen[start // width, start % width] or not valid[start // width, start % width]:
+            continue
+        first, last = 0, 1
+        queue[0] = start
+        seen[start // width, start % width] = True
+        while first < last:
+            y, x = queue[first] // width, queue[first] % width
+            first += 1
+            for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+                v, u = y + dy, x + dx
+                if v < 0 or v >= height or u < 0 or u >= width or not valid[v, u] or seen[v, u]:
+                    continue
+                if abs(values[v, u] - values[y, x]) <= step:
+                    seen[v, u] = True
+                    queue[last] = v * width + u
+                    last += 1
+        if last >= least:
+            for place in range(last):
+                kept[queue[place] // width, queue[place] % width] = True
+    return kept
+
+
+@njit(cache=True, parallel=True)
+def _fill_rows(values):  # type: ignore[no-untyped-def]  # pragma: no cover
+    height, width = values.shape
+    filled = values.copy()
+    for y in prange(height):
+        begin = 0
+        while begin < width:
+            if not np.isnan(values[y, begin]):
+                begin += 1
+                continue
+            end = begin
+            while end < width and np.isnan(values[y, end]):
+                end += 1
+            value = np.float32(np.nan)
+            if begin > 0:
+                value = values[y, begin - 1]
+            if end < width and (np.isnan(value) or values[y, end] < value):
+                value = values[y, end]
+            filled[y, begin:end] = value
+            begin = end
+    return filled
+
+
+@njit(cache=True)
+def _sort(keys, others, count):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Shell sort in place: for a hundred keys as fast as numba's argsort, and compiled in a tenth of its time."""
+    for gap in (57, 23, 10, 4, 1):
+        for place in range(gap, count):
+            key, other = keys[place], others[place]
+            hole = place
+            while hole >= gap and keys[hole - gap] > key:
+                keys[hole], others[hole] = keys[hole - gap], others[hole - gap]
+                hole -= gap
+            keys[hole], others[hole] = key, other
+
+
+@njit(cache=True, parallel=True)
+def _weighted_median(values, usable, guide, reach, spread, where):  # type: ignore[no-untyped-def]  # pragma: no cover
+    height, width = values.shape
+    result = values.copy()
+    fall = np.exp(-np.arange(256 * guide.shape[2]) / (spread * guide.shape[2])).astype(np.float32)
+    for y in prange(height):
+        found = np.empty((2 * reach + 1) ** 2, np.float32)
+        weights = np.empty((2 * reach + 1) ** 2, np.float32)
+        for x in range(width):
+            if not where[y, x]:
+                continue
+            count, total = 0, np.float32(0)
+            for v in range(max(0, y - reach), min(height, y + reach + 1)):
+                for u in range(max(0, x - reach), min(width, x + reach + 1)):
+                    if not usable[v, u]:
+                        continue
+                    change = np.int64(0)
+                    for channel in range(guide.shape[2]):
+                        change += abs(np.int64(guide[v, u, channel]) - np.int64(guide[y, x, channel]))
+                    found[count] = values[v, u]
+                    weights[count] = fall[change]
+                    total += weights[count]
+                    count += 1
+            if count == 0:
+                result[y, x] = np.nan
+                continue
+            _sort(found, weights, count)
+            passed = np.float32(0)
+            for place in range(count):
+                passed += weights[place]
+                if passed >= total / 2:
+                    result[y, x] = found[place]
+                    break
+    return result
