@@ -53,6 +53,36 @@ def sfm(
         print(f"Plots: {out / 'sfm.html'}")
 
 
+@app.command("stitch")
+def stitch(
+    data: Annotated[list[Path], typer.Argument(help="Folders of photos, or folders of such folders.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for panoramas and results.")] = Path(
+        "benchmark-stitch"
+    ),
+    max_size: Annotated[int, typer.Option(help="Longer side at which photos are registered, px.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """OpenCV's Stitcher and ours on the same photos, at the same resolution, one process after the other.
+
+    Prints photos used, residuals of checkpoints that neither has seen, errors of rotations and focal lengths where the
+    truth is known, wall and processor time, their ratios, and peak memory; leaves stitch.json and stitch.html.
+    """
+    from recon.benchmark.stitch import Setting, run_benchmark, table, write_results
+    from recon.benchmark.stitch_page import write_board
+    from recon.cli.terminal import print_columns, print_json, progress_for
+
+    setting = Setting(max_size, seed)
+    rows = run_benchmark(data, out, setting, progress=progress_for(json_output))
+    results = write_results(rows, out, setting)
+    write_board(out / "stitch.html", rows, setting)
+    if json_output:
+        print_json(results)
+    else:
+        print_columns(*table(rows))
+        print(f"Panoramas: {out / 'stitch.html'}")
+
+
 _BOARDS = {
     "oxford": "Oxford affine sequences: mAP, matching score, MMA, homographies, inliers.",
     "sequences": "HPatches sequences, or any photos with homographies: the same figures.",
