@@ -40,12 +40,14 @@ class LocalizeConfig:
         photos: photos of the map, those that look most alike, that a query is matched with.
         max_error: px at 1,600 px, largest reprojection error of an inlier; scaled with the photo's longer side.
         guided: look for further points of the map where a pose says that they are seen, and refine with them.
+        map_cameras: a photo without EXIF may be by a camera of the map; without this its focal length is estimated.
     """
 
     cameras: CameraConfig = field(default_factory=CameraConfig)
     photos: int = 10
     max_error: float = 4.0
     guided: bool = False
+    map_cameras: bool = True
 
     def __post_init__(self) -> None:
         if self.photos < 1:
@@ -76,8 +78,12 @@ class Localizer:
         self._map, self._config = target, config
         self._matcher = QueryMatcher(target)
 
-    def localize(self, photo: Photo) -> Localisation:
+    def localize(self, photo: Photo, features: Features | None = None) -> Localisation:
         """Where a photo was taken, or why that cannot be said. A query that cannot be read is ``not found`` too.
+
+        Args:
+            photo: the query.
+            features: of it, if they have been made as the map's were.
 
         Raises:
             ConfigError: the given intrinsics do not fit the photo.
@@ -86,7 +92,7 @@ class Localizer:
         guesses = self._guesses(photo)
         try:
             with _clock(seconds, "features"):
-                features = self._matcher.describe(photo)
+                features = self._matcher.describe(photo) if features is None else features
         except InputError as error:
             reason = error.what + (f": {error.why}" if error.why else "")
             return Localisation(photo.name, Verdict.NOT_FOUND, reason, error.try_, timings=seconds)
@@ -142,7 +148,8 @@ class Localizer:
             if answers[-1].verdict is Verdict.FOUND:
                 break
         best = max(answers, key=_merit)
-        if best.pose is None or best.pose.origin is not Origin.ESTIMATED or photo.exif.focal_px:
+        known_lens = photo.exif.focal_px or not self._config.map_cameras
+        if best.pose is None or best.pose.origin is not Origin.ESTIMATED or known_lens:
             return best
         # Nothing says what camera it was. If one of the map's explains the photo as well, it was that one: a focal
         # length that need not be estimated makes the pose several times more exact.

@@ -83,6 +83,46 @@ def stitch(
         print(f"Panoramas: {out / 'stitch.html'}")
 
 
+@app.command("localize")
+def localize(
+    data: Annotated[list[Path], typer.Argument(help="Data sets: folders with images/ and, if known, ground truth.")],
+    descriptors: Annotated[str, typer.Option(help="Comma-separated names; see `recon descriptors`.")] = "rootsift",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for maps and results.")] = Path("benchmark-localize"),
+    others: Annotated[
+        Path | None, typer.Option(help="Folder of photos of other places, none of which may be found.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Photos of other places looked for in each map.")] = 200,
+    max_size: Annotated[int, typer.Option(help="Longer side at which features are found, px.")] = 1600,
+    max_keypoints: Annotated[int, typer.Option(help="Features per photo.")] = 8192,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Each photo of a set looked for in a map of the others: with its intrinsics, without them, and by a plain peer.
+
+    Prints photos found, recall at several limits, median and largest error, time per query, and how many photos of
+    other places were taken for this one; leaves localize.json and localize.html. Maps that are there are used again.
+    """
+    from descriptors.registry import spec
+    from pipelines.store.files import make_folder
+    from recon.benchmark.localize import Setting, note, run_benchmark, table, write_results
+    from recon.benchmark.localize_page import write_page
+    from recon.cli.terminal import print_columns, print_json, progress_for
+
+    names = [name.strip() for name in descriptors.split(",") if name.strip()]
+    for name in names:
+        spec(name)
+    setting = Setting(max_size, max_keypoints, seed, count)
+    groups = run_benchmark(data, names, make_folder(out), setting, others=others, progress=progress_for(json_output))
+    results = write_results(groups, out, setting)
+    write_page(out / "localize.html", groups, setting)
+    if json_output:
+        print_json(results)
+    else:
+        print_columns(*table(groups))
+        print(f"{note()}.")
+        print(f"Plots: {out / 'localize.html'}")
+
+
 _BOARDS = {
     "oxford": "Oxford affine sequences: mAP, matching score, MMA, homographies, inliers.",
     "sequences": "HPatches sequences, or any photos with homographies: the same figures.",
