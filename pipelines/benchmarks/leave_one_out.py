@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.benchmarks.plain_pnp import plain_pose
-from pipelines.benchmarks.truth import TrueCamera, angle_between, camera_alignment, centres_of, read_truth
+from pipelines.benchmarks.truth import TrueCamera, read_truth
 from pipelines.core.errors import ReconError
 from pipelines.core.progress import Progress, Silent
-from pipelines.core.types import Exif, Features, Model, Photo
+from pipelines.core.types import Exif, Model, Photo
 from pipelines.features.extract import FeatureConfig
+from pipelines.geometry.similarity import angle_between, camera_alignment, centres_of
 from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior
 from pipelines.images.read import scan
 from pipelines.localize.map import LocalMap, load_map
-from pipelines.localize.matching import QueryMatcher
-from pipelines.localize.query import LocalizeConfig, Localizer
-from pipelines.localize.result import Verdict
+from pipelines.localize.query import LocalizeConfig, Localizer, Prepared
+from pipelines.localize.result import Localisation, Verdict
 from pipelines.sfm.config import MappingConfig, SfmConfig
 from pipelines.sfm.run import run_sfm
 from pipelines.store.files import make_folder, write_errors
@@ -34,7 +34,7 @@ from pipelines.store.folder import MapFolder
 PLAIN = "plain RootSIFT + OpenCV"
 _PLAIN_NEEDS = "rootsift"
 WITHOUT = ("none", "estimated")
-"""What :class:`Trial` calls intrinsics that recon had to find out."""
+"""What :class:`Trial` calls intrinsics that recon had to find out. Features and matches are made once for all ways."""
 
 
 @dataclass(frozen=True)
@@ -186,15 +186,14 @@ class LeaveOneOut:
             target = self.without(held)
         except ReconError:
             return [replace(blank, intrinsics=way) for way, _, _ in ways]
-        matcher = QueryMatcher(target)
-        features = matcher.describe(held)
+        prepared = Localizer(target, LocalizeConfig(scene.given)).prepare(held)
         found = [
-            self._trial(target, reference, photo, config, replace(blank, intrinsics=way), features)
+            self._trial(target, reference, photo, config, replace(blank, intrinsics=way), prepared)
             for way, photo, config in ways
         ]
-        if contestant == _PLAIN_NEEDS:
+        if contestant == _PLAIN_NEEDS and isinstance(prepared, Prepared):
             camera = camera_prior(held, scene.given)
-            pose = plain_pose(target, features, camera, matcher.similar(features, LocalizeConfig().photos))
+            pose = plain_pose(target, prepared.features, camera, list(prepared.numbers))
             plain = replace(blank, contestant=PLAIN)
             if pose is not None:
                 errors = pose_error(target.components[0].model, reference, held.name, pose)
@@ -209,12 +208,13 @@ class LeaveOneOut:
         photo: Photo,
         config: LocalizeConfig,
         blank: Trial,
-        features: Features,
+        prepared: Prepared | Localisation,
     ) -> Trial:
-        # Timed whole where the intrinsics are known; the other runs take the features as they are.
-        timed = blank.intrinsics not in WITHOUT
-        answer = Localizer(target, config).localize(photo, None if timed else features)
-        told = replace(blank, verdict=str(answer.verdict), seconds=dict(answer.timings) if timed else {})
+        answer = prepared
+        if isinstance(prepared, Prepared):
+            answer = Localizer(target, config).localize(photo, prepared)
+        assert isinstance(answer, Localisation)
+        told = replace(blank, verdict=str(answer.verdict), seconds=dict(answer.timings))
         if answer.pose is None:
             return told
         model = next(part.model for part in target.components if part.folder == answer.pose.component)
@@ -230,7 +230,7 @@ def pose_error(model: Model, reference: Reference, name: str, pose: NDArray[np.f
     """Errors of a pose in a map: of the centre (metres or shares of the scene), of the rotation (radians).
 
     The map is brought into the reference's frame by its own cameras, see
-    :func:`pipelines.benchmarks.truth.camera_alignment`; the photo itself has no part in it.
+    :func:`pipelines.geometry.similarity.camera_alignment`; the photo itself has no part in it.
 
     Returns:
         The two errors, NaN where the reference lacks the photo or has fewer than three of the map's; and the length

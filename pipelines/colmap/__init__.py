@@ -11,6 +11,7 @@ from pipelines.colmap.mapping import (
     global_mapping,
     incremental_mapping,
     largest_first,
+    triangulate,
 )
 from pipelines.colmap.models import (
     from_model,
@@ -20,6 +21,7 @@ from pipelines.colmap.models import (
     registered_names,
     set_colours,
     to_model,
+    transform,
     write_model,
     write_text,
 )
@@ -46,6 +48,8 @@ __all__ = [
     "set_colours",
     "to_colmap",
     "to_model",
+    "transform",
+    "triangulate",
     "verify_pair",
     "version",
     "write_database",

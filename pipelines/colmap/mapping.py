@@ -91,9 +91,7 @@ def incremental_mapping(
     options.extract_colors = False
     options.image_names = list(names)
     options.multiple_models = start is None
-    for part, threshold in _PIXEL_THRESHOLDS:
-        holder = getattr(options, part)
-        setattr(holder, threshold, getattr(holder, threshold) * job.error_scale)
+    _scale_thresholds(options, job.error_scale)
     if snapshots is not None:
         options.snapshot_path = snapshots
         options.snapshot_frames_freq = snapshot_every
@@ -141,6 +139,32 @@ def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
     with _scratch(job.database.parent) as scratch:
         found = pycolmap.global_mapping(job.database, job.photos, scratch, options)
     return largest_first(found.values())
+
+
+def triangulate(job: IncrementalJob, cameras: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
+    """The points of cameras that stay where they are, from the verified matches of a database.
+
+    Args:
+        job: of a database whose cameras and photos have the ids of the model's.
+        cameras: a model of cameras and poses without points, see :func:`pipelines.colmap.from_model`.
+    """
+    pycolmap = load_pycolmap()
+    pycolmap.set_random_seed(job.seed)
+    options = pycolmap.IncrementalPipelineOptions()
+    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = job.seed
+    options.num_threads = 1
+    options.extract_colors = False
+    _scale_thresholds(options, job.error_scale)
+    with _scratch(job.database.parent) as scratch:
+        return pycolmap.triangulate_points(
+            cameras, job.database, job.photos, scratch, clear_points=True, options=options, refine_intrinsics=False
+        )
+
+
+def _scale_thresholds(options: pycolmap.IncrementalPipelineOptions, factor: float) -> None:
+    for part, threshold in _PIXEL_THRESHOLDS:
+        holder = getattr(options, part)
+        setattr(holder, threshold, getattr(holder, threshold) * factor)
 
 
 def largest_first(models: Iterable[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:

@@ -124,6 +124,14 @@ def set_colours(reconstruction: pycolmap.Reconstruction, rgb: NDArray[np.uint8])
         reconstruction.points3D[point_id].color = colour
 
 
+def transform(
+    reconstruction: pycolmap.Reconstruction, scale: float, rotation: NDArray[np.float64], shift: NDArray[np.float64]
+) -> None:
+    """Move a model into the world of x_new = scale rotation x + shift."""
+    pycolmap = load_pycolmap()
+    reconstruction.transform(pycolmap.Sim3d(scale, pycolmap.Rotation3d(rotation), shift))
+
+
 def from_model(model: Model) -> pycolmap.Reconstruction:
     """COLMAP's model for ours; of the keypoints it has those that see a point. Equal cameras become one."""
     pycolmap = load_pycolmap()

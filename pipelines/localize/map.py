@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pipelines.localize.result import Localisation
 from pipelines.matching.match import MatchConfig
 from pipelines.pairs.map_index import map_index
 from pipelines.pairs.retrieval import RetrievalIndex
+from pipelines.store.alignment import ModelAlignment, read_alignment
 from pipelines.store.folder import MapFolder
 
 
@@ -52,6 +53,7 @@ class LocalMap:
         features, matching: the options that the map was made with, which hold for queries too.
         components: models, largest first.
         seed: the map's, which also seeds RANSAC.
+        alignments: folder of a model -> what is known of its world, see ``recon map align``.
     """
 
     folder: MapFolder
@@ -61,6 +63,7 @@ class LocalMap:
     matching: MatchConfig
     components: tuple[Component, ...]
     seed: int
+    alignments: Mapping[str, ModelAlignment] = field(default_factory=dict)
 
     def registered(self) -> dict[int, Component]:
         """Number of a photo -> the largest model that holds it."""
@@ -109,6 +112,7 @@ def load_map(root: Path, *, progress: Progress) -> LocalMap:
         from_plain(MatchConfig, ledger["config"]["matching"]),
         components,
         seed,
+        read_alignment(folder.sparse),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.types import Camera, Features, Photo
+from pipelines.geometry.earth import to_places
 from pipelines.images.cameras import CameraConfig, camera_prior
 from pipelines.localize.guided import guided_matches, paired_distances
 from pipelines.localize.map import LocalMap
@@ -71,6 +72,23 @@ class _Guess:
         return self.origin in (Origin.EXIF, Origin.ESTIMATED)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A query before its pose is asked for.
+
+    Attributes:
+        features: of the query.
+        numbers: photos of the map that look most like it, best first.
+        tables: its matches with points of the map, one table per model.
+        seconds: per stage.
+    """
+
+    features: Features
+    numbers: tuple[int, ...]
+    tables: tuple[Correspondences, ...]
+    seconds: Mapping[str, float]
+
+
 class Localizer:
     """A map in memory that answers queries."""
 
@@ -78,21 +96,33 @@ class Localizer:
         self._map, self._config = target, config
         self._matcher = QueryMatcher(target)
 
-    def localize(self, photo: Photo, features: Features | None = None) -> Localisation:
+    def localize(self, photo: Photo, prepared: Prepared | None = None) -> Localisation:
         """Where a photo was taken, or why that cannot be said. A query that cannot be read is ``not found`` too.
 
         Args:
             photo: the query.
-            features: of it, if they have been made as the map's were.
+            prepared: what :meth:`prepare` made of it, if that was done already.
 
         Raises:
             ConfigError: the given intrinsics do not fit the photo.
         """
-        seconds: dict[str, float] = {}
         guesses = self._guesses(photo)
+        ready = prepared or self.prepare(photo)
+        if isinstance(ready, Localisation):
+            return ready
+        seconds = dict(ready.seconds)
+        with _clock(seconds, "pose"):
+            answers = [self._place(photo, ready.features, table, guesses) for table in ready.tables]
+        best = max(answers, key=_merit)
+        pose = None if best.pose is None else self._on_earth(best.pose)
+        return replace(best, pose=pose, timings=seconds)
+
+    def prepare(self, photo: Photo) -> Prepared | Localisation:
+        """A query's features and matches, which do not depend on intrinsics; or why it has none."""
+        seconds: dict[str, float] = {}
         try:
             with _clock(seconds, "features"):
-                features = self._matcher.describe(photo) if features is None else features
+                features = self._matcher.describe(photo)
         except InputError as error:
             reason = error.what + (f": {error.why}" if error.why else "")
             return Localisation(photo.name, Verdict.NOT_FOUND, reason, error.try_, timings=seconds)
@@ -109,10 +139,17 @@ class Localizer:
             numbers = self._matcher.similar(features, self._config.photos)
         with _clock(seconds, "matching"):
             tables = self._matcher.match(features, numbers)
-        with _clock(seconds, "pose"):
-            answers = [self._place(photo, features, table, guesses) for table in tables]
-        best = max(answers, key=_merit)
-        return replace(best, timings=seconds)
+        return Prepared(features, tuple(numbers), tuple(tables), seconds)
+
+    def _on_earth(self, pose: QueryPose) -> QueryPose:
+        """The pose with what the map knows of its world."""
+        known = self._map.alignments.get(pose.component)
+        if known is None:
+            return pose
+        if known.origin is None:
+            return replace(pose, metric=True)
+        latitude, longitude, altitude = to_places(pose.centre[None], known.origin)[0].tolist()
+        return replace(pose, metric=True, place=(latitude, longitude, altitude))
 
     # --- intrinsics -----------------------------------------------------------------------------------------------
 

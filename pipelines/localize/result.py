@@ -51,6 +51,8 @@ class QueryPose:
         centre_sigma: standard deviation of the camera's centre, map units: root of the covariance's trace.
         rotation_sigma: the same of the rotation, radians.
         depth: median distance of the inliers' points from the camera, map units.
+        metric: whether the map's units are metres, see ``recon map align``.
+        place: latitude and longitude in degrees, altitude in metres, if the map knows where on earth it is.
 
     Both standard deviations follow from the inliers' residuals and, where intrinsics were not given or the map's, from
     a principal point that may be 0.5 % of the longer side off. The map's own error is not in them: its points are
@@ -69,6 +71,8 @@ class QueryPose:
     rotation_sigma: float
     depth: float
     guided: int = 0
+    metric: bool = False
+    place: tuple[float, float, float] | None = None
 
     @property
     def centre(self) -> NDArray[np.float64]:
@@ -168,6 +172,10 @@ def _plain_pose(pose: QueryPose) -> dict[str, Any]:
             "matrix": pose.cam_from_world.tolist(),
         },
         "centre": pose.centre.tolist(),
+        "unit": "metres" if pose.metric else "map units",
+        "place": None
+        if pose.place is None
+        else dict(zip(("latitude", "longitude", "altitude"), pose.place, strict=True)),
         "component": pose.component,
         "intrinsics": {
             "model": camera.model,
@@ -185,6 +193,7 @@ def _plain_pose(pose: QueryPose) -> dict[str, Any]:
         "reprojection_error_px": round(pose.error, 4),
         "sigma_centre": _finite(pose.centre_sigma),
         "sigma_rotation_deg": _finite(float(np.degrees(pose.rotation_sigma))),
+        "sigma_includes_map_error": False,
     }
 
 

@@ -8,10 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.types import Photo
-
-# WGS 84 (NIMA TR8350.2): semi-major axis in metres, and first eccentricity squared.
-_AXIS = 6_378_137.0
-_ECCENTRICITY2 = 6.694379990141e-3
+from pipelines.geometry.earth import earth_centred
 
 
 def positions(photos: Sequence[Photo]) -> NDArray[np.float64]:
@@ -23,11 +20,7 @@ def positions(photos: Sequence[Photo]) -> NDArray[np.float64]:
     found = np.full((len(photos), 3), np.nan)
     for row, photo in enumerate(photos):
         if photo.exif.gps is not None:
-            latitude, longitude = np.radians(photo.exif.gps[:2])
-            radius = _AXIS / np.sqrt(1 - _ECCENTRICITY2 * np.sin(latitude) ** 2)
-            flat = radius * np.cos(latitude)
-            z = radius * (1 - _ECCENTRICITY2) * np.sin(latitude)
-            found[row] = flat * np.cos(longitude), flat * np.sin(longitude), z
+            found[row] = earth_centred(np.array([[*photo.exif.gps[:2], 0.0]]))[0]
     return found
 
 

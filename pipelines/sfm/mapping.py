@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Model
 from pipelines.engine import map_items
 from pipelines.features.extract import FeatureFiles
+from pipelines.geometry.similarity import camera_alignment
 from pipelines.matching.match import read_matches
 from pipelines.sfm.config import MappingConfig
 from pipelines.sfm.why import MatchGraph, Pair
+from pipelines.store.alignment import FILE as ALIGNMENT
+from pipelines.store.alignment import ModelAlignment, alignment_text, read_alignment
 from pipelines.store.files import write_errors, write_text
 from pipelines.store.folder import MapFolder
 
@@ -95,15 +98,7 @@ def map_photos(
         def on_photo() -> None:
             task.advance()
 
-        job = colmap.IncrementalJob(
-            database=folder.database,
-            photos=given.photos_dir,
-            seed=seed,
-            min_model_size=min(config.min_model_size, len(names)),
-            fix_intrinsics=config.fix_intrinsics,
-            error_scale=max(1.0, max(max(camera.width, camera.height) for camera in given.cameras) / 1600),
-            on_photo=on_photo,
-        )
+        job = mapping_job(folder, given, config, seed=seed, on_photo=on_photo)
         if grow:
             return _continued(job, component_folders(folder), names)
         if config.mapper == "global":
@@ -111,6 +106,21 @@ def map_photos(
         if len(names) <= config.snapshot_every:
             return colmap.incremental_mapping(job)
         return _with_snapshots(folder.root / "snapshots", job, names, config.snapshot_every, key)
+
+
+def mapping_job(
+    folder: MapFolder, given: MappingInput, config: MappingConfig, *, seed: int, on_photo: Callable[[], None]
+) -> colmap.IncrementalJob:
+    """What COLMAP is told of a mapping; thresholds grow with photos beyond 1,600 px."""
+    return colmap.IncrementalJob(
+        database=folder.database,
+        photos=given.photos_dir,
+        seed=seed,
+        min_model_size=min(config.min_model_size, len(given.graph.names)),
+        fix_intrinsics=config.fix_intrinsics,
+        error_scale=max(1.0, max(max(camera.width, camera.height) for camera in given.cameras) / 1600),
+        on_photo=on_photo,
+    )
 
 
 def _with_snapshots(home: Path, job: colmap.IncrementalJob, names: Sequence[str], every: int, key: str) -> list[Any]:
@@ -128,6 +138,27 @@ def _with_snapshots(home: Path, job: colmap.IncrementalJob, names: Sequence[str]
         models = colmap.incremental_mapping(job, snapshots=own, snapshot_every=every)
     shutil.rmtree(home, ignore_errors=True)
     return models
+
+
+def _into_frame_of(grown: Any, start: Path) -> None:
+    """COLMAP moves and scales a model that it adjusts; a map that grows keeps its world, and its metres."""
+    before, after = colmap.to_model(colmap.load(start)), colmap.to_model(grown)
+    rows = [after.names.index(name) for name in before.names]
+    colmap.transform(grown, *camera_alignment(after.cam_from_world[rows], before.cam_from_world))
+
+
+def _carried(folder: MapFolder, models: Sequence[Any]) -> str:
+    """The alignments of a map's models for those that grew out of them; '' for none."""
+    known = read_alignment(folder.sparse)
+    names = [colmap.registered_names(model) for model in models]
+    carried: dict[str, ModelAlignment] = {}
+    for path in component_folders(folder):
+        entry = known.get(f"sparse/{path.name}")
+        before = colmap.registered_names(colmap.load(path)) if entry is not None else set()
+        for number, own in enumerate(names):
+            if entry is not None and before <= own:
+                carried.setdefault(f"sparse/{number}", entry)
+    return alignment_text(carried) if carried else ""
 
 
 def _last_of_each_component(snapshots: Path) -> list[Path]:
@@ -152,6 +183,8 @@ def _continued(job: colmap.IncrementalJob, starts: Sequence[Path], names: Sequen
         models = colmap.incremental_mapping(job, start=start, **snapshots)
         kept = models and before <= colmap.registered_names(models[0])
         best = models[0] if kept else colmap.load(start)
+        if kept:
+            _into_frame_of(best, start)
         grown.append(best)
         taken |= colmap.registered_names(best)
     left = [name for name in names if name not in taken]
@@ -182,19 +215,32 @@ def models_key(folder: MapFolder) -> str:
         return ""
 
 
-def keep_models(folder: MapFolder, models: Sequence[Any], key: str) -> None:
+def keep_models(
+    folder: MapFolder, models: Sequence[Any], key: str, alignment: str = "", *, grown: bool = False
+) -> None:
     """Write the models to ``sparse/0, 1, …`` in place of those of an earlier run, all or none.
+
+    Args:
+        folder: the map.
+        models: COLMAP's, largest first.
+        key: what they were made from.
+        alignment: content of :data:`pipelines.store.alignment.FILE`, if their world is known.
+        grown: they grew out of those that stand there, whose alignments hold for them.
 
     Raises:
         OutputError: the disk is full.
     """
     draft = folder.root / f".sparse.{os.getpid()}.draft"
+    if grown:
+        alignment = _carried(folder, models)
     try:
         with write_errors(folder.sparse):
             draft.mkdir()
         for number, model in enumerate(models):
             colmap.write_model(model, draft / str(number))
         write_text(draft / _KEY_FILE, key)
+        if alignment:
+            write_text(draft / ALIGNMENT, alignment)
         with write_errors(folder.sparse):
             if folder.sparse.exists():
                 os.replace(folder.sparse, folder.sparse_before)

@@ -11,7 +11,7 @@ import descriptors
 from pipelines.core.config import from_plain
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
-from pipelines.core.types import Exif, Photo, Rejected
+from pipelines.core.types import Camera, Exif, Photo, Rejected
 from pipelines.images.read import scan
 from pipelines.sfm.config import SfmConfig
 from pipelines.store.folder import MapFolder
@@ -25,6 +25,8 @@ class GivenPhotos:
         directory: a folder that exists.
         known: how many of the photos are in the map that grows; 0 for a new map.
         features: of these: photo name -> key of features, unless the descriptor is another one now.
+        cameras, camera_of: of these, in a map that was imported: the model's own cameras, and which each photo has.
+        imported: the model that such a map was made of.
     """
 
     photos: tuple[Photo, ...]
@@ -32,6 +34,9 @@ class GivenPhotos:
     directory: Path
     known: int = 0
     features: Mapping[str, str] = field(default_factory=dict)
+    cameras: tuple[Camera, ...] = ()
+    camera_of: tuple[int, ...] = ()
+    imported: str = ""
 
     def check_known(self, rejected: Sequence[Rejected]) -> None:
         """A photo that is in the map cannot be left out of it when it grows.
@@ -84,6 +89,9 @@ def collect_photos(
     directory = source if isinstance(source, Path) else Path(".")
     known: list[Photo] = []
     features: dict[str, str] = {}
+    cameras: tuple[Camera, ...] = ()
+    camera_of: tuple[int, ...] = ()
+    imported = ""
     if grow:
         ledger = _ledger(folder)
         known = [_known_photo(entry) for entry in ledger["photos"]]
@@ -96,8 +104,12 @@ def collect_photos(
         photos = [*known, *_renamed(fresh, {photo.name for photo in known}, directory.resolve().name)]
         if ledger["descriptor_fingerprint"] == descriptors.fingerprint(ledger["descriptor"]):
             features = {entry["name"]: entry["features"] for entry in ledger["photos"]}
+        imported = str(ledger.get("imported", ""))
+        if imported:
+            cameras = tuple(from_plain(Camera, entry) for entry in ledger["cameras"])
+            camera_of = tuple(entry["camera"] for entry in ledger["photos"])
     check_enough(photos, rejected)
-    return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features)
+    return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features, cameras, camera_of, imported)
 
 
 def check_enough(photos: Sequence[Photo], rejected: Sequence[Rejected]) -> None:

@@ -48,7 +48,7 @@ class SfmResult:
     failure: ReconError | None
 
 
-class _Stopwatch:
+class Stopwatch:
     """Seconds per stage, in the order of work."""
 
     def __init__(self) -> None:
@@ -93,12 +93,12 @@ def run_sfm(
         OutputError: the folder cannot be written.
         BusyError: another run is at work in the folder.
     """
-    watch = _Stopwatch()
+    watch = Stopwatch()
     descriptors.spec(descriptors.shortlist(config.features.descriptor))
     with watch("Reading"):
         given = collect_photos(source, folder, grow, masks, progress)
     # Wrong intrinsics and lists of pairs are told before the long work, not after it.
-    _cameras(given.photos, config)
+    _cameras(given.photos, config, given)
     _check_pairs(given, config)
     folder.create()
     with folder.locked():
@@ -106,7 +106,7 @@ def run_sfm(
         if not (grow and result.failure):
             if publish is not None:
                 publish(result)
-            folder.write_ledger(ledger)
+            folder.write_ledger({**ledger, "imported": given.imported} if given.imported else ledger)
     return result
 
 
@@ -117,7 +117,7 @@ def _run(
     masks: Path | None,
     grow: bool,
     progress: Progress,
-    watch: _Stopwatch,
+    watch: Stopwatch,
 ) -> tuple[SfmResult, dict[str, Any]]:
     """The result, and what recon.json will say about it."""
     with watch("Features"):
@@ -127,7 +127,7 @@ def _run(
     given.check_known(files.rejected)
     check_enough(files.photos, files.rejected)
     rejected = given.rejected + files.rejected
-    cameras, camera_of = _cameras(files.photos, config)
+    cameras, camera_of = _cameras(files.photos, config, given)
     photo_cameras = [cameras[index] for index in camera_of]
     with watch("Pairs"):
         pairs = _pairs(files, config, rejected, given.known, progress)
@@ -163,10 +163,10 @@ def _run(
         rejected=rejected,
         unregistered=missing,
         timings=watch.seconds,
-        settings=_settings(config),
+        settings=settings_of(config),
         failure="" if failure is None else failure.sentence,
     )
-    ledger = _ledger_of(summary, files, config, cameras, camera_of, failure)
+    ledger = ledger_of(summary, files, config, cameras, camera_of, failure)
     return SfmResult(summary, tuple(models), thumbnails, failure), ledger
 
 
@@ -195,9 +195,13 @@ def _pairs(
     return listed + [pair for pair in choose(files.photos, PairConfig()) if pair[1] >= known]
 
 
-def _cameras(photos: Sequence[Photo], config: SfmConfig) -> tuple[tuple[Camera, ...], tuple[int, ...]]:
-    """The distinct cameras, and the index of its camera for each photo."""
-    cameras, camera_of = assign_cameras(photos, config.cameras)
+def _cameras(
+    photos: Sequence[Photo], config: SfmConfig, given: GivenPhotos
+) -> tuple[tuple[Camera, ...], tuple[int, ...]]:
+    """The distinct cameras, and the index of its camera for each photo; those of an imported map come first."""
+    own, own_of = list(given.cameras), list(given.camera_of)
+    fresh, fresh_of = assign_cameras(photos[len(own_of) :], config.cameras)
+    cameras, camera_of = own + fresh, own_of + [len(own) + index for index in fresh_of]
     if config.mapping.fix_intrinsics and any(camera.source == "guess" for camera in cameras):
         raise ConfigError(
             "The intrinsics cannot be kept fixed",
@@ -213,7 +217,7 @@ def _models(
     config: SfmConfig,
     grow: bool,
     progress: Progress,
-    watch: _Stopwatch,
+    watch: Stopwatch,
 ) -> tuple[list[Model], dict[str, bytes]]:
     """The coloured models, and thumbnails of the photos; leaves the models in ``folder.sparse``.
 
@@ -254,11 +258,11 @@ def _models(
         colours, thumbnails = colour_points(models, photos, progress=progress)
         for model, rgb in zip(made, colours, strict=True):
             colmap.set_colours(model, rgb)
-        mapping.keep_models(folder, made, key)
+        mapping.keep_models(folder, made, key, grown=grow)
     return [replace(model, rgb=rgb) for model, rgb in zip(models, colours, strict=True)], thumbnails
 
 
-def _settings(config: SfmConfig) -> dict[str, str]:
+def settings_of(config: SfmConfig) -> dict[str, str]:
     """The configuration as option -> value, nested names joined by dots."""
 
     def flatten(plain: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
@@ -271,7 +275,7 @@ def _settings(config: SfmConfig) -> dict[str, str]:
     return dict(flatten(to_plain(config), ""))
 
 
-def _ledger_of(
+def ledger_of(
     summary: MapSummary,
     files: FeatureFiles,
     config: SfmConfig,

@@ -30,6 +30,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("recon.cli.train", "train", "Train a network of the zoo on photos with tracks."),
 }
 _GROUPS: dict[str, tuple[str, str, str]] = {
+    "map": ("recon.cli.maps", "app", "Make a map of a COLMAP model of others; give a map its scale and place."),
     "zoo": ("recon.cli.zoo", "app", "List, measure and extend the descriptors: list, table, import."),
     "data": ("recon.cli.data", "app", "Make data to train and measure descriptors with."),
     "benchmark": ("recon.cli.benchmark", "app", "Measure recon side by side with its peers."),

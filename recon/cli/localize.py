@@ -34,7 +34,8 @@ def localize(
 
     Intrinsics: those given; else those of the map's photos of the same camera; else EXIF's focal length, refined; else
     the focal length is estimated with the pose, and the result says so, unless a camera of the map explains the photo
-    as well. Sigmas are in the units of the map.
+    as well. Sigmas are in the units of the map (metres after
+    `recon map align`); they hold for the pose in the map as it is, the map's own error is not in them.
 
     Exit codes: 0 at least one query has a pose, 2 wrong option or another descriptor than the map's, 3 no map, or no
     query could be read, 6 cannot write, 8 no query was found, 130 interrupted.
@@ -67,6 +68,9 @@ def _print_answer(answer: Localisation) -> None:
     pose = answer.pose
     centre = ", ".join(f"{value:.4f}" for value in pose.centre)
     quaternion = ", ".join(f"{value:.5f}" for value in pose.quaternion)
-    print(f"  centre ({centre}) ± {pose.centre_sigma:.2g}, quaternion wxyz ({quaternion}) in {pose.component}")
+    unit = " m" if pose.metric else ""
+    print(f"  centre ({centre}) ± {pose.centre_sigma:.2g}{unit}, quaternion wxyz ({quaternion}) in {pose.component}")
+    if pose.place is not None:
+        print(f"  latitude {pose.place[0]:.7f}°, longitude {pose.place[1]:.7f}°, altitude {pose.place[2]:.1f} m")
     origin = "focal length estimated" if pose.origin == "estimated" else f"intrinsics from {pose.origin}"
     print(f"  {origin}: {pose.camera.model} {', '.join(f'{value:.6g}' for value in pose.camera.params)}")

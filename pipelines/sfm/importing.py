@@ -1,0 +1,202 @@
+"""A COLMAP model of others becomes a map: its cameras are kept, its points are triangulated with our features."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from pipelines import colmap
+from pipelines.core.errors import ConfigError, InputError, NoModelError, ReconError
+from pipelines.core.progress import Progress
+from pipelines.core.types import Camera, Model, Photo, Rejected
+from pipelines.features.extract import FeatureConfig, extract_features
+from pipelines.geometry.verify import VerifyConfig, verify_pairs
+from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior, check_model
+from pipelines.images.read import scan
+from pipelines.matching.match import MatchConfig, match_pairs
+from pipelines.pairs.map_index import map_index
+from pipelines.pairs.select import PairConfig, select_pairs
+from pipelines.sfm import mapping
+from pipelines.sfm.colour import colour_points
+from pipelines.sfm.config import SfmConfig
+from pipelines.sfm.run import SfmResult, Stopwatch, ledger_of, settings_of
+from pipelines.sfm.summary import summarise
+from pipelines.sfm.why import MatchGraph, no_overlap, unregistered
+from pipelines.store.files import fingerprint
+from pipelines.store.folder import MapFolder
+
+_SHARED = 5
+"""Points of the given model that two photos must share to be matched."""
+_LEAST = 2
+
+
+def import_model(
+    source: Path,
+    images: Path,
+    folder: MapFolder,
+    features: FeatureConfig,
+    matching: MatchConfig,
+    *,
+    neighbours: int = 20,
+    seed: int = 0,
+    progress: Progress,
+) -> SfmResult:
+    """Make a map of a COLMAP model and its photos, to localise in, export and report.
+
+    The given poses and intrinsics stay as they are, so the map's world is the model's. Pairs to match are those photos
+    that share points of the model; a model of cameras alone is matched as ``recon sfm`` would.
+
+    Args:
+        source: folder of the model (binary or text), or one that holds it as ``sparse/0`` or ``0``.
+        images: folder of the photos, under the names that the model has for them.
+        folder: the map to make.
+        features, matching: as for ``recon sfm``.
+        neighbours: photos that each is matched with at most.
+        seed: of RANSAC and of the index.
+
+    Raises:
+        InputError: no model, or fewer than two of its photos are there.
+        ConfigError: a camera of the model cannot be used, or does not fit its photo.
+        NoOverlapError, NoModelError: our features give no points for these cameras.
+    """
+    watch = Stopwatch()
+    with watch("Reading"):
+        given = colmap.read_model(_model_folder(source))
+        photos, rejected = _photos(given, images, progress)
+    config = SfmConfig(features, PairConfig("retrieval", neighbours), matching, VerifyConfig(), seed=seed)
+    cameras = {photo.name: _camera(given, photo) for photo in photos}
+    folder.create()
+    with folder.locked():
+        with watch("Features"):
+            files = extract_features(photos, features, folder.features, progress=progress)
+        names = tuple(photo.name for photo in files.photos)
+        used = [cameras[name] for name in names]
+        distinct = tuple(dict.fromkeys(used))
+        camera_of = tuple(distinct.index(camera) for camera in used)
+        with watch("Pairs"):
+            pairs = _pairs(given, names, neighbours) or select_pairs(
+                files.photos, PairConfig(), load_features=files.load, seed=seed, progress=progress
+            )
+        with watch("Matching"):
+            keys = match_pairs(files, pairs, features.descriptor, matching, folder.matches, progress=progress)
+        with watch("Verification"):
+            views = verify_pairs(files, keys, used, config.verification, folder.matches, seed=seed, progress=progress)
+        graph = MatchGraph(names, files.counts, mapping.raw_counts(folder, keys), views)
+        if not views:
+            raise no_overlap(graph, config.verification.min_inliers)
+        with watch("Triangulation"):
+            to_map = mapping.MappingInput(files, graph, keys, distinct, camera_of, images)
+            mapping.forget_key(folder)
+            mapping.write_database(folder, to_map)
+            job = mapping.mapping_job(folder, to_map, config.mapping, seed=seed, on_photo=lambda: None)
+            made = colmap.triangulate(job, colmap.from_model(_cameras_alone(given, names, used)))
+        model = colmap.to_model(made, dict.fromkeys(range(1, len(distinct) + 1), "given"))
+        if not len(model.xyz):
+            raise NoModelError(
+                "The model's cameras and the matches of its photos do not agree",
+                "no point could be triangulated with the given poses",
+                "check that --images holds the photos that the model was made of",
+            )
+        with watch("Colours"):
+            by_name = {photo.name: photo for photo in files.photos}
+            colours, thumbnails = colour_points([model], by_name, progress=progress)
+            colmap.set_colours(made, colours[0])
+            key = fingerprint("imported", names, [keys[pair] for pair in sorted(keys)], distinct, camera_of, seed)
+            mapping.keep_models(folder, [made], key)
+        map_index(folder, files, seed=seed, progress=progress)
+        models = [replace(model, rgb=colours[0])]
+        summary = summarise(
+            graph,
+            models,
+            cameras=used,
+            rejected=[*rejected, *files.rejected],
+            unregistered=unregistered(graph, models, files, used, seed=seed),
+            timings=watch.seconds,
+            settings=settings_of(config),
+        )
+        result = SfmResult(summary, tuple(models), thumbnails, None)
+        ledger = ledger_of(summary, files, config, distinct, camera_of, None)
+        folder.write_ledger({**ledger, "imported": str(source.resolve())})
+    return result
+
+
+def _model_folder(source: Path) -> Path:
+    for path in (source, source / "sparse" / "0", source / "0"):
+        if path.is_dir() and colmap.is_model(path):
+            return path
+    raise InputError(
+        f"There is no COLMAP model in {source}",
+        "neither it nor sparse/0 in it holds cameras, images and points3D as .bin or .txt",
+        "the folder that colmap mapper wrote",
+    )
+
+
+def _photos(given: Model, images: Path, progress: Progress) -> tuple[list[Photo], list[Rejected]]:
+    """The photos of the model that are there, in its order of names, and those that are not."""
+    found, refused = scan(images, progress=progress)
+    known = {photo.name: photo for photo in found}
+    why = {file.name: file for file in refused}
+    photos = [known[name] for name in given.names if name in known]
+    if len(photos) < _LEAST:
+        raise InputError(
+            f"{len(photos)} of the {len(given.names)} photos of the model are in {images}",
+            f"the model names, for example, {given.names[0] if given.names else 'none'}",
+            "--images with the folder that these names are relative to",
+        )
+    absent = [
+        why.get(name, Rejected(name, "it is in the model, but not among the images"))
+        for name in given.names
+        if name not in known
+    ]
+    return photos, absent
+
+
+def _camera(given: Model, photo: Photo) -> Camera:
+    """The model's camera of a photo, scaled if the photo now stands at another size."""
+    camera = given.cameras[given.names.index(photo.name)]
+    try:
+        check_model(camera.model)
+        intrinsics = Intrinsics(camera.params, (camera.width, camera.height), camera.model)
+        return camera_prior(photo, CameraConfig(camera.model, intrinsics))
+    except ReconError as error:
+        raise ConfigError(f"The model's camera of {photo.name} cannot be used", error.what, error.try_) from error
+
+
+def _pairs(given: Model, names: Sequence[str], neighbours: int) -> list[tuple[int, int]]:
+    """Pairs of photos that share points of the given model, for each those that share most."""
+    number_of = {name: number for number, name in enumerate(names)}
+    own = np.array([number_of.get(name, -1) for name in given.names], np.int64)
+    shared: Counter[tuple[int, int]] = Counter()
+    order = np.argsort(given.obs_point, kind="stable")
+    image = own[given.obs_image[order]]
+    for track in np.split(image, np.flatnonzero(np.diff(given.obs_point[order])) + 1):
+        shared.update(combinations(sorted({int(number) for number in track if number >= 0}), 2))
+    best: dict[int, list[tuple[int, tuple[int, int]]]] = {}
+    for pair, count in shared.items():
+        if count >= _SHARED:
+            for photo in pair:
+                best.setdefault(photo, []).append((-count, pair))
+    return sorted({pair for rows in best.values() for _, pair in sorted(rows)[:neighbours]})
+
+
+def _cameras_alone(given: Model, names: Sequence[str], cameras: Sequence[Camera]) -> Model:
+    """The given poses in our order of photos, without points."""
+    rows = [given.names.index(name) for name in names]
+    none = np.zeros(0, np.int32)
+    return Model(
+        tuple(names),
+        tuple(cameras),
+        given.cam_from_world[rows],
+        np.zeros((0, 3)),
+        np.zeros((0, 3), np.uint8),
+        np.zeros(0, np.float32),
+        none,
+        none,
+        none,
+        np.zeros((0, 2), np.float32),
+    )
