@@ -25,7 +25,6 @@ from descriptors.benchmarks.results import (
     Store,
     digest,
     file_digest,
-    pair_distances,
 )
 from descriptors.datasets.brown import BrownSet, resize_patches
 
@@ -64,22 +63,28 @@ def run(
 
 def _score(one: BrownSet, contestant: Contestant, store: Store) -> tuple[list[Score], Curve]:
     described = _described(one, contestant, store)
-    distance = contestant.descriptor.spec.distance
     first, second, match = one.pairs()
-    apart = pair_distances(described[first], described[second], distance)
+    apart = contestant.compare.pairs(described[first], described[second])
     positive, negative = apart[match], apart[~match]
-    key = digest(_VERSION, contestant.key, one.point, one.photo, described)
-    precision = store.arrays(
-        f"{NAME}/{contestant.name}/scores", one.name, key,
-        lambda: {"snn_map": np.array(snn_map(described, one.point, one.photo, distance))},
-    )["snn_map"]  # fmt: skip
+    precision = float("nan") if contestant.scorer else _snn_map(one, contestant, described, store)
     values = (
         ("fpr95", scores.fpr_at_recall(positive, negative)),
         ("roc_auc", scores.roc_area(positive, negative)),
-        ("snn_map", float(precision)),
+        ("snn_map", precision),
     )
     found = [Score(NAME, contestant.name, one.name, "all", metric, value) for metric, value in values]
     return found, roc_curve(NAME, contestant.name, one.name, positive, negative)
+
+
+def _snn_map(one: BrownSet, contestant: Contestant, described: NDArray, store: Store) -> float:
+    """Of descriptors; all pairs of a set are too many for a metric network."""
+    key = digest(_VERSION, contestant.key, one.point, one.photo, described)
+    distance = contestant.descriptor.spec.distance
+    found = store.arrays(
+        f"{NAME}/{contestant.name}/scores", one.name, key,
+        lambda: {"snn_map": np.array(snn_map(described, one.point, one.photo, distance))},
+    )  # fmt: skip
+    return float(found["snn_map"])
 
 
 def _described(one: BrownSet, contestant: Contestant, store: Store) -> NDArray:

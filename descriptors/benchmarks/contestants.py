@@ -1,4 +1,4 @@
-"""Who takes part in a board: descriptors of the registry, and foreign ones from files, as ``NAME`` or ``NAME=FILE``.
+"""Who takes part in a board: who is in the registry, and foreign descriptors from files, as ``NAME`` or ``NAME=FILE``.
 
 A file is ``.py`` (defines ``descriptor``, see :mod:`descriptors.registry`), ``.safetensors`` (weights of one of our
 networks, named in the header), ``.onnx`` or TorchScript (``.pt``, ``.ts``, ``.torchscript``): a graph that takes
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from descriptors import registry
 from descriptors.benchmarks.results import Contestant, digest, file_digest
-from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, check_patches
+from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, PairScorer, check_patches
 
 _BATCH = 64
 # Changes whenever the code below gives other numbers for the same file.
@@ -65,7 +65,8 @@ def _contestant(given: str, foreign: Foreign) -> Contestant:
     if not equals:
         name, file = (Path(given).stem, given) if given.endswith(".py") else (given, "")
     if not file:
-        return Contestant(name, registry.load(name))
+        scorer = registry.scorer_for(name)
+        return Contestant(name, ScoredPatches(scorer), scorer) if scorer else Contestant(name, registry.load(name))
     path = Path(file)
     reader = _READERS.get(path.suffix)
     if reader is None:
@@ -80,7 +81,46 @@ def ready() -> list[str]:
     from descriptors.runtime import WEIGHTS
 
     specs = [registry.spec(name) for name in registry.names()]
-    return [spec.name for spec in specs if spec.weights is None or (WEIGHTS / spec.weights).is_file()]
+    scorers = [registry.scorer_spec(name) for name in registry.scorer_names()]
+    return [spec.name for spec in (*specs, *scorers) if spec.weights is None or (WEIGHTS / spec.weights).is_file()]
+
+
+class ScoredPatches:
+    """What a metric network's rows are on the boards: its features, and RootSIFT for the shortlist beside them.
+
+    A network that ``embeds`` is its own shortlist. RootSIFT sees the same patch at half its resolution, and stands as
+    bytes beside a ``raw`` network's.
+    """
+
+    def __init__(self, scorer: PairScorer) -> None:
+        """Keep the metric network."""
+        self._scorer = scorer
+        given = scorer.spec
+        self.spec = DescriptorSpec(
+            given.name, given.width, patch_size=given.patch_size, magnification=given.magnification,
+            parameters=given.parameters, source=given.source,
+        )  # fmt: skip
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the network and of its shortlist."""
+        return digest(self._scorer.fingerprint, registry.load("rootsift").fingerprint)
+
+    def describe(self, patches: NDArray) -> NDArray:
+        """Rows (N,F) or (N,F+128) of patches (N,1,S,S) uint8: float32, or uint8 of a raw network.
+
+        Raises:
+            DescriptorError: patches of another shape or type, or weights that cannot be run.
+        """
+        features = self._scorer.features(patches)
+        if self._scorer.spec.embeds:
+            return features
+        size = patches.shape[-1] // 2
+        halved = patches.reshape(-1, 1, size, 2, size, 2).mean(axis=(3, 5), dtype=np.float32)
+        listed = registry.load("rootsift").describe(halved)
+        if self._scorer.spec.raw:
+            listed = np.clip(np.rint(512 * listed), 0, 255).astype(np.uint8)
+        return np.hstack([features, listed])
 
 
 class GraphDescriptor:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.benchmarks import scores
+from descriptors.benchmarks.comparing import Comparison, distance_matrix, pair_distances
 from descriptors.benchmarks.results import (
     Board,
     Contestant,
@@ -29,15 +30,12 @@ from descriptors.benchmarks.results import (
     Score,
     Store,
     digest,
-    distance_matrix,
     file_digest,
-    pair_distances,
 )
 from descriptors.contract import Distance
 from descriptors.datasets.brown import resize_patches
 from descriptors.datasets.hpatches import COLUMNS, LEVELS, SPLITS, PatchSequence, split_names
 from descriptors.datasets.hpatches_tasks import Pairs, Retrieval, Verification, retrieval, verification
-from descriptors.distances import nearest
 
 NAME = "hpatches"
 _POOLS = (100, 500, 1000, 5000, 10_000, 15_000, 20_000)
@@ -109,13 +107,18 @@ def _score(
     contestant: Contestant, split: str, names: Sequence[str], own: Sequence[Described], verify: Verification,
     search: Retrieval,
 ) -> list[Score]:  # fmt: skip
-    distance = contestant.descriptor.spec.distance
+    compare, distance = contestant.compare, contestant.descriptor.spec.distance
     found = []
     for level, letter in LEVELS.items():
         values = [
-            *verification_scores(own, letter, verify, distance, level),
-            ("matching", level, matching_score(names, own, letter, distance)),
-            ("retrieval", level, retrieval_score(own, letter, search, distance)),
+            *verification_scores(own, letter, verify, compare, level),
+            ("matching", level, matching_score(names, own, letter, compare)),
+            # A query is compared with 20,000 patches: for descriptors only.
+            (
+                "retrieval",
+                level,
+                float("nan") if contestant.scorer else retrieval_score(own, letter, search, distance),
+            ),
         ]
         found += [Score(NAME, contestant.name, split, condition, metric, value) for metric, condition, value in values]
     for metric in dict.fromkeys(score.metric for score in found):
@@ -130,14 +133,14 @@ def _overall(found: Sequence[Score], split: str) -> list[Score]:
 
 
 def verification_scores(
-    own: Sequence[Described], letter: str, lists: Verification, distance: Distance, level: str
+    own: Sequence[Described], letter: str, lists: Verification, compare: Comparison, level: str
 ) -> list[tuple[str, str, float]]:
     """Metric, condition and value of the four verification scores at one level of noise."""
-    positive = _pair_distances(own, letter, lists.positive, distance)
+    positive = _pair_distances(own, letter, lists.positive, compare)
     few = positive[: int(len(positive) * _IMBALANCE)]
     found = []
     for kind, pairs in (("intra", lists.intra), ("inter", lists.inter)):
-        negative = _pair_distances(own, letter, pairs, distance)
+        negative = _pair_distances(own, letter, pairs, compare)
         label = np.r_[np.ones(len(few), bool), np.zeros(len(negative), bool)]
         precision = scores.trapezoid_average_precision(np.r_[few, negative], label)
         found.append(("verification_balanced", f"{level} {kind}", scores.roc_area(positive, negative)))
@@ -145,28 +148,27 @@ def verification_scores(
     return found
 
 
-def _pair_distances(own: Sequence[Described], letter: str, pairs: Pairs, distance: Distance) -> NDArray[np.float64]:
+def _pair_distances(own: Sequence[Described], letter: str, pairs: Pairs, compare: Comparison) -> NDArray[np.float64]:
     count = np.array([len(one["ref"]) for one in own])
     first_row = np.concatenate([[0], np.cumsum(6 * count)])
     rows = np.concatenate([one[name] for one in own for name in ("ref", *(f"{letter}{k}" for k in range(1, 6)))])
     left = first_row[pairs.s1] + pairs.t1 * count[pairs.s1] + pairs.idx1
     right = first_row[pairs.s2] + pairs.t2 * count[pairs.s2] + pairs.idx2
     parts = [
-        pair_distances(rows[left[k : k + _CHUNK]], rows[right[k : k + _CHUNK]], distance)
-        for k in range(0, len(left), _CHUNK)
+        compare.pairs(rows[left[k : k + _CHUNK]], rows[right[k : k + _CHUNK]]) for k in range(0, len(left), _CHUNK)
     ]
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def matching_score(names: Sequence[str], own: Sequence[Described], letter: str, distance: Distance) -> float:
+def matching_score(names: Sequence[str], own: Sequence[Described], letter: str, compare: Comparison) -> float:
     """Mean average precision of matching at one level of noise; see the module's docstring."""
     kinds: dict[str, list[float]] = {}
     for name, one in zip(names, own, strict=True):
         precisions = []
         for k in range(1, 6):
-            index, near = nearest(one["ref"], one[f"{letter}{k}"], 1, distance=distance)
-            right = index[:, 0] == np.arange(len(index))
-            precisions.append(scores.trapezoid_average_precision(near[:, 0], right, possible=len(right)))
+            index, near, _ = compare.nearest(one["ref"], one[f"{letter}{k}"])
+            right = index == np.arange(len(index))
+            precisions.append(scores.trapezoid_average_precision(near, right, possible=len(right)))
         kinds.setdefault(name.split("_")[0], []).append(scores.mean(precisions))
     return scores.mean([scores.mean(values) for values in kinds.values()])
 

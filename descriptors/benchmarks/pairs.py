@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.benchmarks import scores
-from descriptors.benchmarks.results import Curve, distance_matrix
+from descriptors.benchmarks.comparing import ByDistance, distance_matrix
+from descriptors.benchmarks.results import Curve
 from descriptors.contract import DescriptorError, Distance
 
 # Points of a curve that a page is given; a ROC of 100,000 pairs has as many steps.
 _CURVE_POINTS = 160
+Doubt = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+"""Nearest and second nearest distances (N,), (N,) → (N,), the larger the less clear which is nearer."""
+_BY_RATIO: Doubt = ByDistance("l2", 1.0).doubt
 # Anchors whose distances to all patches are held at a time.
 _ROWS = 1024
 
@@ -26,23 +32,7 @@ def roc_curve(
     return Curve(board, descriptor, condition, "roc", tuple(rates.tolist()), tuple(recall.tolist()))
 
 
-def nearest_wrong(
-    anchors: NDArray, others: NDArray, same: NDArray[np.integer], labels: NDArray[np.integer], distance: Distance
-) -> NDArray[np.float64]:
-    """Distance (N,) from each anchor (N,D) to the nearest of others (M,D) whose label (M,) is not ``same`` (N,).
-
-    Infinity where there is none.
-    """
-    found = np.full(len(anchors), np.inf)
-    for first in range(0, len(anchors), _ROWS):
-        rows = slice(first, first + _ROWS)
-        apart = distance_matrix(anchors[rows], others, distance)
-        apart[same[rows, None] == labels[None]] = np.inf
-        found[rows] = apart.min(axis=1, initial=np.inf)
-    return found
-
-
-def snn_precision(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
+def snn_precision(positive: NDArray[np.float64], negative: NDArray[np.float64], doubt: Doubt = _BY_RATIO) -> float:
     """Average precision of second-nearest ratios, as "Brown PhotoTour revisited" scores them.
 
     Args:
@@ -50,7 +40,7 @@ def snn_precision(positive: NDArray[np.float64], negative: NDArray[np.float64]) 
         negative: (N,) distance of the same anchor to the nearest patch of any other point.
 
     The match to the nearer of the two is right if the partner is not the farther one; matches are ranked by the
-    ratio of the two distances. Two distances of 0 have ratio 1. NaN if no match is right.
+    ratio of the two distances, or by ``doubt``. NaN if no match is right.
 
     Source: Mishkin's brown_phototour_revisited, after Jin et al., Image Matching Across Wide Baselines, IJCV 2021.
 
@@ -59,10 +49,8 @@ def snn_precision(positive: NDArray[np.float64], negative: NDArray[np.float64]) 
     """
     if len(positive) != len(negative):
         raise DescriptorError(f"{len(positive)} partners but {len(negative)} rivals: each anchor has one of both.")
-    low, high = np.minimum(positive, negative), np.maximum(positive, negative)
-    ratio = np.divide(low, high, out=np.ones(len(low)), where=(high > 0) & np.isfinite(high))
-    ratio[np.isinf(high) & np.isfinite(low)] = 0.0
-    return scores.average_precision(ratio, positive <= negative)
+    ranked = doubt(np.minimum(positive, negative), np.maximum(positive, negative))
+    return scores.average_precision(ranked, positive <= negative)
 
 
 def snn_map(descriptors: NDArray, point: NDArray[np.integer], photo: NDArray[np.integer], distance: Distance) -> float:

@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from descriptors.contract import Descriptor, DescriptorError, Distance
+from descriptors.benchmarks.comparing import ByDistance, ByScore, Comparison
+from descriptors.contract import Descriptor, DescriptorError, PairScorer
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,23 @@ class Board:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A descriptor under the name that it has on the boards."""
+    """Who takes part in a board.
+
+    Attributes:
+        name: on the board.
+        descriptor: makes rows of patches; of a metric network its features and its shortlist's descriptors.
+        scorer: the metric network that compares the rows; None for a descriptor.
+    """
 
     name: str
     descriptor: Descriptor
+    scorer: PairScorer | None = None
+
+    @property
+    def compare(self) -> Comparison:
+        """How its rows are compared."""
+        spec = self.descriptor.spec
+        return ByScore(self.scorer) if self.scorer else ByDistance(spec.distance, spec.ratio)
 
     @property
     def key(self) -> str:
@@ -224,25 +238,3 @@ class Store:
 
 def _plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_./" else "_" for c in name).replace("..", "_")
-
-
-def pair_distances(a: NDArray, b: NDArray, distance: Distance) -> NDArray[np.float64]:
-    """Distances (N,) between rows of a and b (N,D), in the descriptor's own metric.
-
-    Raises:
-        DescriptorError: shapes differ.
-    """
-    if a.shape != b.shape:
-        raise DescriptorError(f"Pairs need two arrays of one shape; given were {a.shape} and {b.shape}.")
-    if distance == "hamming":
-        return np.bitwise_count(a ^ b).sum(axis=1).astype(np.float64)
-    return np.linalg.norm(a.astype(np.float64) - b.astype(np.float64), axis=1)
-
-
-def distance_matrix(a: NDArray, b: NDArray, distance: Distance) -> NDArray[np.float32]:
-    """Distances (N,M) between all rows of a (N,D) and b (M,D): for boards' small sets only."""
-    if distance == "hamming":
-        ones, others = (np.unpackbits(x, axis=1).astype(np.float32) for x in (a, b))
-        return ones.sum(1)[:, None] + others.sum(1)[None] - 2 * ones @ others.T
-    square = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
-    return np.sqrt(np.maximum(square, 0))

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.benchmarks import scores
-from descriptors.benchmarks.pairs import nearest_wrong, roc_curve, snn_precision
+from descriptors.benchmarks.pairs import roc_curve, snn_precision
 from descriptors.benchmarks.results import (
     Board,
     Contestant,
@@ -32,7 +32,6 @@ from descriptors.benchmarks.results import (
     Store,
     digest,
     file_digest,
-    pair_distances,
 )
 from descriptors.datasets.hpatches import JITTER
 from descriptors.datasets.scenes import DataError, load_scene, scene_folders
@@ -122,7 +121,7 @@ def run(
                 by_level[level].append(measured)
             listener.advance(note=f"{scene.name} {contestant.name}")
         for level, of_scenes in by_level.items():
-            found += _summary(contestant.name, level, pairs, of_scenes)
+            found += _summary(contestant, level, pairs, of_scenes)
             joined = _join(of_scenes)
             curves.append(roc_curve(NAME, contestant.name, level, joined.positive, joined.random))
     found += _means(found)
@@ -136,7 +135,7 @@ def run(
 def _scene_distances(
     scene: PairSet, cutter: PatchCutter, contestant: Contestant, store: Store
 ) -> dict[str, _Distances]:
-    spec = contestant.descriptor.spec
+    spec, compare = contestant.descriptor.spec, contestant.compare
     image = scene.tracks.obs_image
 
     def described(name: str, rows: NDArray[np.int64], jitter: Jitter | None) -> NDArray:
@@ -154,9 +153,9 @@ def _scene_distances(
     for level, jitter in JITTER.items():
         second = described(level, scene.second, jitter)
         found[level] = _Distances(
-            positive=pair_distances(first, second, spec.distance),
-            random=pair_distances(first, second[scene.other], spec.distance),
-            nearest=nearest_wrong(first, second, labels, labels, spec.distance),
+            positive=compare.pairs(first, second),
+            random=compare.pairs(first, second[scene.other]),
+            nearest=compare.nearest_wrong(first, second, labels, labels),
         )
     return found
 
@@ -167,7 +166,9 @@ def _join(measured: Sequence[_Distances]) -> _Distances:
     )
 
 
-def _summary(descriptor: str, level: str, pairs: Sequence[PairSet], measured: Sequence[_Distances]) -> list[Score]:
+def _summary(
+    contestant: Contestant, level: str, pairs: Sequence[PairSet], measured: Sequence[_Distances]
+) -> list[Score]:
     found = []
     for group in dict.fromkeys(scene.group for scene in pairs):
         own = [m for scene, m in zip(pairs, measured, strict=True) if scene.group == group]
@@ -176,9 +177,9 @@ def _summary(descriptor: str, level: str, pairs: Sequence[PairSet], measured: Se
             ("fpr95", scores.fpr_at_recall(joined.positive, joined.random)),
             ("roc_auc", scores.roc_area(joined.positive, joined.random)),
             ("fpr95_hardest", scores.fpr_at_recall(joined.positive, joined.nearest)),
-            ("snn_map", scores.mean([snn_precision(m.positive, m.nearest) for m in own])),
+            ("snn_map", scores.mean([snn_precision(m.positive, m.nearest, contestant.compare.doubt) for m in own])),
         ):
-            found.append(Score(NAME, descriptor, group, level, metric, value))
+            found.append(Score(NAME, contestant.name, group, level, metric, value))
     return found
 
 

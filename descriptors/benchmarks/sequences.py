@@ -25,12 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.benchmarks import scores
+from descriptors.benchmarks.comparing import Comparison
 from descriptors.benchmarks.results import Board, Contestant, Curve, Listener, Nobody, Score, Store, digest, file_digest
-from descriptors.contract import Distance
 from descriptors.datasets.photos import detect_dog, project_frames
 from descriptors.datasets.scenes import DataError, read_grey
 from descriptors.datasets.sequences import Sequence
-from descriptors.distances import mutual_matches, nearest
 from descriptors.frames import extract_patches, scales
 
 ESTIMATOR = "OpenCV USAC MAGSAC, 3 px, 10,000 iterations"
@@ -118,18 +117,18 @@ def _sequence_outcomes(
     board: str, sequence: Sequence, contestant: Contestant, keypoints: Keypoints, protocol: Protocol, store: Store
 ) -> list[PairOutcome]:
     described = [_described(board, sequence, k, contestant, keypoints, store) for k in range(len(sequence.photos))]
-    spec = contestant.descriptor.spec
+    compare = contestant.compare
     outcomes = []
     for k, homography in enumerate(sequence.homographies, start=1):
         (frames_a, a, key_a), (frames_b, b, key_b) = described[0], described[k]
-        key = digest(_VERSION, key_a, key_b, contestant.key, spec.ratio, homography, protocol, cv2.__version__)
+        key = digest(_VERSION, key_a, key_b, contestant.key, compare.rule, homography, protocol, cv2.__version__)
 
         def match(
             frames_a=frames_a, a=a, frames_b=frames_b, b=b, homography=homography, photo=sequence.photos[0]
         ) -> dict[str, NDArray]:
             outcome = match_pair(
                 frames_a, frames_b, a, b, homography, read_grey(photo).shape,
-                ratio=spec.ratio, distance=spec.distance, protocol=protocol,
+                compare, protocol=protocol,
             )  # fmt: skip
             return {
                 "scalars": np.array([outcome.average_precision, outcome.matching_score, outcome.corner_error]),
@@ -165,30 +164,28 @@ def _described(
 
 
 def match_pair(
-    frames_a: NDArray, frames_b: NDArray, a: NDArray, b: NDArray, homography: NDArray, shape: tuple[int, ...], *,
-    ratio: float, distance: Distance, protocol: Protocol = Protocol(),
+    frames_a: NDArray, frames_b: NDArray, a: NDArray, b: NDArray, homography: NDArray, shape: tuple[int, ...],
+    compare: Comparison, *, protocol: Protocol = Protocol(),
 ) -> PairOutcome:  # fmt: skip
     """Match descriptors a (N,D) to b (M,D) at frames (N,2,3), (M,2,3); see the module's docstring.
 
     Args:
         homography: (3,3), pixels of the first photo to those of the second.
         shape: (H,W) of the first photo.
-        ratio, distance: the descriptor's own.
+        compare: the contestant's own.
     """
     correct = correspondences(frames_a, frames_b, homography, protocol)
     possible = int(correct.any(axis=1).sum())
-    index, near = nearest(a, b, 2, distance=distance)
+    index, _, doubt = compare.nearest(a, b)
     precision = score = float("nan")
-    if possible and index.shape[1]:
-        hit = correct[np.arange(len(a)), index[:, 0]]
-        # Without a second neighbour, or with both at 0, there is no reason to trust the first.
-        second = near[:, 1] if near.shape[1] > 1 else near[:, 0]
-        precision = scores.average_precision(near[:, 0] / np.maximum(second, 1e-9), hit, possible=possible)
+    if possible and len(index):
+        hit = correct[np.arange(len(a)), index]
+        precision = scores.average_precision(doubt, hit, possible=possible)
         score = float(hit.sum() / possible)
-    mutual = mutual_matches(a, b, ratio=1.0, distance=distance).pairs
+    mutual = compare.matches(a, b, clear=False)
     errors = transfer_errors(frames_a[mutual[:, 0], :, 2], frames_b[mutual[:, 1], :, 2], homography)
     mma = np.array([(errors <= limit).mean() if len(errors) else 0.0 for limit in _MMA])
-    kept = mutual_matches(a, b, ratio=ratio, distance=distance).pairs
+    kept = compare.matches(a, b, clear=True)
     estimate, inliers = estimate_homography(frames_a[kept[:, 0], :, 2], frames_b[kept[:, 1], :, 2])
     kept = kept[inliers]
     true = transfer_errors(frames_a[kept[:, 0], :, 2], frames_b[kept[:, 1], :, 2], homography) <= _ESTIMATOR_REACH

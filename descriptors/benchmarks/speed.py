@@ -40,11 +40,16 @@ def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listen
             rates.append(batch / seconds_of(partial(describe, made_patches(rng, batch, spec.patch_size))))
             found.append(Score(NAME, contestant.name, "all", f"batches of {batch}", "patches_per_second", rates[-1]))
         rows = describe(made_patches(rng, 512, spec.patch_size))[rng.integers(0, 512, _MATCHED)]
-        seconds = seconds_of(partial(mutual_matches, rows, rows, ratio=0.9, distance=spec.distance, threads=threads))
-        size = spec.width * np.dtype(spec.dtype).itemsize
+        if contestant.scorer:
+            compared, call = len(rows), partial(contestant.compare.pairs, rows, rows)
+        else:
+            compared = len(rows) ** 2
+            call = partial(mutual_matches, rows, rows, ratio=0.9, distance=spec.distance, threads=threads)
+        rate = compared / seconds_of(call)
+        size = rows.shape[1] * rows.dtype.itemsize
         for metric, value in (
             ("patches_per_second", max(rates)),
-            ("distances_per_second", _MATCHED**2 / seconds / 1e6),
+            ("distances_per_second", rate / 1e6),
             ("parameters", float(spec.parameters)),
             ("bytes", float(size)),
         ):

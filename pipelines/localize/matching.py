@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.distances import Matches
+from descriptors.rerank import Described
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
 from pipelines.localize.map import Component, LocalMap
 from pipelines.matching.match import DescriptorCache, first_at_place, one_per_place
-from pipelines.matching.rerank import Described
 from pipelines.pairwise.frontend import FrontEnd
 
 

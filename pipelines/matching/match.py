@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 import descriptors
 from descriptors.distances import Matches, mutual_matches
+from descriptors.rerank import Described, RerankRule, rerank_matches
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
-from pipelines.matching.rerank import Described, RerankRule, rerank_matches
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
 _CODE = 3

@@ -7,12 +7,12 @@ from dataclasses import replace
 import descriptors
 from descriptors.distances import Matches
 from descriptors.frames import scale_frames
+from descriptors.rerank import Described
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
 from pipelines.features.extract import FeatureConfig, describe_image
 from pipelines.images.read import read_gray
 from pipelines.matching.match import MatchConfig, Matcher, first_at_place, one_per_place
-from pipelines.matching.rerank import Described
 
 
 class FrontEnd:

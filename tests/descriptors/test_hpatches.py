@@ -8,13 +8,16 @@ import pytest
 
 from descriptors.benchmarks import hpatches as board
 from descriptors.benchmarks import scores
-from descriptors.benchmarks.results import Contestant, Store, pair_distances
+from descriptors.benchmarks.comparing import ByDistance, pair_distances
+from descriptors.benchmarks.results import Contestant, Store
 from descriptors.datasets import hpatches, hpatches_tasks
 from descriptors.datasets.hpatches import COLUMNS, PatchSequence, read_patches, split_names
 from descriptors.datasets.scenes import DataError
 from descriptors.datasets.sequences import Sequence
 from descriptors.frames import frames_from_keypoints, scales
 from descriptors.registry import load
+
+L2 = ByDistance("l2", 1.0)
 
 
 def write_sequence(folder, rng, count, noise=6.0):
@@ -111,7 +114,7 @@ def test_verification_equals_a_loop_over_the_lists(rng):
 
     positive, inter = loop(lists.positive), loop(lists.inter)
     got = {(metric, condition): value for metric, condition, value in board.verification_scores(
-        own, "h", lists, "l2", "hard")}  # fmt: skip
+        own, "h", lists, L2, "hard")}  # fmt: skip
     nearer = (positive[:, None] < inter[None]) + 0.5 * (positive[:, None] == inter[None])
     assert got["verification_balanced", "hard inter"] == pytest.approx(nearer.mean())
     labels = np.r_[np.ones(40, bool), np.zeros(len(inter), bool)]
@@ -123,10 +126,10 @@ def test_matching_by_hand(rng):
     one = random_rows(rng, [3])[0]
     for k in range(1, 6):
         one[f"e{k}"] = one["ref"][[0, 2, 1]]  # one of three finds its own; all distances are 0, one step
-    assert board.matching_score(["v_x"], [one], "e", "l2") == pytest.approx(1 / 3 * (1 + 1 / 3) / 2)
+    assert board.matching_score(["v_x"], [one], "e", L2) == pytest.approx(1 / 3 * (1 + 1 / 3) / 2)
     right = {name: one["ref"] for name in COLUMNS}
     # One viewpoint sequence at 1, two of illumination at 2/9 and 1: the kinds count half each.
-    got = board.matching_score(["v_x", "i_y", "i_z"], [right, one, right], "e", "l2")
+    got = board.matching_score(["v_x", "i_y", "i_z"], [right, one, right], "e", L2)
     assert got == pytest.approx((1 + (2 / 9 + 1) / 2) / 2)
 
 

@@ -7,10 +7,13 @@ import math
 import cv2
 import numpy as np
 import pytest
+from nearness import Nearness
 
 from descriptors.benchmarks import pairs, scenes
+from descriptors.benchmarks.comparing import ByDistance
+from descriptors.benchmarks.contestants import ScoredPatches
 from descriptors.benchmarks.results import Contestant, Store
-from descriptors.contract import DescriptorError
+from descriptors.contract import DescriptorError, PairScorerSpec
 from descriptors.datasets.hpatches import JITTER
 from descriptors.frames import frames_from_keypoints
 from descriptors.registry import load
@@ -33,9 +36,9 @@ def test_snn_precision_by_hand():
 
 def test_nearest_wrong_leaves_out_the_same_point():
     others = np.array([[1.0, 0], [0, 1], [0.6, 0.8]], np.float32)
-    got = pairs.nearest_wrong(others[:2], others, np.array([0, 1]), np.array([0, 1, 0]), "l2")
+    got = ByDistance("l2", 1.0).nearest_wrong(others[:2], others, np.array([0, 1]), np.array([0, 1, 0]))
     np.testing.assert_allclose(got, [math.sqrt(2), math.sqrt(0.4)], atol=1e-6)
-    assert pairs.nearest_wrong(others[:1], others[:1], np.array([0]), np.array([0]), "l2")[0] == np.inf
+    assert ByDistance("l2", 1.0).nearest_wrong(others[:1], others[:1], np.array([0]), np.array([0]))[0] == np.inf
 
 
 @pytest.mark.parametrize("kind", ["l2", "hamming"])
@@ -133,3 +136,11 @@ def test_scene_board(data, tmp_path):
     assert found["orb", "all", "all", "snn_map"] == pytest.approx(mean)
     again = Store(tmp_path / "store")
     assert scenes.run(scenes.read_pairs(data), contestants, again) == board and again.made == 0
+
+
+def test_scene_board_takes_a_metric_network(data, tmp_path):
+    scorer = Nearness(PairScorerSpec("nearness", 64, embeds=True, candidates=4, patch_size=8))
+    made = scenes.run(scenes.read_pairs(data), [Contestant("n", ScoredPatches(scorer), scorer)], Store(tmp_path))
+    found = {(score.condition, score.metric): score.value for score in made.scores if score.subset == "all"}
+    assert found["easy", "roc_auc"] > 0.9 and found["easy", "snn_map"] > 0.5
+    assert found["tough", "snn_map"] < found["easy", "snn_map"]

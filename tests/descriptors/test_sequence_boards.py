@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from descriptors.benchmarks import sequences as board
-from descriptors.benchmarks.results import METRICS, Contestant, Score, Store, digest, distance_matrix, pair_distances
+from descriptors.benchmarks.comparing import ByDistance, distance_matrix, pair_distances
+from descriptors.benchmarks.results import METRICS, Contestant, Score, Store, digest
 from descriptors.contract import DescriptorError, DescriptorSpec
 from descriptors.datasets.scenes import DataError
 from descriptors.datasets.sequences import read_sequences
@@ -100,12 +101,12 @@ def test_scores_of_a_pair_by_hand():
     # Match 3 gets a worse ratio than the rest, match 4 the worst: ranks right, right, right, wrong, wrong.
     b[4] = 0.8 * a[3] + 0.6 * a[0]
     b[3] = 0.75 * a[4] + math.sqrt(1 - 0.75**2) * a[1]
-    got = board.match_pair(first, second, a, b, SHIFT, (100, 100), ratio=0.9, distance="l2")
+    got = board.match_pair(first, second, a, b, SHIFT, (100, 100), ByDistance("l2", 0.9))
     assert got.average_precision == pytest.approx(3 / 5) and got.matching_score == pytest.approx(3 / 5)
     assert got.mma[2] == pytest.approx(3 / 5)
     # Of ten times larger scale the keypoints are no partners any more.
     second = frames_from_keypoints(np.add(xy, (10, -5)), 20.0)
-    got = board.match_pair(first, second, a, b, SHIFT, (100, 100), ratio=0.9, distance="l2")
+    got = board.match_pair(first, second, a, b, SHIFT, (100, 100), ByDistance("l2", 0.9))
     assert math.isnan(got.average_precision) and math.isnan(got.matching_score)
 
 
@@ -113,10 +114,10 @@ def test_pairs_without_keypoints_do_not_stop_the_board():
     none, one = np.empty((0, 2, 3), np.float32), frames_from_keypoints([[5, 5.0]], 2.0)
     empty, row = np.empty((0, 4), np.float32), np.eye(4, dtype=np.float32)[:1]
     for frames_a, frames_b, a, b in ((none, one, empty, row), (one, none, row, empty), (none, none, empty, empty)):
-        got = board.match_pair(frames_a, frames_b, a, b, np.eye(3), (10, 10), ratio=0.9, distance="l2")
+        got = board.match_pair(frames_a, frames_b, a, b, np.eye(3), (10, 10), ByDistance("l2", 0.9))
         assert math.isnan(got.average_precision) and got.inliers == 0 and got.corner_error == math.inf
         assert (got.mma == 0).all()
-    got = board.match_pair(one, one, row, row, np.eye(3), (10, 10), ratio=0.9, distance="l2")
+    got = board.match_pair(one, one, row, row, np.eye(3), (10, 10), ByDistance("l2", 0.9))
     assert got.average_precision == got.matching_score == 1.0
 
 

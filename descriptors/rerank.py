@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from descriptors import DescriptorError, PairScorer, PairScorerSpec
-from descriptors.contract import Distance
+from descriptors.contract import DescriptorError, Distance, PairScorer, PairScorerSpec
 from descriptors.distances import Matches, nearest
 
 _BLOCK = 2048
@@ -73,7 +72,7 @@ def rerank_matches(
     if a.features is None or b.features is None:
         raise DescriptorError(f"{scorer.spec.name} compares its own features of the patches; none were given.")
     i, j = _candidates(a.descriptors, b.descriptors, rule.candidates, distance, threads)
-    scores = _scores(scorer, a.features, b.features, i, j)
+    scores = score_pairs(scorer, a.features, b.features, i, j)
     best_of_a, lead_of_a = _best(i, scores, len(a.descriptors))
     best_of_b, lead_of_b = _best(j, scores, len(b.descriptors))
     mine = np.arange(len(i))
@@ -94,9 +93,10 @@ def _candidates(
     return pairs // max(1, len(b)), pairs % max(1, len(b))
 
 
-def _scores(
-    scorer: PairScorer, a: NDArray, b: NDArray, i: NDArray[np.int64], j: NDArray[np.int64]
+def score_pairs(
+    scorer: PairScorer, a: NDArray, b: NDArray, i: NDArray[np.integer], j: NDArray[np.integer]
 ) -> NDArray[np.float32]:
+    """Scores (P,) of the features a (N,F) at the rows i (P,) against b (M,F) at j (P,)."""
     scores = np.empty(len(i), np.float32)
     for start in range(0, len(i), _BLOCK):
         at = slice(start, start + _BLOCK)

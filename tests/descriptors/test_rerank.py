@@ -12,13 +12,13 @@ import pytest
 import descriptors
 from descriptors import PairScorerSpec, registry
 from descriptors.distances import mutual_matches
+from descriptors.rerank import Described, RerankRule, rerank_matches
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Photo
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig, describe_image, extract_features
 from pipelines.matching.match import MatchConfig, match_pairs, read_matches
-from pipelines.matching.rerank import Described, RerankRule, rerank_matches
 
 SPEC = PairScorerSpec("table", 1, source="this test")
 ALL = RerankRule(candidates=100, threshold=-np.inf, margin=0.0)
