@@ -76,7 +76,8 @@ class ByDistance:
 
     def nearest(self, a: NDArray, b: NDArray) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
         """See :class:`Comparison`."""
-        index, near = distances.nearest(a, b, 2, distance=self.distance)
+        index, two = distances.nearest(a, b, 2, distance=self.distance)
+        near = two.astype(np.float64)
         if not index.shape[1]:
             return np.empty(0, np.intp), np.empty(0), np.empty(0)
         return index[:, 0].astype(np.intp), near[:, 0], self.doubt(near[:, 0], near[:, min(1, near.shape[1] - 1)])

@@ -80,9 +80,9 @@ def ready() -> list[str]:
     """Names of the registry that can be run here: all but networks whose weights are not installed."""
     from descriptors.runtime import WEIGHTS
 
-    specs = [registry.spec(name) for name in registry.names()]
-    scorers = [registry.scorer_spec(name) for name in registry.scorer_names()]
-    return [spec.name for spec in (*specs, *scorers) if spec.weights is None or (WEIGHTS / spec.weights).is_file()]
+    weights = {name: registry.spec(name).weights for name in registry.names()}
+    weights |= {name: registry.scorer_spec(name).weights for name in registry.scorer_names()}
+    return [name for name, file in weights.items() if file is None or (WEIGHTS / file).is_file()]
 
 
 class ScoredPatches:

@@ -41,11 +41,10 @@ def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listen
             found.append(Score(NAME, contestant.name, "all", f"batches of {batch}", "patches_per_second", rates[-1]))
         rows = describe(made_patches(rng, 512, spec.patch_size))[rng.integers(0, 512, _MATCHED)]
         if contestant.scorer:
-            compared, call = len(rows), partial(contestant.compare.pairs, rows, rows)
+            rate = len(rows) / seconds_of(partial(contestant.compare.pairs, rows, rows))
         else:
-            compared = len(rows) ** 2
-            call = partial(mutual_matches, rows, rows, ratio=0.9, distance=spec.distance, threads=threads)
-        rate = compared / seconds_of(call)
+            both_ways = partial(mutual_matches, rows, rows, ratio=0.9, distance=spec.distance, threads=threads)
+            rate = len(rows) ** 2 / seconds_of(both_ways)
         size = rows.shape[1] * rows.dtype.itemsize
         for metric, value in (
             ("patches_per_second", max(rates)),
