@@ -86,7 +86,7 @@ def apply_orientation(pixels: NDArray, orientation: int) -> NDArray:
     return np.ascontiguousarray(pixels)
 
 
-def decode(data: NDArray[np.uint8], *, color: bool, reduce: int = 1) -> NDArray[np.uint8]:
+def decode(data: NDArray[np.uint8], *, color: bool, reduce: int = 1, deep: bool = False) -> NDArray:
     """Decode the first picture of a file to (H,W) grey or (H,W,3) RGB, uint8.
 
     Alpha is dropped, palettes and CMYK are converted, 16 bit and float are mapped by :func:`to_8_bit`.
@@ -96,6 +96,7 @@ def decode(data: NDArray[np.uint8], *, color: bool, reduce: int = 1) -> NDArray[
         color: RGB instead of grey.
         reduce: 1, 2, 4 or 8; JPEGs are decoded at this fraction of their size (ceil), which costs less than
             decoding and shrinking them. Ignored for other formats.
+        deep: leave 16 bit as they are, uint16.
 
     Raises:
         InputError: if neither library can decode it completely.
@@ -111,7 +112,8 @@ def decode(data: NDArray[np.uint8], *, color: bool, reduce: int = 1) -> NDArray[
         pixels = None if coloured is None else cv2.cvtColor(coloured, cv2.COLOR_BGR2GRAY)
     if pixels is None:
         return _decode_with_pillow(data, color=color)
-    return to_8_bit(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if color else pixels)
+    pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if color else pixels
+    return pixels if deep and pixels.dtype == np.uint16 else to_8_bit(pixels)
 
 
 @cache

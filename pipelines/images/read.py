@@ -285,7 +285,12 @@ def read_color_image(photo: Photo, max_side: int = 0) -> Image:
     return _read(photo, max_side, color=True)
 
 
-def _read(photo: Photo, max_side: int, *, color: bool) -> Image:
+def read_deep(photo: Photo, max_side: int = 0) -> NDArray:
+    """(H,W,3) RGB pixels, uint16 of a 16 bit photo and uint8 of others; arguments and errors as :func:`read_gray`."""
+    return _read(photo, max_side, color=True, deep=True).pixels
+
+
+def _read(photo: Photo, max_side: int, *, color: bool, deep: bool = False) -> Image:
     import cv2
 
     if max_side < 0:
@@ -295,7 +300,7 @@ def _read(photo: Photo, max_side: int, *, color: bool) -> Image:
     reduce = formats.reduction(long_side, max_side)
     try:
         data = _bytes(photo.path)
-        stored = formats.decode(data, color=color, reduce=reduce)
+        stored = formats.decode(data, color=color, reduce=reduce, deep=deep)
     except InputError as error:
         raise InputError(f"{photo.name} cannot be read", error.why, error.try_) from error
     if not formats.is_jpeg(data):
@@ -309,7 +314,7 @@ def _read(photo: Photo, max_side: int, *, color: bool) -> Image:
     if shrink < 1:
         size = max(1, round(width * shrink)), max(1, round(height * shrink))
         scale = stored.shape[1] * reduce / size[0], stored.shape[0] * reduce / size[1]
-        stored = np.asarray(cv2.resize(stored, size, interpolation=cv2.INTER_AREA), np.uint8)
+        stored = np.asarray(cv2.resize(stored, size, interpolation=cv2.INTER_AREA), stored.dtype)
     else:
         scale = 1.0, 1.0
     if orientation >= 5:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-_STEPS = 60
+_STEPS = 40
 _K_SIGMA = 0.05
 """Prior of the distortion: phones' and compacts' lenses lie within 0.1."""
 
@@ -112,10 +112,10 @@ def _pixels_by_flat(x: Array, focal: Array, k: Array) -> Array:
 
 
 def rotation(vectors: Array) -> Array:
-    """(N,3) rotation vectors, rad, to (N,3,3)."""
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.from_rotvec(vectors).as_matrix()
+    """(N,3) rotation vectors, rad, to (N,3,3) (Rodrigues)."""
+    angle = np.linalg.norm(vectors, axis=1)[:, None, None]
+    axis = _cross(vectors / np.maximum(angle[:, :, 0], 1e-300))
+    return np.eye(3) + np.sin(angle) * axis + (1 - np.cos(angle)) * (axis @ axis)
 
 
 def _cross(v: Array) -> Array:
@@ -204,7 +204,7 @@ def adjust(start: Turned, sights: Sights, prior: Prior, *, robust: float) -> Tur
             if damping > 1e8:
                 break
             continue
-        small = cost - new_cost < 1e-9 * cost
+        small = cost - new_cost < 1e-7 * cost
         cameras, cost, matrix, gradient = moved, new_cost, new_matrix, new_gradient
         damping = max(damping / 10, 1e-12)
         if small:
@@ -224,22 +224,24 @@ def _moved(cameras: Turned, step: Array) -> Turned:
 
 def _normal(cameras: Turned, sights: Sights, prior: Prior, robust: float) -> tuple[float, Array, Array]:
     """Cost, normal matrix and gradient, the priors included (their residuals are of unit variance, like pixels)."""
-    from scipy.sparse import csr_array
-
     difference, parts, columns = linearise(cameras, sights)
     n, groups = len(cameras.rotations), len(cameras.focals)
     size = 3 * n + 2 * groups
     distance = np.linalg.norm(difference, axis=1)
     weight = np.minimum(1.0, robust / np.maximum(distance, 1e-12))
     cost = np.where(distance <= robust, 0.5 * distance**2, robust * (distance - 0.5 * robust)).sum()
-    rows = np.repeat(np.arange(2 * len(distance)), 10)
-    root = np.sqrt(np.repeat(weight, 2))
-    jacobian = csr_array(
-        ((parts.reshape(-1, 10) * root[:, None]).ravel(), (rows, np.repeat(columns, 2, axis=0).ravel())),
-        shape=(2 * len(distance), size),
-    )
-    matrix = (jacobian.T @ jacobian).toarray()
-    gradient = jacobian.T @ (difference.ravel() * root)
+    # All sights of a pair share their columns, so that each pair adds one small matrix.
+    pair = sights.source * n + sights.target
+    order = np.argsort(pair, kind="stable")
+    starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    weighted = parts * weight[:, None, None]
+    matrix, gradient = np.zeros((size, size)), np.zeros(size)
+    for rows in np.split(order, starts[1:]):
+        own = parts[rows].reshape(-1, 10)
+        scaled = weighted[rows].reshape(-1, 10)
+        column = columns[rows[0]]
+        np.add.at(matrix, (column[:, None], column), scaled.T @ own)
+        np.add.at(gradient, column, scaled.T @ difference[rows].ravel())
     off = np.log(cameras.focals / prior.focals) / prior.sigmas
     at = 3 * n + np.arange(groups)
     matrix[at, at] += 1 / prior.sigmas**2

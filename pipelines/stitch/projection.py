@@ -1,4 +1,4 @@
-"""From the sphere of viewing directions to the panorama's plane: horizon, projections, canvas, warped photos."""
+"""From the sphere of viewing directions to the panorama's plane: horizon, projections, canvas."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.core.errors import ConfigError
-from pipelines.stitch.adjust import Array, Turned, pixels, rays
+from pipelines.stitch.adjust import Array, Turned, rays
 
 _GRID = 48
-_STRIP = 1 << 20
-"""Pixels whose maps are held at once."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +82,7 @@ class Canvas:
         origin: (2,) plane coordinates of the centre of the top-left pixel.
         width, height: px.
         pieces: where the photos lie on it.
+        closed: whether it goes all the way round, its right edge joining its left one.
     """
 
     name: str
@@ -93,6 +91,7 @@ class Canvas:
     width: int
     height: int
     pieces: tuple[Piece, ...]
+    closed: bool = False
 
 
 def straighten(rotations: Array) -> Array:
@@ -180,10 +179,12 @@ def lay_out(cameras: Turned, sizes: Sequence[tuple[int, int]], name: str, scale:
     if np.isnan(spans).any():
         raise ConfigError(f"A {name} cannot show this panorama", "it spans too wide an angle", "--projection sphere")
     low, high = spans[:, 0].min(0), spans[:, 1].max(0)
-    if projection.round and high[0] - low[0] > 2 * np.pi:
-        middle = (low[0] + high[0]) / 2
-        low[0], high[0] = middle - np.pi, middle + np.pi
-    width, height = (max(1, math.ceil(extent * scale)) for extent in high - low)
+    closed = projection.round and high[0] - low[0] > 2 * np.pi
+    if closed:
+        low[0] = _cut(cameras, (low[0] + high[0]) / 2)
+        high[0] = low[0] + 2 * np.pi
+        scale = max(1, round(2 * np.pi * scale)) / (2 * np.pi)  # so that the ends meet between two pixels
+    width, height = (max(1, math.ceil(extent * scale - 1e-6)) for extent in high - low)
     origin = low + 0.5 / scale
     turns = (-2 * np.pi, 0.0, 2 * np.pi) if projection.round else (0.0,)
     pieces = []
@@ -194,7 +195,17 @@ def lay_out(cameras: Turned, sizes: Sequence[tuple[int, int]], name: str, scale:
             rows = [max(0, math.floor((start[1] - low[1]) * scale)), min(height, math.ceil((end[1] - low[1]) * scale))]
             if box[1] - box[0] >= 2 and rows[1] - rows[0] >= 2:
                 pieces.append(Piece(index, box[0], rows[0], box[1] - box[0], rows[1] - rows[0], turn))
-    return Canvas(name, scale, (float(origin[0]), float(origin[1])), width, height, tuple(pieces))
+    return Canvas(name, scale, (float(origin[0]), float(origin[1])), width, height, tuple(pieces), bool(closed))
+
+
+def _cut(cameras: Turned, middle: float) -> float:
+    """Where a panorama that goes all the way round is cut open: through the middle of the photo nearest to the middle's
+    back, so that no seam lies there."""
+    ahead = cameras.rotations[:, 2]
+    level = np.hypot(ahead[:, 0], ahead[:, 2]) > 0.5
+    turns = np.arctan2(ahead[:, 0], ahead[:, 2])[level] if level.any() else np.array([middle + np.pi])
+    off = (turns - (middle - np.pi) + np.pi) % (2 * np.pi) - np.pi
+    return float(middle - np.pi + off[np.argmin(np.abs(off))])
 
 
 def shrunk(canvas: Canvas, factor: float) -> Canvas:
@@ -214,54 +225,5 @@ def shrunk(canvas: Canvas, factor: float) -> Canvas:
         max(piece.left + piece.width for piece in pieces),
         max(piece.top + piece.height for piece in pieces),
         tuple(pieces),
+        canvas.closed,
     )
-
-
-def warp(
-    photo: NDArray[np.uint8],
-    cameras: Turned,
-    piece: Piece,
-    canvas: Canvas,
-    size: tuple[int, int],
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A photo as it lies on the canvas.
-
-    Args:
-        photo: (H,W,3), at any resolution.
-        size: (width, height) of the full-resolution photo, which the cameras are given for.
-
-    Returns:
-        (h,w,3) pixels of the piece and (h,w) mask, 255 where the photo is.
-    """
-    import cv2
-
-    out = np.empty((piece.height, piece.width, 3), np.uint8)
-    mask = np.zeros((piece.height, piece.width), np.uint8)
-    rows = max(1, _STRIP // piece.width)
-    for top in range(0, piece.height, rows):
-        strip = slice(top, min(piece.height, top + rows))
-        x, y, inside = _maps(cameras, piece, canvas, size, strip, photo.shape[1::-1])
-        out[strip] = cv2.remap(photo, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-        mask[strip] = inside
-    return out, mask
-
-
-def _maps(
-    cameras: Turned, piece: Piece, canvas: Canvas, size: tuple[int, int], strip: slice, have: Sequence[int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
-    """Where each canvas pixel of a strip lies in the photo of ``have`` (width, height) px, and whether it does."""
-    across = canvas.origin[0] + (piece.left + np.arange(piece.width)) / canvas.scale - piece.shift
-    along = canvas.origin[1] + (piece.top + np.arange(strip.start, strip.stop)) / canvas.scale
-    plane = np.stack(np.meshgrid(across, along), -1).reshape(-1, 2)
-    view = PROJECTIONS[canvas.name].lift(plane) @ cameras.rotations[piece.photo].T
-    f, k = cameras.focal(piece.photo), cameras.distortion(piece.photo)
-    ahead = view[:, 2] > 0.02
-    flat = view[:, :2] / np.where(ahead, view[:, 2], 1.0)[:, None]
-    pixel = pixels(flat, np.full(len(flat), f), np.full(len(flat), k))
-    ahead &= np.isfinite(pixel).all(1)
-    pixel[~ahead] = -1e4
-    ahead &= (np.abs(pixel) <= np.array(size) / 2 - 0.5).all(1)
-    place = (pixel / np.array(size) + 0.5) * np.array(have[:2]) - 0.5
-    place = np.clip(place, -1e4, 1e5).astype(np.float32)
-    shape = (len(along), piece.width)
-    return place[:, 0].reshape(shape), place[:, 1].reshape(shape), (ahead.reshape(shape) * 255).astype(np.uint8)

@@ -17,15 +17,15 @@ from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig
 from pipelines.matching.match import MatchConfig
 from pipelines.pairwise.frontend import FrontEnd
+from pipelines.stitch.debug import Debug
+from pipelines.stitch.limits import check_size
 from pipelines.stitch.overlap import components, find_overlaps, why_alone
 from pipelines.stitch.projection import PROJECTIONS, Canvas, choose, lay_out
-from pipelines.stitch.render import Rendered, check_size, crop, render
+from pipelines.stitch.render import Rendered, crop, render
 from pipelines.stitch.solve import Solved, solve
-from pipelines.store.files import write_atomic
-
-SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
-_NO_ALPHA = ("JPEG",)
-_SAVING = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 92}}
+from pipelines.stitch.tags import make_tags
+from pipelines.stitch.warp import TurnedView
+from pipelines.stitch.write import FORMATS, format_of, write
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class StitchConfig:
         seed: same seed, same photos, same panorama.
     """
 
-    features: FeatureConfig = field(default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=3000)))
+    features: FeatureConfig = field(
+        default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=3000), max_side=1000)
+    )
     match: MatchConfig = field(default_factory=MatchConfig)
     max_error: float = 4.0
     distortion: bool = True
@@ -95,9 +97,9 @@ def check_out(path: Path) -> None:
         ConfigError: it stands for no format.
         OutputError: its folder is missing.
     """
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in FORMATS:
         raise ConfigError(
-            f"No panorama can be written to {path}", f"its name must end in {', '.join(SUFFIXES)}", "-o pano.jpg"
+            f"No panorama can be written to {path}", f"its name must end in {', '.join(FORMATS)}", "-o pano.jpg"
         )
     if not path.parent.is_dir():
         raise OutputError(f"Cannot write {path}", "there is no such folder", f"mkdir -p {path.parent}")
@@ -110,12 +112,14 @@ def stitch(
     config: StitchConfig,
     *,
     progress: Progress,
+    debug: Debug | None = None,
 ) -> StitchResult:
     """Find the panoramas among the photos and write each.
 
     Args:
         photos: two or more, in any order.
         rejected: files that could not be read, to be told with the photos that are not used.
+        debug: shown every stage.
         out: file of the panorama; several are written beside each other as NAME-1, NAME-2 …
 
     Raises:
@@ -139,6 +143,8 @@ def stitch(
     lap("features")
     overlaps = find_overlaps(photos, features, front, max_error=config.max_error, seed=config.seed, progress=progress)
     lap("matching")
+    if debug is not None:
+        debug.overlaps(photos, overlaps)
     solved = [
         one
         for group in components(len(photos), overlaps)
@@ -169,7 +175,7 @@ def stitch(
     panoramas = []
     for number, one in enumerate(solved, 1):
         path = out if len(solved) == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
-        panoramas.append(_panorama(path, photos, one, config, progress))
+        panoramas.append(_panorama(path, photos, one, config, progress, debug))
         lap("rendering")
     return StitchResult(tuple(photos), tuple(panoramas), (*unused, *rejected), seconds)
 
@@ -185,29 +191,23 @@ def _features(photos: Sequence[Photo], front: FrontEnd, progress: Progress) -> l
 
 
 def _panorama(
-    path: Path, photos: Sequence[Photo], solved: Solved, config: StitchConfig, progress: Progress
+    path: Path, photos: Sequence[Photo], solved: Solved, config: StitchConfig, progress: Progress, debug: Debug | None
 ) -> Panorama:
     mine = [photos[i] for i in solved.members]
     sizes = [(photo.width, photo.height) for photo in mine]
     name = choose(solved.cameras, sizes) if config.projection == "auto" else config.projection
     focal = float(np.median([solved.cameras.focal(i) for i in range(len(mine))]))
-    canvas = lay_out(solved.cameras, sizes, name, focal * config.scale)
-    check_size(canvas, config.max_megapixels)
-    rendered = render(mine, solved.cameras, canvas, progress=progress, compensate=config.compensate)
-    kind = SUFFIXES[path.suffix.lower()]
-    if config.crop or (config.crop is None and kind in _NO_ALPHA):
+    canvas, kind = lay_out(solved.cameras, sizes, name, focal * config.scale), format_of(path)
+    check_size(canvas, config.max_megapixels, deep=kind.deep, longest=kind.longest)
+    view = TurnedView(solved.cameras, name, sizes)
+    rendered = render(mine, view, canvas, progress=progress, compensate=config.compensate, deep=kind.deep, debug=debug)
+    if config.crop or (config.crop is None and not kind.alpha):
         rendered = crop(rendered)
-    _write(path, rendered, kind)
+    if debug is not None:
+        debug.blended(rendered.pixels)
+    height, width = rendered.mask.shape
+    write(path, rendered, make_tags(mine, canvas, (width, height), (rendered.left, rendered.top), turned=True))
     return Panorama(path, solved, canvas, rendered)
-
-
-def _write(path: Path, rendered: Rendered, kind: str) -> None:
-    from PIL import Image
-
-    has_border = kind not in _NO_ALPHA and not rendered.mask.all()
-    pixels = np.dstack([rendered.pixels, rendered.mask]) if has_border else rendered.pixels
-    options = _SAVING.get(kind, {})
-    write_atomic(path, lambda stream: Image.fromarray(pixels).save(stream, kind, **options))
 
 
 def plain(result: StitchResult) -> dict[str, object]:

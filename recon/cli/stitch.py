@@ -19,7 +19,7 @@ def stitch(
     descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own file.")] = "rootsift",
     detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
     max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 3000,
-    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1600,
+    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1000,
     projection: Annotated[str, typer.Option(help="plane, cylinder, sphere, or auto: by field of view.")] = "auto",
     scale: Annotated[float, typer.Option(help="Of the panorama; 1 is the photos' own resolution.")] = 1.0,
     crop: _Crop = None,
@@ -28,6 +28,7 @@ def stitch(
     max_error: Annotated[float, typer.Option(help="Threshold of matches, px at 1,600 px.")] = 4.0,
     max_megapixels: Annotated[float, typer.Option(help="Refuse larger panoramas.")] = 400.0,
     json_file: Annotated[Path | None, typer.Option("--json-file", help="Write the result as JSON here.")] = None,
+    debug: Annotated[Path | None, typer.Option(help="Folder for a numbered picture of every stage.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same panorama.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the files.")] = False,
@@ -41,6 +42,7 @@ def stitch(
 
     from pipelines.features.detectors import DetectorConfig
     from pipelines.features.extract import FeatureConfig
+    from pipelines.stitch.debug import Debug
     from pipelines.stitch.photos import find_photos
     from pipelines.stitch.run import StitchConfig, check_out, plain
     from pipelines.stitch.run import stitch as run
@@ -61,7 +63,7 @@ def stitch(
     )
     progress = progress_for(quiet or json_output)
     found, rejected = find_photos(photos, progress=progress)
-    result = run(found, rejected, out, config, progress=progress)
+    result = run(found, rejected, out, config, progress=progress, debug=Debug(debug) if debug else None)
     if json_file:
         write_text(json_file, json.dumps(plain(result), indent=2, ensure_ascii=False))
     if json_output:

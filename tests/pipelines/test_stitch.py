@@ -13,11 +13,14 @@ from scipy.spatial.transform import Rotation
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Silent
 from pipelines.stitch.adjust import Prior, Sights, Turned, adjust, linearise, rays, residuals, rotation
+from pipelines.stitch.crop import largest_rectangle
+from pipelines.stitch.exposure import find_gains
+from pipelines.stitch.limits import check_size
 from pipelines.stitch.overlap import Overlap, components
 from pipelines.stitch.photos import find_photos
-from pipelines.stitch.projection import PROJECTIONS, Piece, choose, lay_out, straighten, warp
-from pipelines.stitch.render import Canvas, check_size, find_gains, largest_rectangle
+from pipelines.stitch.projection import PROJECTIONS, Canvas, Piece, choose, lay_out, straighten
 from pipelines.stitch.run import StitchConfig, plain, stitch
+from pipelines.stitch.warp import TurnedView, warp
 
 SIZE = (400, 300)
 
@@ -172,7 +175,7 @@ def test_warped_photos_agree_with_the_world_they_were_drawn_from(name):
     for piece in canvas.pieces:
         photo = colour(np.c_[flat, np.ones(len(flat))] @ cameras.rotations[piece.photo])
         photo = np.rint(photo).astype(np.uint8).reshape(SIZE[1], SIZE[0], 3)
-        out, mask = warp(photo, cameras, piece, canvas, SIZE)
+        out, mask = warp(photo, TurnedView(cameras, name, [SIZE] * 12), piece, canvas, SIZE)
         at = slice(piece.top, piece.top + piece.height), slice(piece.left, piece.left + piece.width)
         assert np.abs(out.astype(float) - world[at])[mask > 0].max() < 1.5
         covered[at] |= mask > 0

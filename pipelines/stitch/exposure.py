@@ -1,0 +1,139 @@
+"""Exposure and white balance: gains that make overlaps agree, without burning the highlights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.stitch.projection import Canvas, Piece
+
+_DARK, _BRIGHT = 12, 243
+"""Values outside are clipped or noise and say nothing about exposure."""
+_BURNT = 0.002
+"""Share of a photo's pixels that its gain may drive beyond white."""
+_REACH, _FADE = 0.15, 0.1
+"""How far local gains reach, in photo sides, and the share of overlap around a place at which they are halved."""
+
+
+def find_gains(
+    images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], canvas: Canvas, count: int
+) -> NDArray[np.float64]:
+    """(count,3) gains that make the colours of overlapping photos agree, 1 on (geometric) average.
+
+    From the median ratio of each overlap, which moving things do not sway; all overlaps together by least squares in
+    logarithms, weighted by the square root of their size.
+    """
+    normal = np.eye(count) * 1e-3
+    right = np.zeros((count, 3))
+    pieces = canvas.pieces
+    for first in range(len(pieces)):
+        for second in range(first + 1, len(pieces)):
+            i, j = pieces[first].photo, pieces[second].photo
+            ratio, pixels = _log_ratio(images, masks, canvas, first, second)
+            if i == j or pixels < 30:
+                continue
+            weight = math.sqrt(pixels)
+            normal[[i, j], [i, j]] += weight
+            normal[[i, j], [j, i]] -= weight
+            right[i] -= weight * ratio
+            right[j] += weight * ratio
+    return np.exp(np.clip(np.linalg.solve(normal, right), -1.2, 1.2))
+
+
+_View = tuple[slice, slice]
+
+
+def _common(a: Piece, b: Piece) -> tuple[_View, _View] | None:
+    """Where two pieces lie upon each other, in the pixels of either; None if they do not."""
+    left, top = max(a.left, b.left), max(a.top, b.top)
+    right, bottom = min(a.left + a.width, b.left + b.width), min(a.top + a.height, b.top + b.height)
+    if right <= left or bottom <= top:
+        return None
+    one, two = ((slice(top - p.top, bottom - p.top), slice(left - p.left, right - p.left)) for p in (a, b))
+    return one, two
+
+
+def _log_ratio(
+    images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], canvas: Canvas, first: int, second: int
+) -> tuple[NDArray[np.float64], int]:
+    """Median (3,) of log(first / second) where both are seen and neither is clipped, and over how many pixels."""
+    views = _common(canvas.pieces[first], canvas.pieces[second])
+    if views is None:
+        return np.zeros(3), 0
+    one, two = images[first][views[0]], images[second][views[1]]
+    good = (masks[first][views[0]] > 0) & (masks[second][views[1]] > 0)
+    for side in (one, two):
+        good &= (side.min(2) >= _DARK) & (side.max(2) <= _BRIGHT)
+    pixels = int(good.sum())
+    if not pixels:
+        return np.zeros(3), 0
+    return np.median(np.log(one[good].astype(np.float64) / two[good]), axis=0), pixels
+
+
+def moderated(
+    images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], canvas: Canvas, gains: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The gains (N,3), drawn towards 1 until hardly a pixel that was not white becomes so.
+
+    A photo that was exposed less than its neighbours is brightened, and what is bright in it would be burnt out. What
+    is left of the difference is for :func:`local_gains`, which act near the overlaps alone.
+    """
+    shown = []
+    for image, mask, piece in zip(images, masks, canvas.pieces, strict=True):
+        values = image[mask > 0][::4]
+        values = values[values.max(1) <= _BRIGHT] if len(values) else values
+        if len(values):
+            shown.append((piece.photo, np.quantile(values, 1 - _BURNT, axis=0)))
+    for share in np.linspace(1, 0, 21):
+        drawn = gains**share
+        if all((bright * drawn[photo]).max() <= 255 for photo, bright in shown):
+            return drawn
+    return np.ones_like(gains)
+
+
+def local_gains(
+    images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], canvas: Canvas
+) -> list[NDArray[np.float32]]:
+    """Per piece, (h,w,3) smooth factors under which overlaps agree also where one gain for a whole photo does not
+    make them: vignetting, auto exposure beyond what :func:`moderated` leaves. They fade to 1 away from the overlaps.
+
+    Args:
+        images: with their gains, on a small canvas.
+    """
+    import cv2
+
+    logs = [np.log(np.maximum(image, 1).astype(np.float32)) for image in images]
+    good = [(mask > 0) & (image.min(2) >= _DARK) & (image.max(2) <= _BRIGHT)
+            for image, mask in zip(images, masks, strict=True)]  # fmt: skip
+    reach = _REACH * math.sqrt(float(np.median([mask.size for mask in masks])))
+    sums = [np.zeros_like(log) for log in logs]
+    counts = [np.zeros(log.shape[:2], np.float32) for log in logs]
+    for first in range(len(images)):
+        for second in range(first + 1, len(images)):
+            views = _common(canvas.pieces[first], canvas.pieces[second])
+            if views is None or canvas.pieces[first].photo == canvas.pieces[second].photo:
+                continue
+            both = good[first][views[0]] & good[second][views[1]]
+            half = 0.5 * (logs[second][views[1]] - logs[first][views[0]]) * both[..., None]
+            for index, view, sign in ((first, views[0], 1), (second, views[1], -1)):
+                sums[index][view] += np.float32(sign) * half
+                counts[index][view] += both
+    out = []
+    for total, count in zip(sums, counts, strict=True):
+        shrunk = [cv2.resize(part, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA) for part in (total, count)]
+        total4, count4 = (cv2.GaussianBlur(part, (0, 0), reach / 4, borderType=cv2.BORDER_CONSTANT) for part in shrunk)
+        mean = total4 / (count4 + np.float32(_FADE))[..., None]
+        mean = cv2.resize(np.clip(mean, -0.7, 0.7), count.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        out.append(np.exp(np.asarray(mean, np.float32)))
+    return out
+
+
+def apply_gain(image: NDArray[np.uint8], gain: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """(H,W,3) uint8 times (3,), rounded and clipped."""
+    import cv2
+
+    table = np.clip(np.rint(np.arange(256)[:, None] * gain), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(image, table[None]), np.uint8)

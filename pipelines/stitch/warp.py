@@ -1,0 +1,123 @@
+"""Photos as they lie on the canvas, of a camera that turned or of a flat thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.stitch.adjust import Array, Turned, pixels
+from pipelines.stitch.projection import PROJECTIONS, Canvas, Piece
+
+_STEP = 8
+"""Canvas px between the nodes at which the map is computed; between them it is linear to some 0.01 px."""
+_NOWHERE = -1e6
+
+
+class View(Protocol):
+    """What photo shows which part of the canvas's plane."""
+
+    def photo_px(self, photo: int, plane: Array) -> Array:
+        """(M,2) px of the full-resolution photo for points (M,2) of the plane, NaN where it cannot look."""
+        ...
+
+    def density(self, photo: int) -> float:
+        """Photo px per unit of the plane at the photo's middle."""
+        ...
+
+
+@dataclass(frozen=True)
+class TurnedView:
+    """A camera that turned, seen through a projection.
+
+    Attributes:
+        cameras: of the photos.
+        projection: a key of :data:`pipelines.stitch.projection.PROJECTIONS`.
+        sizes: (width, height) of each photo, px.
+    """
+
+    cameras: Turned
+    projection: str
+    sizes: Sequence[tuple[int, int]]
+
+    def photo_px(self, photo: int, plane: Array) -> Array:
+        """See :class:`View`."""
+        view = PROJECTIONS[self.projection].lift(plane) @ self.cameras.rotations[photo].T
+        ahead = view[:, 2] > 0.02
+        flat = view[:, :2] / np.where(ahead, view[:, 2], np.nan)[:, None]
+        f, k = self.cameras.focal(photo), self.cameras.distortion(photo)
+        return pixels(flat, np.full(len(flat), f), np.full(len(flat), k)) + (np.array(self.sizes[photo]) - 1) / 2
+
+    def density(self, photo: int) -> float:
+        """See :class:`View`."""
+        return self.cameras.focal(photo)
+
+
+@dataclass(frozen=True)
+class FlatView:
+    """Photos of a flat thing.
+
+    Attributes:
+        plane_from_photo: (N,3,3) homographies, px to the plane's unit.
+        sizes: (width, height) of each photo, px.
+    """
+
+    plane_from_photo: Array
+    sizes: Sequence[tuple[int, int]]
+
+    def photo_px(self, photo: int, plane: Array) -> Array:
+        """See :class:`View`."""
+        at = np.c_[plane, np.ones(len(plane))] @ np.linalg.inv(self.plane_from_photo[photo]).T
+        return at[:, :2] / np.where(at[:, 2] > 1e-9, at[:, 2], np.nan)[:, None]
+
+    def density(self, photo: int) -> float:
+        """See :class:`View`."""
+        h = self.plane_from_photo[photo]
+        w = h[2] @ [(self.sizes[photo][0] - 1) / 2, (self.sizes[photo][1] - 1) / 2, 1.0]
+        return float(1 / np.sqrt(max(abs(np.linalg.det(h) / w**3), 1e-12)))
+
+
+def warp(
+    photo: NDArray, view: View, piece: Piece, canvas: Canvas, size: tuple[int, int]
+) -> tuple[NDArray, NDArray[np.uint8]]:
+    """A photo, or part of it, as it lies on the canvas.
+
+    Args:
+        photo: (H,W,3) uint8, uint16 or float32, at any resolution.
+        piece: the part of the canvas to fill.
+        size: (width, height) of the full-resolution photo.
+
+    Returns:
+        (h,w,3) pixels of the piece, mirrored beyond the photo's edges, and (h,w) mask, 255 where the photo is.
+    """
+    import cv2
+
+    x, y = _maps(view, piece, canvas)
+    ratio = np.array(photo.shape[1::-1]) / size
+    inside = (x >= 0) & (y >= 0) & (x <= size[0] - 1) & (y <= size[1] - 1)
+    for axis, place in enumerate((x, y)):
+        place += np.float32(0.5)
+        place *= np.float32(ratio[axis])
+        place -= np.float32(0.5)
+    out = cv2.remap(photo, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return out, inside.astype(np.uint8) * np.uint8(255)
+
+
+def _maps(view: View, piece: Piece, canvas: Canvas) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(h,w), (h,w) where each canvas pixel of a piece lies in the full-resolution photo, px; far off if nowhere."""
+    import cv2
+
+    counts = [-(-side // _STEP) + 2 for side in (piece.width, piece.height)]
+    # A node stands in the middle of its cell, as cv2.resize has it; one cell more on each side.
+    across, along = ((np.arange(count) - 0.5) * _STEP - 0.5 for count in counts)
+    across = canvas.origin[0] + (piece.left + across) / canvas.scale - piece.shift
+    along = canvas.origin[1] + (piece.top + along) / canvas.scale
+    plane = np.stack(np.meshgrid(across, along), -1).reshape(-1, 2)
+    nodes = np.nan_to_num(view.photo_px(piece.photo, plane), nan=_NOWHERE)
+    nodes = np.clip(nodes, _NOWHERE, -_NOWHERE).reshape(counts[1], counts[0], 2).astype(np.float32)
+    fine = cv2.resize(nodes, (counts[0] * _STEP, counts[1] * _STEP), interpolation=cv2.INTER_LINEAR)
+    part = fine[_STEP : _STEP + piece.height, _STEP : _STEP + piece.width]
+    return np.ascontiguousarray(part[..., 0]), np.ascontiguousarray(part[..., 1])
