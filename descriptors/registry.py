@@ -107,21 +107,21 @@ def _signs(network: Entry) -> Entry:
 # with 6. The whole patch of a central-surround one reaches 9 sigma: its halved tower then sees a bit more than L2-Net
 # does, which there gained up to 8, and the central tower still sees 4.5 sigma at twice the resolution.
 _L2NET = _network("l2net", 128, 1_334_560, _TIAN, ratio=0.825)
-_L2NET_PLUS = _network("l2net-plus", 128, 1_334_560, _TIAN)
+_L2NET_PLUS = _network("l2net-plus", 128, 1_334_560, _TIAN, ratio=0.825)
 _CS_L2NET = _network("cs-l2net", 256, 2_669_120, _TIAN, patch_size=64, magnification=9.0)
 _CS_L2NET_PLUS = _network("cs-l2net-plus", 256, 2_669_120, _TIAN, patch_size=64, magnification=9.0)
 _NETWORKS: tuple[Entry, ...] = (
-    _network("deepdesc", 128, 280_320, _SIMOSERRA, patch_size=64),
+    _network("deepdesc", 128, 280_320, _SIMOSERRA, patch_size=64, ratio=0.85),
     _network("tfeat-margin", 128, 599_808, _BALNTAS, ratio=0.8),
     _network("tfeat-ratio", 128, 599_808, _BALNTAS, ratio=0.8),
     _network("gloss-tnet-tloss", 256, 1_040_800, _KUMAR, patch_size=64),
-    _network("gloss-tnet-tgloss", 256, 1_040_800, _KUMAR, patch_size=64),
+    _network("gloss-tnet-tgloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.725),
     _L2NET,
     _L2NET_PLUS,
     _CS_L2NET,
     _CS_L2NET_PLUS,
     *(_signs(network) for network in (_L2NET, _L2NET_PLUS, _CS_L2NET, _CS_L2NET_PLUS)),
-    _network("hardnet", 128, 1_334_560, _MISHCHUK),
+    _network("hardnet", 128, 1_334_560, _MISHCHUK, ratio=0.825),
     _network("sosnet", 128, 1_334_560, _TIAN_SOS),
     _network("hynet", 128, 1_336_355, _TIAN_HY),
     _network("swift", 128, 540_256, _OWN, ratio=0.85),

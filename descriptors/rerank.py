@@ -47,10 +47,47 @@ class Described:
     features: NDArray | None = None
 
 
+@dataclass(frozen=True)
+class MutualBest:
+    """Pairs that score best for both of their keypoints among all that were scored.
+
+    Attributes:
+        pairs: (K,2) indices.
+        scores: (K,).
+        leads: (K,) over the next best scored pair of either keypoint, the smaller of the two; infinite without any.
+    """
+
+    pairs: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    leads: NDArray[np.float32]
+
+
 def rerank_matches(
     scorer: PairScorer, a: Described, b: Described, rule: RerankRule, *, distance: Distance = "l2", threads: int = 1
 ) -> Matches:
     """Pairs that score best for both of their keypoints among all that were scored, clearly enough.
+
+    Args:
+        scorer: the metric network.
+        a, b: of the first photo and of the second.
+        rule: see there.
+        distance, threads: as of :func:`mutual_best`.
+
+    Returns:
+        Matches whose ``distances`` are the negated scores, and whose ``ratios`` are 0: the margin stands for them.
+
+    Raises:
+        DescriptorError: descriptors or features that do not fit.
+    """
+    found = mutual_best(scorer, a, b, rule.candidates, distance=distance, threads=threads)
+    keep = (found.scores >= rule.threshold) & (found.leads >= rule.margin)
+    return Matches(found.pairs[keep], -found.scores[keep], np.zeros(int(keep.sum()), np.float32))
+
+
+def mutual_best(
+    scorer: PairScorer, a: Described, b: Described, candidates: int, *, distance: Distance = "l2", threads: int = 1
+) -> MutualBest:
+    """Pairs that score best for both of their keypoints.
 
     A pair is scored if one of the two is among the other's nearest, once, with the keypoint of ``a`` first: so the
     score is one, whichever side it is looked at from. Among equal scores the lowest indices match. A keypoint that
@@ -59,27 +96,23 @@ def rerank_matches(
     Args:
         scorer: the metric network.
         a, b: of the first photo and of the second.
-        rule: see there.
+        candidates: nearest neighbours of each keypoint that are scored, from either side.
         distance: of the shortlist's descriptor.
         threads: cores to use for the shortlist; the network has its own.
-
-    Returns:
-        Matches whose ``distances`` are the negated scores, and whose ``ratios`` are 0: the margin stands for them.
 
     Raises:
         DescriptorError: descriptors or features that do not fit.
     """
     if a.features is None or b.features is None:
         raise DescriptorError(f"{scorer.spec.name} compares its own features of the patches; none were given.")
-    i, j = _candidates(a.descriptors, b.descriptors, rule.candidates, distance, threads)
+    i, j = _candidates(a.descriptors, b.descriptors, candidates, distance, threads)
     scores = score_pairs(scorer, a.features, b.features, i, j)
     best_of_a, lead_of_a = _best(i, scores, len(a.descriptors))
     best_of_b, lead_of_b = _best(j, scores, len(b.descriptors))
     mine = np.arange(len(i))
-    keep = (best_of_a[i] == mine) & (best_of_b[j] == mine) & (scores >= rule.threshold)
-    keep &= (lead_of_a[i] >= rule.margin) & (lead_of_b[j] >= rule.margin)
-    none = np.zeros(int(keep.sum()), np.float32)
-    return Matches(np.stack([i[keep], j[keep]], 1).astype(np.int32), -scores[keep], none)
+    keep = (best_of_a[i] == mine) & (best_of_b[j] == mine)
+    i, j = i[keep], j[keep]
+    return MutualBest(np.stack([i, j], 1).astype(np.int32), scores[keep], np.minimum(lead_of_a[i], lead_of_b[j]))
 
 
 def _candidates(

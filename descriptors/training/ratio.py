@@ -2,23 +2,25 @@
 
 Photos of the validation scenes are matched in pairs, mutual nearest neighbours of DoG keypoints; a match counts as
 right where it agrees with the epipolar geometry of the known poses. Printed are precision and recall for a row
-of thresholds, the one with the best F1, and the one that is advised for the registry's ``ratio``.
+of thresholds, the one with the best F1, and the one that is advised for the registry's ``ratio``. Of a metric network
+likewise the margin of its scores, and with that margin the lowest score.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec
+from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, PairScorer, PairScorerSpec
 from descriptors.datasets.photos import detect_dog
 from descriptors.datasets.scenes import read_grey, scene_folders
 from descriptors.frames import extract_patches
+from descriptors.rerank import Described, mutual_best
 
 THRESHOLDS = tuple(round(0.6 + 0.025 * step, 3) for step in range(17))
 
@@ -117,27 +119,76 @@ def curve(
     for pair in pairs:
         frames = [detect_dog(photo, keypoints) for photo in (pair.first, pair.second)]
         described = [
-            descriptor.describe(
-                extract_patches(
-                    photo, f, patch_size=descriptor.spec.patch_size, magnification=descriptor.spec.magnification
-                )
-            )
-            for photo, f in zip((pair.first, pair.second), frames, strict=True)
+            descriptor.describe(_patches(photo, of_photo, descriptor.spec))
+            for photo, of_photo in zip((pair.first, pair.second), frames, strict=True)
         ]
         rows, ratio = match_with_ratio(described[0], described[1], descriptor.spec)
-        apart = epipolar_distance(frames[0][rows[:, 0], :, 2], frames[1][rows[:, 1], :, 2], pair.fundamental)
         ratios.append(ratio)
-        right.append(apart < tolerance)
+        right.append(_right(pair, frames, rows, tolerance))
     return rows_of(np.concatenate(ratios), np.concatenate(right))
 
 
-def rows_of(ratios: NDArray, right: NDArray[np.bool_]) -> list[Row]:
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Mutual best matches of a metric network over photo pairs: ``scores``, ``leads`` and ``right``, each (K,)."""
+
+    scores: NDArray[np.float32]
+    leads: NDArray[np.float32]
+    right: NDArray[np.bool_]
+
+    def margins(self) -> list[Row]:
+        """Precision and recall at margins from 0 up to where nine of ten are dropped; ``ratio`` is minus the margin."""
+        found = self.leads[np.isfinite(self.leads)]
+        return rows_of(-self.leads, self.right, -np.r_[np.quantile(found, np.linspace(0.9, 0, 19)), 0.0])
+
+    def thresholds(self, margin: float) -> list[Row]:
+        """Likewise at lowest scores, of those that have the margin; ``ratio`` is minus the score."""
+        kept = self.leads >= margin
+        limits = -np.quantile(self.scores[kept], np.linspace(0.9, 0, 19))
+        return rows_of(-self.scores[kept], self.right[kept], limits)
+
+
+def scored_pairs(
+    scorer: PairScorer, shortlist: Descriptor, pairs: Sequence[PhotoPair], *, keypoints: int = 1200,
+    tolerance: float = 3.0,
+) -> ScoredPairs:  # fmt: skip
+    """Mutual best matches of a metric network over the pairs; arguments as of :func:`curve`."""
+    found, right = [], []
+    for pair in pairs:
+        frames = [detect_dog(photo, keypoints) for photo in (pair.first, pair.second)]
+        sides = [
+            Described(
+                shortlist.describe(_patches(photo, of_photo, shortlist.spec)),
+                scorer.features(_patches(photo, of_photo, scorer.spec)),
+            )
+            for photo, of_photo in zip((pair.first, pair.second), frames, strict=True)
+        ]
+        found.append(
+            mutual_best(scorer, sides[0], sides[1], scorer.spec.candidates, distance=shortlist.spec.distance, threads=2)
+        )
+        right.append(_right(pair, frames, found[-1].pairs, tolerance))
+    return ScoredPairs(
+        np.concatenate([one.scores for one in found]), np.concatenate([one.leads for one in found]),
+        np.concatenate(right),
+    )  # fmt: skip
+
+
+def _patches(photo: NDArray[np.uint8], frames: NDArray, spec: DescriptorSpec | PairScorerSpec) -> NDArray[np.uint8]:
+    return extract_patches(photo, frames, patch_size=spec.patch_size, magnification=spec.magnification)
+
+
+def _right(pair: PhotoPair, frames: Sequence[NDArray], rows: NDArray, tolerance: float) -> NDArray[np.bool_]:
+    first, second = (of_photo[rows[:, side], :, 2] for side, of_photo in enumerate(frames))
+    return epipolar_distance(first, second, pair.fundamental) < tolerance
+
+
+def rows_of(ratios: NDArray, right: NDArray[np.bool_], thresholds: Iterable[float] = THRESHOLDS) -> list[Row]:
     """Precision and recall at each threshold of matches with ``ratios`` (K,) of which some are ``right`` (K,)."""
     table = []
-    for threshold in THRESHOLDS:
+    for threshold in thresholds:
         kept = ratios <= threshold
         hit = int((kept & right).sum())
-        table.append(Row(threshold, hit / max(int(kept.sum()), 1), hit / max(int(right.sum()), 1)))
+        table.append(Row(float(threshold), hit / max(int(kept.sum()), 1), hit / max(int(right.sum()), 1)))
     return table
 
 
@@ -148,19 +199,31 @@ def advised(table: Sequence[Row], *, slack: float = 0.01) -> float:
 
 
 def main() -> None:
-    """Print the table for one descriptor."""
-    from descriptors.registry import load
+    """Print the table for one descriptor, or those of a metric network's margin and, with that, its threshold."""
+    from descriptors import registry
 
     parser = argparse.ArgumentParser(description="Precision and recall over the ratio threshold on validation scenes.")
-    parser.add_argument("name", help="descriptor of the registry")
+    parser.add_argument("name", help="descriptor or metric network of the registry")
     parser.add_argument("--data", type=Path, required=True, help="folder with scenes/")
     parser.add_argument("--pairs", type=int, default=3, help="photo pairs of each scene")
     given = parser.parse_args()
-    table = curve(load(given.name), validation_pairs(given.data, per_scene=given.pairs))
-    print(f"{given.name}: ratio  precision  recall  F1")
+    pairs = validation_pairs(given.data, per_scene=given.pairs)
+    scorer = registry.scorer_for(given.name)
+    if scorer is None:
+        _print(given.name, "ratio", 1, curve(registry.load(given.name), pairs))
+        return
+    found = scored_pairs(scorer, registry.load(registry.shortlist(given.name)), pairs)
+    margins = found.margins()
+    _print(given.name, "margin", -1, margins)
+    _print(given.name, "threshold", -1, found.thresholds(-advised(margins)))
+
+
+def _print(name: str, what: str, sign: int, table: Sequence[Row]) -> None:
+    print(f"{name}: {what}  precision  recall  F1")
     for row in table:
-        print(f"  {row.ratio:.3f}  {row.precision:.3f}  {row.recall:.3f}  {row.f1:.3f}")
-    print(f"best F1 at ratio {max(table, key=lambda row: row.f1).ratio}; advised: {advised(table)}")
+        print(f"  {sign * row.ratio:.3f}  {row.precision:.3f}  {row.recall:.3f}  {row.f1:.3f}")
+    best = max(table, key=lambda row: row.f1)
+    print(f"best F1 at {what} {sign * best.ratio:.3f}; advised: {sign * advised(table):.3f}")
 
 
 if __name__ == "__main__":

@@ -315,3 +315,14 @@ def test_device_that_is_not_here_is_told(data: Path, tmp_path: Path) -> None:
 def test_joining_nothing_is_told() -> None:
     with pytest.raises(ValueError, match="one scene"):
         concatenate([])
+
+
+def test_margins_and_thresholds_of_a_metric_network_by_hand() -> None:
+    leads = np.array([3.0, 2.0, 1.0, np.inf], np.float32)
+    found = ratios.ScoredPairs(np.array([9.0, 8.0, 1.0, 7.0], np.float32), leads, np.array([True, True, False, True]))
+    every = found.margins()[-1]
+    assert (every.ratio, every.precision, every.recall) == (0.0, 0.75, 1.0)
+    assert -2.0 <= ratios.advised(found.margins()) < -1.0  # keeps the lead of 2, drops that of 1
+    lowest = found.thresholds(0.0)[-1]
+    assert (lowest.ratio, lowest.precision, lowest.recall) == (-1.0, 0.75, 1.0)
+    assert -8.0 <= ratios.advised(found.thresholds(0.0)) <= -1.0 and max(r.f1 for r in found.thresholds(0.0)) == 1.0
