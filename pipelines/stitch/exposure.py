@@ -12,6 +12,8 @@ from pipelines.stitch.projection import Canvas, Piece
 
 _DARK, _BRIGHT = 12, 243
 """Values outside are clipped or noise and say nothing about exposure."""
+_GREY = 3.0
+"""Mean difference between the largest and the smallest channel of a photo that has no colour."""
 _BURNT = 0.002
 """Share of a photo's pixels that its gain may drive beyond white."""
 _REACH, _FADE = 0.15, 0.1
@@ -70,7 +72,13 @@ def _log_ratio(
     pixels = int(good.sum())
     if not pixels:
         return np.zeros(3), 0
-    return np.median(np.log(one[good].astype(np.float64) / two[good]), axis=0), pixels
+    ratio = np.median(np.log(one[good].astype(np.float64) / two[good]), axis=0)
+    # A photo without colour must not give its neighbour's colours a cast.
+    return np.full(3, ratio.mean()) if _is_grey(one[good]) or _is_grey(two[good]) else ratio, pixels
+
+
+def _is_grey(pixels: NDArray[np.uint8]) -> bool:
+    return float(np.ptp(pixels, axis=1).mean()) < _GREY
 
 
 def moderated(
@@ -97,7 +105,7 @@ def moderated(
 def local_gains(
     images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], canvas: Canvas
 ) -> list[NDArray[np.float32]]:
-    """Per piece, (h,w,3) smooth factors under which overlaps agree also where one gain for a whole photo does not
+    """Per piece, (h,w) smooth factors under which overlaps agree also where one gain for a whole photo does not
     make them: vignetting, auto exposure beyond what :func:`moderated` leaves. They fade to 1 away from the overlaps.
 
     Args:
@@ -105,19 +113,20 @@ def local_gains(
     """
     import cv2
 
-    logs = [np.log(np.maximum(image, 1).astype(np.float32)) for image in images]
+    # Of all channels alike: what differs in colour from place to place is the scene.
+    logs = [np.log(np.maximum(image, 1).astype(np.float32)).mean(2) for image in images]
     good = [(mask > 0) & (image.min(2) >= _DARK) & (image.max(2) <= _BRIGHT)
             for image, mask in zip(images, masks, strict=True)]  # fmt: skip
     reach = _REACH * math.sqrt(float(np.median([mask.size for mask in masks])))
     sums = [np.zeros_like(log) for log in logs]
-    counts = [np.zeros(log.shape[:2], np.float32) for log in logs]
+    counts = [np.zeros_like(log) for log in logs]
     for first in range(len(images)):
         for second in range(first + 1, len(images)):
             views = _common(canvas.pieces[first], canvas.pieces[second])
             if views is None or canvas.pieces[first].photo == canvas.pieces[second].photo:
                 continue
             both = good[first][views[0]] & good[second][views[1]]
-            half = 0.5 * (logs[second][views[1]] - logs[first][views[0]]) * both[..., None]
+            half = 0.5 * (logs[second][views[1]] - logs[first][views[0]]) * both
             for index, view, sign in ((first, views[0], 1), (second, views[1], -1)):
                 sums[index][view] += np.float32(sign) * half
                 counts[index][view] += both
@@ -125,7 +134,7 @@ def local_gains(
     for total, count in zip(sums, counts, strict=True):
         shrunk = [cv2.resize(part, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA) for part in (total, count)]
         total4, count4 = (cv2.GaussianBlur(part, (0, 0), reach / 4, borderType=cv2.BORDER_CONSTANT) for part in shrunk)
-        mean = total4 / (count4 + np.float32(_FADE))[..., None]
+        mean = total4 / (count4 + np.float32(_FADE))
         mean = cv2.resize(np.clip(mean, -0.7, 0.7), count.shape[::-1], interpolation=cv2.INTER_LINEAR)
         out.append(np.exp(np.asarray(mean, np.float32)))
     return out

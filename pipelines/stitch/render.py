@@ -80,16 +80,20 @@ def render(
             gains = moderated(images, masks, small, find_gains(images, masks, small, len(photos)))
             lit = [apply_gain(image, gains[piece.photo]) for image, piece in zip(images, small.pieces, strict=True)]
             near = local_gains(lit, masks, small)
-            lit = [np.clip(image * gain, 0, 255).astype(np.uint8) for image, gain in zip(lit, near, strict=True)]
+            lit = [
+                np.clip(image * gain[..., None], 0, 255).astype(np.uint8) for image, gain in zip(lit, near, strict=True)
+            ]
         else:
-            near = [np.ones((*mask.shape, 3), np.float32) for mask in masks]
+            near = [np.ones(mask.shape, np.float32) for mask in masks]
         seams = find_seams(lit, masks, small)
         if debug is not None:
             debug.rendering(photos, small, images, lit, masks, seams)
     deep = deep and has_depth
     picture = np.zeros((canvas.height, canvas.width, 3), np.uint16 if deep else np.uint8)
     covered = np.zeros((canvas.height, canvas.width), np.uint8)
-    near = [gain * gains[piece.photo].astype(np.float32) for gain, piece in zip(near, small.pieces, strict=True)]
+    near = [
+        gain[..., None] * gains[piece.photo].astype(np.float32) for gain, piece in zip(near, small.pieces, strict=True)
+    ]
     tiles, shares = list(tiles_of(canvas)), shares_of(canvas, small, seams, near)
     with progress.stage("Blending", len(tiles)) as task:
         for tile in tiles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,14 +18,17 @@ from pipelines.features.extract import FeatureConfig
 from pipelines.matching.match import MatchConfig
 from pipelines.pairwise.frontend import FrontEnd
 from pipelines.stitch.debug import Debug
+from pipelines.stitch.flat import MODELS, SolvedFlat, lay_out_flat, solve_flat
 from pipelines.stitch.limits import check_size
-from pipelines.stitch.overlap import components, find_overlaps, why_alone
+from pipelines.stitch.overlap import Overlap, components, find_overlaps, why_alone
 from pipelines.stitch.projection import PROJECTIONS, Canvas, choose, lay_out
 from pipelines.stitch.render import Rendered, crop, render
 from pipelines.stitch.solve import Solved, solve
 from pipelines.stitch.tags import make_tags
-from pipelines.stitch.warp import TurnedView
+from pipelines.stitch.warp import FlatView, TurnedView, View
 from pipelines.stitch.write import FORMATS, format_of, write
+
+MODES = ("rotation", *MODELS)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class StitchConfig:
 
     Attributes:
         features, match: the front end.
+        mode: ``rotation``: a camera that turned; ``affine`` or ``homography``: a flat thing, scanned or photographed.
         max_error: threshold of the homographies, px at 1,600 px.
         distortion: estimate the lens's radial distortion.
         projection: ``auto`` by field of view, or a name of the table in :mod:`pipelines.stitch.projection`.
@@ -48,6 +52,7 @@ class StitchConfig:
         default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=3000), max_side=1000)
     )
     match: MatchConfig = field(default_factory=MatchConfig)
+    mode: str = "rotation"
     max_error: float = 4.0
     distortion: bool = True
     projection: str = "auto"
@@ -58,6 +63,11 @@ class StitchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigError(f"There is no mode {self.mode!r}", f"known are {', '.join(MODES)}", "--mode rotation")
+        if self.mode != "rotation" and self.projection != "auto":
+            why = "what is flat needs no projection"
+            raise ConfigError(f"Mode {self.mode} has no projection {self.projection}", why, "leave --projection out")
         if self.projection not in ("auto", *PROJECTIONS):
             known = ", ".join(("auto", *PROJECTIONS))
             raise ConfigError(f"There is no projection {self.projection!r}", f"known are {known}", "--projection auto")
@@ -75,7 +85,7 @@ class Panorama:
     """One panorama: its file, cameras, canvas, and each photo's gains (N,3)."""
 
     path: Path
-    solved: Solved
+    solved: Solved | SolvedFlat
     canvas: Canvas
     rendered: Rendered
 
@@ -149,9 +159,7 @@ def stitch(
         one
         for group in components(len(photos), overlaps)
         if len(group) > 1
-        for one in solve(
-            photos, group, overlaps, max_error=config.max_error, distortion=config.distortion, seed=config.seed
-        )
+        for one in _solve(photos, group, overlaps, config)
     ]
     lap("cameras")
     used = {member for one in solved for member in one.members}
@@ -164,7 +172,7 @@ def stitch(
         raise NoModelError(
             "The photos overlap, but make no panorama",
             "; ".join(f"{item.name}: {item.why}" for item in unused[:3]),
-            "photos taken from one place, or recon sfm if the camera moved",
+            "photos taken from one place, --mode homography for something flat, or recon sfm if the camera moved",
         )
     if not solved:
         raise NoOverlapError(
@@ -180,6 +188,15 @@ def stitch(
     return StitchResult(tuple(photos), tuple(panoramas), (*unused, *rejected), seconds)
 
 
+def _solve(
+    photos: Sequence[Photo], group: Sequence[int], overlaps: Mapping[tuple[int, int], Overlap], config: StitchConfig
+) -> Sequence[Solved | SolvedFlat]:
+    limit, seed = config.max_error, config.seed
+    if config.mode in MODELS:
+        return solve_flat(photos, group, overlaps, model=config.mode, max_error=limit, seed=seed)
+    return solve(photos, group, overlaps, max_error=limit, distortion=config.distortion, seed=seed)
+
+
 def _features(photos: Sequence[Photo], front: FrontEnd, progress: Progress) -> list[Features]:
     workers = 1 if front.uses_all_cores else cores()
     features = []
@@ -191,23 +208,40 @@ def _features(photos: Sequence[Photo], front: FrontEnd, progress: Progress) -> l
 
 
 def _panorama(
-    path: Path, photos: Sequence[Photo], solved: Solved, config: StitchConfig, progress: Progress, debug: Debug | None
+    path: Path,
+    photos: Sequence[Photo],
+    solved: Solved | SolvedFlat,
+    config: StitchConfig,
+    progress: Progress,
+    debug: Debug | None,
 ) -> Panorama:
     mine = [photos[i] for i in solved.members]
     sizes = [(photo.width, photo.height) for photo in mine]
-    name = choose(solved.cameras, sizes) if config.projection == "auto" else config.projection
-    focal = float(np.median([solved.cameras.focal(i) for i in range(len(mine))]))
-    canvas, kind = lay_out(solved.cameras, sizes, name, focal * config.scale), format_of(path)
+    canvas, view = _laid_out(solved, sizes, config)
+    kind = format_of(path)
     check_size(canvas, config.max_megapixels, deep=kind.deep, longest=kind.longest)
-    view = TurnedView(solved.cameras, name, sizes)
     rendered = render(mine, view, canvas, progress=progress, compensate=config.compensate, deep=kind.deep, debug=debug)
     if config.crop or (config.crop is None and not kind.alpha):
         rendered = crop(rendered)
     if debug is not None:
         debug.blended(rendered.pixels)
     height, width = rendered.mask.shape
-    write(path, rendered, make_tags(mine, canvas, (width, height), (rendered.left, rendered.top), turned=True))
+    write(
+        path,
+        rendered,
+        make_tags(mine, canvas, (width, height), (rendered.left, rendered.top), turned=config.mode == "rotation"),
+    )
     return Panorama(path, solved, canvas, rendered)
+
+
+def _laid_out(
+    solved: Solved | SolvedFlat, sizes: Sequence[tuple[int, int]], config: StitchConfig
+) -> tuple[Canvas, View]:
+    if isinstance(solved, SolvedFlat):
+        return lay_out_flat(solved.plane_from_photo, sizes, config.scale), FlatView(solved.plane_from_photo, sizes)
+    name = choose(solved.cameras, sizes) if config.projection == "auto" else config.projection
+    focal = float(np.median([solved.cameras.focal(i) for i in range(len(sizes))]))
+    return lay_out(solved.cameras, sizes, name, focal * config.scale), TurnedView(solved.cameras, name, sizes)
 
 
 def plain(result: StitchResult) -> dict[str, object]:
@@ -220,7 +254,7 @@ def plain(result: StitchResult) -> dict[str, object]:
 
 
 def _plain_panorama(panorama: Panorama, photos: Sequence[Photo]) -> dict[str, object]:
-    solved, cameras = panorama.solved, panorama.solved.cameras
+    solved = panorama.solved
     return {
         "file": str(panorama.path),
         "width": panorama.rendered.pixels.shape[1],
@@ -230,9 +264,7 @@ def _plain_panorama(panorama: Panorama, photos: Sequence[Photo]) -> dict[str, ob
         "photos": [
             {
                 "name": photos[member].name,
-                "focal_px": cameras.focal(index),
-                "distortion": cameras.distortion(index),
-                "cam_from_world": cameras.rotations[index].tolist(),
+                **_place_of(solved, index),
                 "gains": panorama.rendered.gains[index].tolist(),
             }
             for index, member in enumerate(solved.members)
@@ -246,3 +278,13 @@ def _plain_panorama(panorama: Panorama, photos: Sequence[Photo]) -> dict[str, ob
             {"photos": [photos[i].name, photos[j].name], "median_residual_px": value} for i, j, value in solved.dropped
         ],
     }  # fmt: skip
+
+
+def _place_of(solved: Solved | SolvedFlat, index: int) -> dict[str, object]:
+    if isinstance(solved, SolvedFlat):
+        return {"plane_from_photo": solved.plane_from_photo[index].tolist()}
+    return {
+        "focal_px": solved.cameras.focal(index),
+        "distortion": solved.cameras.distortion(index),
+        "cam_from_world": solved.cameras.rotations[index].tolist(),
+    }

@@ -20,6 +20,9 @@ def stitch(
     detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
     max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 3000,
     max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1000,
+    mode: Annotated[
+        str, typer.Option(help="rotation: the camera turned; affine: scans; homography: photos of something flat.")
+    ] = "rotation",
     projection: Annotated[str, typer.Option(help="plane, cylinder, sphere, or auto: by field of view.")] = "auto",
     scale: Annotated[float, typer.Option(help="Of the panorama; 1 is the photos' own resolution.")] = 1.0,
     crop: _Crop = None,
@@ -52,6 +55,7 @@ def stitch(
     check_out(out)
     config = StitchConfig(
         FeatureConfig(descriptor, DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size),
+        mode=mode,
         max_error=max_error,
         distortion=distortion,
         projection=projection,
