@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def largest_rectangle(inside: NDArray[np.bool_], most: int = 700) -> tuple[int, int, int, int]:
+def largest_rectangle(inside: NDArray[np.bool_], most: int = 400) -> tuple[int, int, int, int]:
     """Left, top, right, bottom (the last two exclusive) of the largest rectangle within a mask.
 
     Masks with a side of more than ``most`` px are looked at in blocks that are inside as a whole, so that the rectangle

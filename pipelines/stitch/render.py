@@ -20,8 +20,8 @@ from pipelines.stitch.seams import find_seams
 from pipelines.stitch.tiles import blend_tile, shares_of, tiles_of
 from pipelines.stitch.warp import View, warp
 
-_SEAM_PIXELS = 100_000
-"""Of a photo, where gains and seams are looked for (OpenCV's Stitcher takes as many)."""
+_SEAM_PIXELS = 60_000
+"""Of a photo, where gains and seams are looked for (OpenCV takes 100,000)."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class StitchConfig:
     """
 
     features: FeatureConfig = field(
-        default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=3000), max_side=1000)
+        default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=2000), max_side=800)
     )
     match: MatchConfig = field(default_factory=MatchConfig)
     mode: str = "rotation"

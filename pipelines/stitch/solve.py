@@ -23,7 +23,7 @@ from pipelines.stitch.adjust import (
 from pipelines.stitch.overlap import Overlap, components
 from pipelines.stitch.projection import straighten
 
-_MOST = 400
+_MOST = 250
 """Matches of a pair that are used; more say the same again."""
 _EXIF_SIGMA, _GUESS_SIGMA = 0.1, 0.6
 _ROBUST = 1.0

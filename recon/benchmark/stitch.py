@@ -38,7 +38,7 @@ class Setting:
         seed: of all random choices.
     """
 
-    max_size: int = 1000
+    max_size: int = 800
     seed: int = 0
 
 

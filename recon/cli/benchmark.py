@@ -59,7 +59,7 @@ def stitch(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for panoramas and results.")] = Path(
         "benchmark-stitch"
     ),
-    max_size: Annotated[int, typer.Option(help="Longer side at which photos are registered, px.")] = 1000,
+    max_size: Annotated[int, typer.Option(help="Longer side at which photos are registered, px.")] = 800,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:

@@ -18,8 +18,8 @@ def stitch(
     out: _Out = Path("pano.jpg"),
     descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own file.")] = "rootsift",
     detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
-    max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 3000,
-    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1000,
+    max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 2000,
+    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 800,
     mode: Annotated[
         str, typer.Option(help="rotation: the camera turned; affine: scans; homography: photos of something flat.")
     ] = "rotation",
