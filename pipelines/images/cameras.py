@@ -310,8 +310,19 @@ def parse_intrinsics(text: str) -> Intrinsics:
             raise ConfigError(f"The intrinsics {text!r} cannot be read", str(error), "check the name") from error
         found = _from_json(content, text) if content.lstrip().startswith("{") else _from_cameras_txt(content, text)
     else:
-        numbers, _, size = text.partition("@")
-        found = Intrinsics(_numbers(re.split(r"[,;\s]+", numbers.strip()), text), _size(size, text) if size else None)
+        return intrinsics_of_numbers(text)
+    _check_numbers(found, text)
+    return found
+
+
+def intrinsics_of_numbers(text: str) -> Intrinsics:
+    """The numbers of :func:`parse_intrinsics`; no file is ever read, whatever the text is.
+
+    Raises:
+        ConfigError: it holds no numbers, or they make no sense.
+    """
+    numbers, _, size = text.partition("@")
+    found = Intrinsics(_numbers(re.split(r"[,;\s]+", numbers.strip()), text), _size(size, text) if size else None)
     _check_numbers(found, text)
     return found
 

@@ -92,9 +92,9 @@ class Prepared:
 class Localizer:
     """A map in memory that answers queries."""
 
-    def __init__(self, target: LocalMap, config: LocalizeConfig) -> None:
+    def __init__(self, target: LocalMap, config: LocalizeConfig, matcher: QueryMatcher | None = None) -> None:
         self._map, self._config = target, config
-        self._matcher = QueryMatcher(target)
+        self._matcher = matcher or QueryMatcher(target)
 
     def localize(self, photo: Photo, prepared: Prepared | None = None) -> Localisation:
         """Where a photo was taken, or why that cannot be said. A query that cannot be read is ``not found`` too.

@@ -113,6 +113,24 @@ def _unit_frame(model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64],
     return centre, _upright(up_direction(model.cam_from_world)), radius
 
 
+class ModelView:
+    """Where the page shows what stands in a model's world, for cameras that join it later."""
+
+    def __init__(self, model: Model) -> None:
+        self._centre, self._turn, self._radius = _unit_frame(model)
+
+    def camera(self, cam_from_world: NDArray[np.float64], camera: Camera) -> dict:
+        """A camera as :func:`pack` has them, that sees none of the points."""
+        centre = -cam_from_world[:, :3].T @ cam_from_world[:, 3]
+        return {
+            "photo": -1,
+            "centre": ((centre - self._centre) @ self._turn.T / self._radius).tolist(),
+            "rotation": (cam_from_world[:, :3] @ self._turn.T).ravel().tolist(),
+            "rays": _rays(camera),
+            "seen": "",
+        }
+
+
 def _seen(model: Model, keep: NDArray[np.int64]) -> list[bytes]:
     """For each photo the drawn points it sees, coded; ``keep`` are the indices of the drawn points."""
     drawn = np.full(len(model.xyz), -1, np.int64)

@@ -13,6 +13,15 @@ function indicesOf(text) {
   return out;
 }
 
+/** A camera with its frustum at depth 1. */
+function unpackCamera(camera) {
+  const r = camera.rotation, axes = [r.slice(0, 3), r.slice(3, 6), r.slice(6, 9)];
+  const [left, top, right, bottom] = camera.rays;
+  const corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    .map(([u, v]) => add(add(axes[2], axes[0], u), axes[1], v));
+  return { photo: camera.photo, centre: camera.centre, axes, rays: camera.rays, corners, packedSeen: camera.seen };
+}
+
 /** Unpack one model: positions, colours and cameras with their frusta at depth 1. */
 function unpack(packed) {
   const raw = bytesOf(packed.xyz), count = raw.length / 9, xyz = new Float32Array(count * 3);
@@ -20,13 +29,7 @@ function unpack(packed) {
     const axis = i % 3, steps = raw[k] | (raw[k + 1] << 8) | (raw[k + 2] << 16);
     xyz[i] = packed.low[axis] + (steps / 16777215) * packed.span[axis];
   }
-  const cameras = packed.cameras.map((camera) => {
-    const r = camera.rotation, axes = [r.slice(0, 3), r.slice(3, 6), r.slice(6, 9)];
-    const [left, top, right, bottom] = camera.rays;
-    const corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
-      .map(([u, v]) => add(add(axes[2], axes[0], u), axes[1], v));
-    return { photo: camera.photo, centre: camera.centre, axes, rays: camera.rays, corners, packedSeen: camera.seen };
-  });
+  const cameras = packed.cameras.map(unpackCamera);
   return {
     count, xyz, cameras, rgb: bytesOf(packed.rgb), errors: bytesOf(packed.errors), lengths: bytesOf(packed.lengths),
     topLength: packed.topLength, cameraSize: packed.cameraSize, view: packed.view,
@@ -46,7 +49,7 @@ class Viewer {
     if (!this.gl) throw new Error("WebGL is not available");
     this.models = components.map(() => null);
     this.showPhotos = true;
-    this.selected = this.hovered = null;
+    this.selected = this.hovered = this.guest = null;
     this.setUp();
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
     canvas.addEventListener("webglcontextrestored", () => { this.setUp(); this.show(this.component); });
@@ -130,6 +133,15 @@ class Viewer {
     this.redrawMarked();
   }
 
+  /** Show a camera that is not of the model, packed as its own are; null takes it away. */
+  welcome(packed) {
+    if (this.guest) this.model.cameras = this.model.cameras.filter((camera) => camera !== this.guest);
+    this.textures.delete(this.guest);
+    this.guest = packed && unpackCamera(packed);
+    if (this.guest) this.model.cameras = [...this.model.cameras, this.guest];
+    this.redrawFrusta();
+  }
+
   set(name, value) {
     this[name] = value;
     if (name === "colouring") this.recolour();
@@ -160,7 +172,7 @@ class Viewer {
 
   redrawMarked() {
     const marked = new Segments();
-    for (const camera of new Set([this.selected, this.hovered])) {
+    for (const camera of new Set([this.selected, this.hovered, this.guest])) {
       if (camera) this.outline(marked, camera, [...this.colours.picked, 1]);
     }
     this.stroke("marked", marked, 2.6);
@@ -296,7 +308,7 @@ class Viewer {
     gl.uniform1i(quads.photo, 0);
     const far = (camera) => Math.hypot(...sub(camera.centre, eye));
     for (const camera of [...this.model.cameras].sort((a, b) => far(b) - far(a))) {
-      const marked = camera === this.selected || camera === this.hovered;
+      const marked = camera === this.selected || camera === this.hovered || camera === this.guest;
       if (many && !marked) continue;
       const texture = this.showPhotos || marked ? this.textureOf(camera) : null;
       const alpha = texture ? (this.control.through === camera ? 0.55 : this.selected && !marked ? 0.25 : 0.92) : 0.12;
