@@ -1,19 +1,85 @@
-"""``recon data …``: data to train and measure descriptors with."""
+"""``recon data …``: data to train and measure descriptors with: published sets by name, and sets made from photos."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make data to train and measure descriptors with.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Get or make data to train and measure descriptors with."
+)
 
 
 @app.callback()
 def _group() -> None:
-    """Make data to train and measure descriptors with."""
+    """Get or make data to train and measure descriptors with."""
+
+
+@app.command("list")
+def list_sets(
+    data: Annotated[Path, typer.Option("--data", "-d", help="Folder of data sets.")] = Path("data"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Published data sets that recon can get: name, size, what for, and whether they are there."""
+    from descriptors.datasets.fetch import DATA_SETS, present
+
+    there = {one.name: f"{len(present(one, data))} of {len(one.parts)}" for one in DATA_SETS.values()}
+    if as_json:
+        rows = [
+            {
+                "name": one.name, "folder": str(data / one.folder), "size": one.size, "about": one.about,
+                "parts_here": there[one.name], "mirrors": [s.url for part in one.parts for s in part.sources],
+            }
+            for one in DATA_SETS.values()
+        ]  # fmt: skip
+        print(json.dumps(rows, indent=1))
+        return
+    for one in DATA_SETS.values():
+        print(f"{one.name:20}{one.size}; parts here: {there[one.name]}\n    {one.about}")
+
+
+@app.command("get")
+def get(
+    names: Annotated[list[str], typer.Argument(help="Names, see recon data list.", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", "-d", help="Folder of data sets.")] = Path("data"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the folders.")] = False,
+) -> None:
+    """Download, check and unpack published data sets; goes on where it broke off.
+
+    Without a network, put the archives into DATA/downloads and give the same command.
+    """
+    import difflib
+
+    from descriptors.datasets.fetch import DATA_SETS, fetch
+    from descriptors.datasets.scenes import DataError
+    from pipelines.core.errors import ConfigError, InputError
+    from recon.cli.terminal import progress_for
+
+    for name in names:
+        if name not in DATA_SETS:
+            near = difflib.get_close_matches(name, DATA_SETS, n=1)
+            raise ConfigError(
+                f"There is no data set {name!r}", f"known are {', '.join(DATA_SETS)}", near[0] if near else ""
+            )
+    for name in names:
+        chosen = DATA_SETS[name]
+        with progress_for(quiet).stage(name, 100 * len(chosen.parts)) as task:
+            percent: dict[str, int] = {}
+
+            def hear(file: str, there: int, total: int, task=task, percent=percent) -> None:
+                now = 100 * there // total if total else 0
+                if now > percent.get(file, 0):
+                    task.advance(now - percent.get(file, 0), note=f"{file}: {there / 1e6:,.0f} MB")
+                    percent[file] = now
+
+            try:
+                print(fetch(chosen, data, hear=hear))
+            except DataError as error:
+                raise InputError(str(error)) from error
 
 
 @app.command("patches")

@@ -52,7 +52,10 @@ def recon(*words: object) -> Outcome:
             code = 1
         finally:
             sys.argv = argv
-    return Outcome(code, out.read_text("utf-8"), err.read_text("utf-8"))
+    outcome = Outcome(code, out.read_text("utf-8"), err.read_text("utf-8"))
+    out.unlink()
+    err.unlink()
+    return outcome
 
 
 @contextmanager
