@@ -75,6 +75,11 @@ class FeatureFiles:
         features = _read(self.folder / f"{self.keys[index]}.npz")
         return self._present(features, index)
 
+    def load_descriptors(self, index: int) -> NDArray:
+        """Descriptors of photo ``index`` as they stand on disk: (N,D) float16 or (N,D/8) packed bits."""
+        arrays = read_arrays(self.folder / f"{self.keys[index]}.npz", ["descriptors"])
+        return self._present(arrays, index)["descriptors"]
+
     def load_frames(self, index: int) -> NDArray[np.float32]:
         """(N,2,3) frames of photo ``index``."""
         arrays = read_arrays(self.folder / f"{self.keys[index]}.npz", ["frames"])

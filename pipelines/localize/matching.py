@@ -35,13 +35,25 @@ class Correspondences:
     photos: Mapping[int, NDArray[np.int64]]
 
 
+@dataclass(frozen=True)
+class Near:
+    """A place that a query was taken at most so far from, in the units of the map."""
+
+    centre: tuple[float, float, float]
+    radius: float
+
+
 class QueryMatcher:
-    """Describes and matches queries as the map's own photos were; keeps the map's descriptors in bounded memory."""
+    """Describes and matches queries as the map's own photos were.
+
+    Of the map's descriptors it keeps those of recently matched photos, in half precision, within a fixed number of
+    bytes; a map of any size is searched in the same memory.
+    """
 
     def __init__(self, target: LocalMap) -> None:
         self._map = target
         self._front = FrontEnd(target.features, target.matching)
-        self._described = DescriptorCache(lambda number: target.files.load(number).descriptors)
+        self._compact = DescriptorCache(target.files.load_descriptors)
         self._pair_features = DescriptorCache(target.files.load_pair_features)
         self._places = DescriptorCache(lambda number: first_at_place(target.files.load_frames(number)))
         self._part_of = target.registered()
@@ -55,11 +67,30 @@ class QueryMatcher:
         cv2.setNumThreads(cores())
         return self._front.describe(photo)
 
-    def similar(self, features: Features, count: int) -> list[int]:
-        """Numbers of the registered photos that look most like the query, best first."""
+    def similar(self, features: Features, count: int, near: Near | None = None) -> list[int]:
+        """Numbers of the registered photos that look most like the query, best first; only those ``near``, if given."""
         index = self._map.index
-        order = index.query(index.describe(features)[None], len(index.vectors))[0][0]
-        return [number for number in order.tolist() if number in self._part_of][:count]
+        allowed = set(self._part_of) if near is None else self._around(near)
+        # More than asked for, since some photos are in no model, or elsewhere; all if that was not enough.
+        for wanted in (4 * count + 20, len(index.vectors)):
+            order = index.query(index.describe(features)[None], wanted)[0][0]
+            found = [number for number in order.tolist() if number in allowed][:count]
+            if len(found) == count:
+                break
+        return found
+
+    def _around(self, near: Near) -> set[int]:
+        """Numbers of the photos that were taken near a place."""
+        found = set()
+        for part in self._map.components:
+            apart = np.linalg.norm(part.model.centres - near.centre, axis=1)
+            names = {name for name, length in zip(part.model.names, apart, strict=True) if length <= near.radius}
+            found |= {number for number in part.point_of if self._map.files.photos[number].name in names}
+        return found & set(self._part_of)
+
+    def _described(self, number: int) -> NDArray:
+        held = self._compact(number)
+        return held.astype(np.float32) if held.dtype == np.float16 else held
 
     def match(self, features: Features, numbers: list[int]) -> list[Correspondences]:
         """Matches with the points that these photos see, one table per model, the largest table first."""

@@ -15,7 +15,7 @@ from pipelines.geometry.earth import to_places
 from pipelines.images.cameras import CameraConfig, camera_prior
 from pipelines.localize.guided import guided_matches, paired_distances
 from pipelines.localize.map import LocalMap
-from pipelines.localize.matching import Correspondences, QueryMatcher
+from pipelines.localize.matching import Correspondences, Near, QueryMatcher
 from pipelines.localize.pose import Fit, coverage, fit_pose, project, refit, sigmas
 from pipelines.localize.result import Evidence, Localisation, MatchedPhoto, Origin, QueryPose, Verdict
 from pipelines.localize.verdict import judge
@@ -41,6 +41,7 @@ class LocalizeConfig:
         photos: photos of the map, those that look most alike, that a query is matched with.
         max_error: px at 1,600 px, largest reprojection error of an inlier; scaled with the photo's longer side.
         guided: look for further points of the map where a pose says that they are seen, and refine with them.
+        near: match only with photos of the map that were taken near a place, and give no pose away from it.
         map_cameras: a photo without EXIF may be by a camera of the map; without this its focal length is estimated.
     """
 
@@ -49,10 +50,13 @@ class LocalizeConfig:
     max_error: float = 4.0
     guided: bool = False
     map_cameras: bool = True
+    near: Near | None = None
 
     def __post_init__(self) -> None:
         if self.photos < 1:
             raise ConfigError(f"{self.photos} photos to match with are too few", "it must be 1 or more", "--photos 10")
+        if self.near is not None and not (np.isfinite(self.near.centre).all() and self.near.radius > 0):
+            raise ConfigError("The place given with --near is none", "", "--near X,Y,Z,RADIUS in units of the map")
         if not 0 < self.max_error <= 100:
             raise ConfigError(
                 f"A threshold of {self.max_error:g} px is not possible", "it lies between 0 and 100", "--max-error 4"
@@ -113,7 +117,7 @@ class Localizer:
         seconds = dict(ready.seconds)
         with _clock(seconds, "pose"):
             answers = [self._place(photo, ready.features, table, guesses) for table in ready.tables]
-        best = max(answers, key=_merit)
+        best = _held_to(self._config.near, max(answers, key=_merit))
         pose = None if best.pose is None else self._on_earth(best.pose)
         return replace(best, pose=pose, timings=seconds)
 
@@ -136,7 +140,10 @@ class Localizer:
                 timings=seconds,
             )
         with _clock(seconds, "retrieval"):
-            numbers = self._matcher.similar(features, self._config.photos)
+            numbers = self._matcher.similar(features, self._config.photos, self._config.near)
+        if not numbers:
+            reason = "no photo of the map was taken near the given place"
+            return Localisation(photo.name, Verdict.NOT_FOUND, reason, "--near with a larger radius", timings=seconds)
         with _clock(seconds, "matching"):
             tables = self._matcher.match(features, numbers)
         return Prepared(features, tuple(numbers), tuple(tables), seconds)
@@ -295,6 +302,27 @@ def _as_good(answer: Localisation, other: Localisation) -> bool:
         return False
     alike = answer.pose.inliers >= _AS_MANY * other.pose.inliers
     return alike and answer.pose.error <= _AS_NEAR * other.pose.error
+
+
+def _held_to(near: Near | None, answer: Localisation) -> Localisation:
+    """A pose elsewhere than the place that was given contradicts it, and is not given."""
+    if near is None or answer.pose is None:
+        return answer
+    apart = float(np.linalg.norm(answer.pose.centre - near.centre))
+    if apart <= near.radius:
+        return answer
+    told = f"{answer.reason}, but {apart:.3g} away from the given place, where at most {near.radius:.3g} was allowed"
+    photos = tuple(replace(photo, inliers=0) for photo in answer.photos)
+    evidence = answer.evidence and replace(answer.evidence, inliers=np.zeros_like(answer.evidence.inliers))
+    return replace(
+        answer,
+        verdict=Verdict.NOT_FOUND,
+        reason=told,
+        try_="leave --near out",
+        pose=None,
+        photos=photos,
+        evidence=evidence,
+    )
 
 
 def _merit(answer: Localisation) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Photo, Rejected
 from pipelines.images.read import natural_key, scan
+from pipelines.images.video import is_video, video_frames
 from pipelines.localize.map import load_map
 from pipelines.localize.overlay import write_overlay
 from pipelines.localize.query import LocalizeConfig, Localizer
@@ -27,27 +28,34 @@ def run_localize(
     config: LocalizeConfig,
     *,
     out: Path | None = None,
+    every: int = 10,
     progress: Progress,
 ) -> list[Localisation]:
     """Localise photos in a map.
 
     Args:
-        sources: photo files, and folders of photos.
+        sources: photo files, videos, and folders of photos.
         root: folder of a map of ``recon sfm``.
         config: see there.
         out: folder for ``poses.json`` and, of each readable query, a picture of what it was matched with.
+        every: of a video, each so-maniest frame is a query.
         progress: who listens.
 
     Returns:
-        One answer per query in natural order of names; those that cannot be read come last, as ``not found``.
+        One answer per query: photos in natural order of names, then frames; those that cannot be read come last, as
+        ``not found``.
 
     Raises:
         InputError: no map, or none of the queries could be read.
         OutputError: ``out`` cannot be written.
         ConfigError: the map's descriptor is not the installed one, or the intrinsics fit no query.
     """
-    photos, rejected = collect_queries(sources, progress)
-    if not photos:
+    if every < 1:
+        raise ConfigError(f"Every {every}th frame cannot be taken", "", "--every 10")
+    videos = [path for path in sources if is_video(path) and not path.is_dir()]
+    stills = [path for path in sources if path not in videos]
+    photos, rejected = collect_queries(stills, progress) if stills else ([], [])
+    if not photos and not videos:
         reasons = "; ".join(f"{file.name}: {file.why}" for file in rejected[:3])
         raise InputError("No query could be read", reasons, _AGAIN)
     target = load_map(root, progress=progress)
@@ -56,8 +64,8 @@ def run_localize(
     localizer = Localizer(target, config)
     answers: list[Localisation] = []
     unfit: list[ConfigError] = []
-    with progress.stage("Localising", len(photos)) as task:
-        for number, photo in enumerate(photos, 1):
+    with progress.stage("Localising", None if videos else len(photos)) as task:
+        for number, photo in enumerate(_queries(photos, videos, every, rejected), 1):
             try:
                 answers.append(localizer.localize(photo))
             except ConfigError as error:
@@ -66,12 +74,27 @@ def run_localize(
             if out is not None and answers[-1].evidence is not None:
                 write_overlay(out, number, photo, answers[-1], target.points_seen(answers[-1]))
             task.advance(note=photo.name)
-    if len(unfit) == len(photos):
+    if unfit and len(unfit) == len(answers):
         raise unfit[0]
+    if not answers:
+        raise InputError(
+            "No query could be read", "; ".join(f"{file.name}: {file.why}" for file in rejected[:3]), _AGAIN
+        )
     answers += [Localisation(file.name, Verdict.NOT_FOUND, file.why, file.try_ or _AGAIN) for file in rejected]
     if out is not None:
         write_text(out / "poses.json", json.dumps(as_plain(root, answers), indent=2, ensure_ascii=False) + "\n")
     return answers
+
+
+def _queries(photos: list[Photo], videos: list[Path], every: int, rejected: list[Rejected]) -> Iterator[Photo]:
+    """Photos, then frames; a video that cannot be read joins the rejected."""
+    yield from photos
+    for path in videos:
+        try:
+            with video_frames(path, every) as frames:
+                yield from frames
+        except InputError as error:
+            rejected.append(Rejected(path.name, error.why or error.what, error.try_))
 
 
 def as_plain(root: Path, answers: Sequence[Localisation]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pipelines.pairs.retrieval import RetrievalIndex, build_index
 from pipelines.store.files import fingerprint, make_folder, read_arrays, write_arrays
 from pipelines.store.folder import MapFolder
 
-_CODE = 1
+_CODE = 2
 
 
 def index_file(folder: MapFolder) -> Path:
@@ -37,7 +37,7 @@ def map_index(folder: MapFolder, files: FeatureFiles, *, seed: int, progress: Pr
         return RetrievalIndex.from_arrays(arrays)
     import numpy as np
 
-    index = build_index(len(files.keys), files.load, seed=seed, progress=progress)
+    index = build_index(len(files.keys), files.load, seed=seed, progress=progress).compact()
     try:
         make_folder(path.parent)
         write_arrays(path, {**index.arrays(), "key": np.array(key)})

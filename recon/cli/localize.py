@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pipelines.localize.matching import Near
     from pipelines.localize.result import Localisation
 
-_Queries = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
+_Queries = Annotated[list[Path], typer.Argument(help="Photos, videos, or folders of photos.", show_default=False)]
 
 
 def localize(
@@ -26,6 +27,10 @@ def localize(
     guided: Annotated[
         bool, typer.Option("--guided", help="Look for more points of the map where the pose says they are seen.")
     ] = False,
+    near: Annotated[
+        str, typer.Option(help="X,Y,Z,RADIUS in the map's units: it was taken at most so far from there.")
+    ] = "",
+    every: Annotated[int, typer.Option(min=1, help="Of a video, each so-maniest frame.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for poses.json and overlay pictures.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print one line per query and nothing else.")] = False,
@@ -47,8 +52,9 @@ def localize(
     from recon.cli.terminal import print_json, progress_for
 
     cameras = CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None)
-    config = LocalizeConfig(cameras, photos, max_error, guided)
-    answers = run_localize(queries, map_folder, config, out=out, progress=progress_for(quiet or json_output))
+    config = LocalizeConfig(cameras, photos, max_error, guided, near=_near(near) if near else None)
+    progress = progress_for(quiet or json_output)
+    answers = run_localize(queries, map_folder, config, out=out, every=every, progress=progress)
     if json_output:
         print_json(as_plain(map_folder, answers))
     else:
@@ -59,6 +65,19 @@ def localize(
     if all(answer.pose is None for answer in answers):
         why = f"{answers[0].name}: {answers[0].reason}" if len(answers) == 1 else f"none of {len(answers)} queries"
         raise NotFoundError(f"Nothing was found in the map {map_folder}", why, answers[0].try_)
+
+
+def _near(text: str) -> Near:
+    from pipelines.core.errors import ConfigError
+    from pipelines.localize.matching import Near
+
+    try:
+        x, y, z, radius = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is no place", "it is four numbers with commas between", "--near X,Y,Z,RADIUS"
+        ) from error
+    return Near((x, y, z), radius)
 
 
 def _print_answer(answer: Localisation) -> None:

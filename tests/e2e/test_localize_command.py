@@ -262,3 +262,46 @@ def test_a_large_map_is_left_with_its_index(photos, tmp_path):
     written = index_file(folder).stat().st_mtime_ns
     assert len(load_map(folder.root, progress=Silent()).index.vectors) == 4
     assert index_file(folder).stat().st_mtime_ns == written
+
+
+# --- a prior, a video -------------------------------------------------------------------------------------------------
+
+
+def test_a_given_place_limits_what_is_matched_and_what_is_believed(medium_map, sample_data, answers):
+    name = "query_near.jpg"
+    (known,) = (row for row in answers[1] if row["query"] == name)
+    centre, query = known["pose"]["centre"], sample_data / "query" / "images" / name
+    model = colmap.read_model(medium_map / "sparse" / "0")
+    apart = np.linalg.norm(model.centres - centre, axis=1)
+    radius = float(np.sort(apart)[4]) * 1.001
+    place = ",".join(f"{value:.9f}" for value in (*centre, radius))
+    (row,) = located(query, "--map", medium_map, f"--near={place}")
+    inside = {name for name, length in zip(model.names, apart, strict=True) if length <= radius}
+    assert row["verdict"] == "found" and {photo["name"] for photo in row["matched_with"]} == inside and len(inside) == 5
+    # A place where it was not taken, with photos around it: the pose contradicts it and is kept back.
+    other = model.centres[int(np.argmax(apart))]
+    wrong = ",".join(f"{value:.9f}" for value in (*other, 0.5 * apart.max()))
+    (row,) = located(query, "--map", medium_map, f"--near={wrong}", code=8)
+    assert row["pose"] is None and row["verdict"] == "not found"
+    (row,) = located(query, "--map", medium_map, "--near=900,900,900,1", code=8)
+    assert "no photo of the map was taken near" in row["reason"]
+    assert_refused(recon("localize", query, "--map", medium_map, "--near=1,2"), 2, "four numbers")
+
+
+def test_frames_of_a_video_are_found_where_the_photos_were_taken(medium_map, photos, tmp_path):
+    path = tmp_path / "walk.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (1024, 768))
+    for number in (3, 3, 3, 6, 6, 6, 9):
+        writer.write(cv2.imread(str(photos / f"courtyard_{number:02}.jpg")))
+    writer.release()
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    rows = located(path, tmp_path / "broken.mp4", "--map", medium_map, "--every", "3")
+    assert [row["query"] for row in rows] == ["walk.avi#000000", "walk.avi#000003", "walk.avi#000006", "broken.mp4"]
+    model = colmap.read_model(medium_map / "sparse" / "0")
+    size = np.linalg.norm(np.ptp(model.centres, axis=0))
+    for row, number in zip(rows, (3, 6, 9), strict=False):
+        assert row["verdict"] == "found"
+        true = model.centres[model.names.index(f"courtyard_{number:02}.jpg")]
+        assert np.linalg.norm(np.array(row["pose"]["centre"]) - true) < 0.01 * size
+    assert rows[3]["verdict"] == "not found" and rows[3]["reason"]
+    assert_refused(recon("localize", tmp_path / "broken.mp4", "--map", medium_map), 3, "broken.mp4")
