@@ -37,8 +37,9 @@ _ESTIMATOR_REACH = 3.0
 _ENOUGH_INLIERS = 15
 _MMA = tuple(range(1, 11))
 _MMA_AT = 3
+_CURVE_POINTS = 100
 # Changes whenever the code below gives other numbers for the same descriptors.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,21 @@ def strongest_dog(count: int = 1500) -> Keypoints:
 
 @dataclass(frozen=True)
 class PairOutcome:
-    """What matching one pair gave; fields as in the module's docstring."""
+    """What matching one pair gave; fields as in the module's docstring, and all that a curve is drawn from.
+
+    Attributes:
+        doubt, hit: (N,) of each keypoint's nearest neighbour: how doubtful it is, whether it is right.
+        possible: keypoints that have a right partner at all.
+    """
 
     average_precision: float
     matching_score: float
     mma: NDArray[np.float64]
     corner_error: float
     inliers: int
+    doubt: NDArray[np.float32]
+    hit: NDArray[np.bool_]
+    possible: int
 
 
 def run(
@@ -106,6 +115,7 @@ def run(
         found += _summary(name, contestant.name, outcomes)
         mma = np.mean([pair.mma for _, pair in outcomes], axis=0)
         curves.append(Curve(name, contestant.name, "all", "mma", tuple(map(float, _MMA)), tuple(mma.tolist())))
+        curves.append(recall_curve(name, contestant.name, [pair for _, pair in outcomes]))
     text = (
         f"{len(sequences)} sequences, {sum(len(s.homographies) for s in sequences)} pairs; {keypoints.name}; "
         f"right within {protocol.reach:g} px and a factor {protocol.scale:g} of scale; homographies by {ESTIMATOR}"
@@ -133,13 +143,18 @@ def _sequence_outcomes(
             return {
                 "scalars": np.array([outcome.average_precision, outcome.matching_score, outcome.corner_error]),
                 "mma": outcome.mma,
-                "inliers": np.array(outcome.inliers),
+                "counts": np.array([outcome.inliers, outcome.possible]),
+                "doubt": outcome.doubt,
+                "hit": outcome.hit,
             }
 
         item = f"{sequence.name}-{sequence.photos[k].stem}"
         stored = store.arrays(f"{board}/{contestant.name}/pairs", item, key, match)
         precision, score, error = stored["scalars"].tolist()
-        outcomes.append(PairOutcome(precision, score, stored["mma"], error, int(stored["inliers"])))
+        inliers, possible = stored["counts"].tolist()
+        outcomes.append(
+            PairOutcome(precision, score, stored["mma"], error, inliers, stored["doubt"], stored["hit"], possible)
+        )
     return outcomes
 
 
@@ -178,8 +193,8 @@ def match_pair(
     possible = int(correct.any(axis=1).sum())
     index, _, doubt = compare.nearest(a, b)
     precision = score = float("nan")
+    hit = correct[np.arange(len(a)), index] if len(index) else np.empty(0, bool)
     if possible and len(index):
-        hit = correct[np.arange(len(a)), index]
         precision = scores.average_precision(doubt, hit, possible=possible)
         score = float(hit.sum() / possible)
     mutual = compare.matches(a, b, clear=False)
@@ -189,7 +204,26 @@ def match_pair(
     estimate, inliers = estimate_homography(frames_a[kept[:, 0], :, 2], frames_b[kept[:, 1], :, 2])
     kept = kept[inliers]
     true = transfer_errors(frames_a[kept[:, 0], :, 2], frames_b[kept[:, 1], :, 2], homography) <= _ESTIMATOR_REACH
-    return PairOutcome(precision, score, mma, corner_error(estimate, homography, shape), int(true.sum()))
+    error = corner_error(estimate, homography, shape)
+    return PairOutcome(precision, score, mma, error, int(true.sum()), doubt.astype(np.float32), hit, possible)
+
+
+def recall_curve(board: str, descriptor: str, outcomes: Many[PairOutcome]) -> Curve:
+    """Recall over 1 - precision of all pairs' nearest neighbours together, the least doubtful first.
+
+    As Mikolajczyk and Schmid draw it (PAMI 2005), with nearest neighbours ranked by the ratio; a point at each of
+    ``_CURVE_POINTS`` shares of the matches. Empty where nothing could be right.
+    """
+    doubt, hit = (np.concatenate([getattr(pair, part) for pair in outcomes]) for part in ("doubt", "hit"))
+    possible = sum(pair.possible for pair in outcomes)
+    if not possible or not len(hit):
+        return Curve(board, descriptor, "all", "recall", (), ())
+    right = np.cumsum(hit[np.argsort(doubt, kind="stable")])
+    kept = np.unique(np.linspace(1, len(hit), _CURVE_POINTS).astype(np.int64))
+    wrong = 1 - right[kept - 1] / kept
+    return Curve(
+        board, descriptor, "all", "recall", tuple(wrong.tolist()), tuple((right[kept - 1] / possible).tolist())
+    )
 
 
 def correspondences(frames_a: NDArray, frames_b: NDArray, homography: NDArray, protocol: Protocol) -> NDArray[np.bool_]:

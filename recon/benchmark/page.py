@@ -113,6 +113,15 @@ def _curves(board: Board, looks: Mapping[str, int]) -> list[str]:
         ]
         x = Axis("false positive rate, %", 0.01, 100.0, log=True)
         parts += [f"<h3>ROC, {escape(condition)}</h3>", lines(rows, x, Axis("recall, %", 0.0, 100.0), looks)]
+    recall = [
+        Line(c.descriptor, [100 * x for x in c.x], [100 * y for y in c.y])
+        for c in board.curves
+        if c.name == "recall" and c.x
+    ]
+    if recall:
+        x = Axis("1 - precision, %", 0.0, 100.0)
+        top = math.ceil(max(max(line.y) for line in recall) / 10) * 10
+        parts += ["<h3>Recall of nearest neighbours</h3>", lines(recall, x, Axis("recall, %", 0.0, top), looks)]
     mma = [Line(c.descriptor, c.x, [100 * y for y in c.y]) for c in board.curves if c.name == "mma"]
     if mma:
         low, top = min(min(line.y) for line in mma), max(max(line.y) for line in mma)

@@ -104,10 +104,16 @@ def test_scores_of_a_pair_by_hand():
     got = board.match_pair(first, second, a, b, SHIFT, (100, 100), ByDistance("l2", 0.9))
     assert got.average_precision == pytest.approx(3 / 5) and got.matching_score == pytest.approx(3 / 5)
     assert got.mma[2] == pytest.approx(3 / 5)
+    curve = board.recall_curve("oxford", "mine", [got])
+    np.testing.assert_allclose(curve.y, [1 / 5, 2 / 5, 3 / 5, 3 / 5, 3 / 5])
+    np.testing.assert_allclose(curve.x, [0, 0, 0, 1 / 4, 2 / 5])
+    twice = board.recall_curve("oxford", "mine", [got, got])  # two pairs: the same recall and precision
+    assert (twice.x[-1], twice.y[-1]) == (curve.x[-1], curve.y[-1])
     # Of ten times larger scale the keypoints are no partners any more.
     second = frames_from_keypoints(np.add(xy, (10, -5)), 20.0)
     got = board.match_pair(first, second, a, b, SHIFT, (100, 100), ByDistance("l2", 0.9))
     assert math.isnan(got.average_precision) and math.isnan(got.matching_score)
+    assert board.recall_curve("oxford", "mine", [got]).x == ()
 
 
 def test_pairs_without_keypoints_do_not_stop_the_board():
