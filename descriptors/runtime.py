@@ -63,7 +63,7 @@ class NetworkDescriptor:
         Args:
             spec: what the network is; its ``name`` is used in messages and in the cache.
             weights: safetensors file whose header names the network.
-            device: ``cpu`` (onnxruntime) or a torch device such as ``cuda``.
+            device: ``cpu`` (onnxruntime) or a torch device such as ``cuda``; ``cpu:0`` is torch on the CPU.
             threads: threads of the CPU; None takes all that this process may use.
 
         Raises:
@@ -87,7 +87,7 @@ class NetworkDescriptor:
             DescriptorError: patches of another shape or type, or weights that cannot be run.
         """
         check_patches(patches, self.spec)
-        size = _BATCH if self._device == "cpu" else _GPU_BATCH
+        size = _GPU_BATCH if self._device.startswith("cuda") else _BATCH
         described = np.empty((len(patches), self.spec.dim), np.float32)
         for first in range(0, len(patches), size):
             rows = patches[first : first + size]
@@ -95,6 +95,18 @@ class NetworkDescriptor:
             batch[: len(rows)] = rows
             described[first : first + size] = self._backend(batch)[: len(rows)]
         return described
+
+    def variants(self) -> dict[str, NetworkDescriptor]:
+        """The same network as it can be run on this machine, by what runs it: for measuring speed."""
+        cores = _usable_cores()
+        ways = {f"onnxruntime, {n} thread{'s' * (n > 1)}": ("cpu", n) for n in sorted({1, cores})}
+        ways["torch"] = ("cpu:0", cores)
+        if _has_gpu():
+            ways["GPU"] = ("cuda", cores)
+        return {
+            way: NetworkDescriptor(self.spec, self._weights, device=device, threads=threads)
+            for way, (device, threads) in ways.items()
+        }
 
     @cached_property
     def _backend(self) -> Backend:
@@ -236,6 +248,12 @@ def _onnx_backend(graph: bytes, threads: int | None) -> Backend:
 def _usable_cores() -> int:
     # macOS and Windows have no affinity to ask for.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _torch_backend(network: nn.Module, device: str) -> Backend:

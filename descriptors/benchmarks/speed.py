@@ -1,5 +1,7 @@
 """The board of speed: patches described and distances compared a second, parameters, bytes a descriptor.
 
+Networks are measured in every way they can be run here, beside OpenCV's SIFT and kornia's networks.
+
 Measured where it is run, the best of a few rounds, after one that loads weights and makes graphs. The machine is
 named on the board: such figures compare within one run only.
 """
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from descriptors.benchmarks.results import Board, Contestant, Listener, Nobody, Score
 from descriptors.distances import mutual_matches
+from descriptors.runtime import NetworkDescriptor
 
 NAME = "speed"
 BATCHES = (64, 512)
@@ -39,6 +42,11 @@ def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listen
         for batch in BATCHES:
             rates.append(batch / seconds_of(partial(describe, made_patches(rng, batch, spec.patch_size))))
             found.append(Score(NAME, contestant.name, "all", f"batches of {batch}", "patches_per_second", rates[-1]))
+        if isinstance(contestant.descriptor, NetworkDescriptor):
+            patches = made_patches(rng, BATCHES[-1], spec.patch_size)
+            for way, variant in contestant.descriptor.variants().items():
+                rate = len(patches) / seconds_of(partial(variant.describe, patches))
+                found.append(Score(NAME, contestant.name, "all", way, "patches_per_second", rate))
         rows = describe(made_patches(rng, 512, spec.patch_size))[rng.integers(0, 512, _MATCHED)]
         if contestant.scorer:
             rate = len(rows) / seconds_of(partial(contestant.compare.pairs, rows, rows))
@@ -54,11 +62,25 @@ def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listen
         ):
             found.append(Score(NAME, contestant.name, "all", "all", metric, value))
         listener.advance(note=contestant.name)
+    found += _peers(rng)
     text = (
         f"{processor()}, {usable_cores()} cores; best of {_ROUNDS} rounds; matching both ways, {_MATCHED:,} against "
         f"{_MATCHED:,}, {threads} threads"
     )
     return Board(NAME, text, tuple(found))
+
+
+def _peers(rng: np.random.Generator) -> list[Score]:
+    """OpenCV's SIFT at keypoints of one photo, its pyramid included; kornia's networks where kornia is installed."""
+    from descriptors.networks.peers import kornia_peers
+
+    photo = made_patches(rng, 1, 1024)[0, 0]
+    sift = cv2.SIFT_create()
+    keypoints = [cv2.KeyPoint(x, y, 6.0, 0.0) for x, y in rng.uniform(32, 992, (2000, 2)).tolist()]
+    rates = {"OpenCV SIFT": len(keypoints) / seconds_of(partial(sift.compute, photo, keypoints))}
+    patches = made_patches(rng, BATCHES[-1], 32)
+    rates |= {name: len(patches) / seconds_of(partial(run, patches)) for name, run in kornia_peers().items()}
+    return [Score(NAME, name, "all", "all", "patches_per_second", rate) for name, rate in rates.items()]
 
 
 def made_patches(rng: np.random.Generator, count: int, size: int) -> NDArray[np.uint8]:

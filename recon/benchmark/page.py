@@ -48,7 +48,7 @@ _BREAKDOWNS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("Retrieval mAP by noise", "retrieval", "condition"),
     ),
     "brown": (),
-    "speed": (("Patches a second by batch", "patches_per_second", "condition"),),
+    "speed": (("Patches a second by batch and by what runs them", "patches_per_second", "condition"),),
 }
 # Metrics drawn as bars beside the board's first one. Published inliers stand in the table of sources only: they are of
 # other keypoints, and a bar beside ours would compare detectors.

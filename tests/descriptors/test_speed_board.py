@@ -1,0 +1,45 @@
+"""The board of speed: every way to run a network, metric networks, peers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nearness import Nearness
+
+from descriptors.benchmarks import speed
+from descriptors.benchmarks.contestants import ScoredPatches
+from descriptors.benchmarks.results import Contestant
+from descriptors.contract import PairScorerSpec
+from descriptors.networks import peers
+from descriptors.registry import load
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    monkeypatch.setattr(speed, "_ROUNDS", 1)
+    monkeypatch.setattr(speed, "_SECONDS", 0.01)
+
+
+def test_networks_are_run_in_every_way_and_beside_peers():
+    scorer = Nearness(PairScorerSpec("nearness", 16, embeds=True, candidates=2, patch_size=8))
+    contestants = [Contestant("tfeat", load("tfeat-margin")), Contestant("near", ScoredPatches(scorer), scorer)]
+    made = speed.run(contestants, threads=1)
+    rates = {(s.descriptor, s.condition): s.value for s in made.scores if s.metric == "patches_per_second"}
+    assert all(rate > 0 for rate in rates.values())
+    assert {("tfeat", "onnxruntime, 1 thread"), ("tfeat", "torch"), ("OpenCV SIFT", "all")} <= set(rates)
+    assert ("near", "torch") not in rates
+    other = {(s.descriptor, s.metric): s.value for s in made.scores if s.condition == "all"}
+    assert other["near", "bytes"] == 16 * 4 and other["near", "distances_per_second"] > 0
+
+
+def test_all_ways_describe_alike(rng):
+    patches = rng.integers(0, 256, (5, 1, 32, 32)).astype(np.uint8)
+    expected = load("tfeat-margin").describe(patches)
+    for variant in load("tfeat-margin").variants().values():
+        np.testing.assert_allclose(variant.describe(patches), expected, atol=1e-4)
+
+
+def test_kornias_networks_describe(rng):
+    pytest.importorskip("kornia")
+    for describe in peers.kornia_peers().values():
+        assert describe(rng.integers(0, 256, (3, 1, 32, 32)).astype(np.uint8)).shape == (3, 128)
