@@ -75,7 +75,7 @@ def _peers(rng: np.random.Generator) -> list[Score]:
     from descriptors.networks.peers import kornia_peers
 
     photo = made_patches(rng, 1, 1024)[0, 0]
-    sift = cv2.SIFT_create()
+    sift = cv2.SIFT.create()
     keypoints = [cv2.KeyPoint(x, y, 6.0, 0.0) for x, y in rng.uniform(32, 992, (2000, 2)).tolist()]
     rates = {"OpenCV SIFT": len(keypoints) / seconds_of(partial(sift.compute, photo, keypoints))}
     patches = made_patches(rng, BATCHES[-1], 32)

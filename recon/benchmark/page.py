@@ -120,8 +120,8 @@ def _curves(board: Board, looks: Mapping[str, int]) -> list[str]:
     ]
     if recall:
         x = Axis("1 - precision, %", 0.0, 100.0)
-        top = math.ceil(max(max(line.y) for line in recall) / 10) * 10
-        parts += ["<h3>Recall of nearest neighbours</h3>", lines(recall, x, Axis("recall, %", 0.0, top), looks)]
+        highest = math.ceil(max(max(line.y) for line in recall) / 10) * 10
+        parts += ["<h3>Recall of nearest neighbours</h3>", lines(recall, x, Axis("recall, %", 0.0, highest), looks)]
     mma = [Line(c.descriptor, c.x, [100 * y for y in c.y]) for c in board.curves if c.name == "mma"]
     if mma:
         low, top = min(min(line.y) for line in mma), max(max(line.y) for line in mma)
