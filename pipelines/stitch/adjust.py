@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 _STEPS = 40
+_ENOUGH = 100
+"""Homographies that a focal length is guessed from."""
 _K_SIGMA = 0.05
 """Prior of the distortion: phones' and compacts' lenses lie within 0.1."""
 
@@ -306,13 +308,17 @@ def focal_from_homographies(
         sides: (N,) long sides, px.
         guess: taken where the homographies do not tell, e.g. for two identical photos.
     """
+    strongest = sorted(links, key=lambda link: -link[3])[:_ENOUGH]
+    matrices = np.stack([link[2] for link in strongest])
+    ends = np.array([link[:2] for link in strongest]).T
     candidates = guess * np.exp(np.linspace(np.log(0.3), np.log(6), 80))
     costs = []
     for candidate in candidates:
-        strain = [
-            np.log(np.linalg.svd(_normalised(h, centres[i], centres[j], candidate * sides[i], candidate * sides[j]),
-                                 compute_uv=False)).std()
-            for i, j, h, _ in links
-        ]  # fmt: skip
+        cameras = np.zeros((2, len(strongest), 3, 3))
+        cameras[:, :, 0, 0] = cameras[:, :, 1, 1] = candidate * sides[ends]
+        cameras[:, :, :2, 2], cameras[:, :, 2, 2] = centres[ends], 1
+        turns = np.linalg.inv(cameras[1]) @ matrices @ cameras[0]
+        # Of a matrix scaled to determinant 1 the singular values' logarithms add up to 0: their spread is the strain.
+        strain = np.log(np.linalg.svd(turns, compute_uv=False)).std(axis=1)
         costs.append(np.median(strain) + 1e-4 * np.log(candidate / guess) ** 2)
     return float(candidates[int(np.argmin(costs))])

@@ -132,7 +132,8 @@ def local_gains(
                 counts[index][view] += both
     out = []
     for total, count in zip(sums, counts, strict=True):
-        shrunk = [cv2.resize(part, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA) for part in (total, count)]
+        quarter = tuple(max(1, side // 4) for side in count.shape[::-1])
+        shrunk = [cv2.resize(part, quarter, interpolation=cv2.INTER_AREA) for part in (total, count)]
         total4, count4 = (cv2.GaussianBlur(part, (0, 0), reach / 4, borderType=cv2.BORDER_CONSTANT) for part in shrunk)
         mean = total4 / (count4 + np.float32(_FADE))
         mean = cv2.resize(np.clip(mean, -0.7, 0.7), count.shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores, map_items
+from pipelines.pairs.retrieval import build_index, similar_pairs
 from pipelines.pairwise.frontend import FrontEnd
 from pipelines.pairwise.models import estimate
 
 ALPHA, BETA = 8.0, 0.3
 """Brown and Lowe, Automatic panoramic image stitching using invariant features, IJCV 2007, eq. 10-13: with p1 = 0.6,
 p0 = 0.1, p(overlap) = 1e-6 and p_min = 0.999, a pair overlaps if inliers > 8 + 0.3 x matches in the overlap."""
+
+_ALL_PAIRS, _SIMILAR, _NEIGHBOURS = 30, 10, 2
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,9 @@ def find_overlaps(
     seed: int,
     progress: Progress,
 ) -> dict[tuple[int, int], Overlap]:
-    """Match all pairs and fit a homography to each.
+    """Match pairs of photos and fit a homography to each.
+
+    All pairs of up to thirty photos; of more, each with the ten most similar ones and its neighbours in order.
 
     Args:
         max_error: px at 1,600 px, of an inlier.
@@ -81,7 +86,7 @@ def find_overlaps(
         inside = _inside(a, model.matrix, photos[j]) & _inside(b, np.asarray(np.linalg.inv(model.matrix)), photos[i])
         return Overlap(a[model.inliers], b[model.inliers], model.matrix, int(np.count_nonzero(inside | model.inliers)))
 
-    pairs = list(combinations(range(len(photos)), 2))
+    pairs = _pairs_of(features, seed)
     results: dict[tuple[int, int], Overlap] = {}
     with progress.stage("Matching", len(pairs)) as task:
         workers = 1 if front.is_metric_network else cores()
@@ -90,6 +95,15 @@ def find_overlaps(
                 results[pair] = overlap
             task.advance(note=f"{photos[pair[0]].name} – {photos[pair[1]].name}")
     return results
+
+
+def _pairs_of(features: Sequence[Features], seed: int) -> list[tuple[int, int]]:
+    count = len(features)
+    if count <= _ALL_PAIRS:
+        return list(combinations(range(count), 2))
+    index = build_index(count, lambda photo: features[photo], seed=seed)
+    near = {(i, i + step) for step in range(1, _NEIGHBOURS + 1) for i in range(count - step)}
+    return sorted(near | similar_pairs(index, _SIMILAR))
 
 
 def _possible(homography: NDArray[np.float64], a: Photo, b: Photo) -> bool:

@@ -38,7 +38,9 @@ def find_photos(words: Sequence[str], *, progress: Progress | None = None) -> tu
                 )
             files |= {Path(name).resolve(): None for name in matched if Path(name).is_file()}
     if not files:
-        raise InputError("No photos were found", f"{' '.join(words)} has none that can be read", "name photo files")
+        why = "; ".join(f"{item.name}: {item.why}" for item in rejected[:3])
+        why = why or f"{' '.join(words)} has none that can be read"
+        raise InputError("No photos were found", why, "name photo files")
     photos, bad = scan(list(files), progress=progress)
     rejected += bad
     photos = sorted(photos, key=lambda photo: natural_key(photo.name))

@@ -20,8 +20,8 @@ from pipelines.stitch.seams import find_seams
 from pipelines.stitch.tiles import blend_tile, shares_of, tiles_of
 from pipelines.stitch.warp import View, warp
 
-_SEAM_PIXELS = 60_000
-"""Of a photo, where gains and seams are looked for (OpenCV takes 100,000)."""
+_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL = 60_000, 1_500_000
+"""Of a photo, where gains and seams are looked for (OpenCV takes 100,000), and of all photos."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _stored(out: NDArray[np.float32], deep: bool) -> NDArray:
 
 def _small(photos: Sequence[Photo], canvas: Canvas) -> Canvas:
     typical = float(np.median([piece.width * piece.height for piece in canvas.pieces]))
-    return shrunk(canvas, min(1.0, math.sqrt(_SEAM_PIXELS / typical)))
+    return shrunk(canvas, min(1.0, math.sqrt(min(_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL / len(canvas.pieces)) / typical)))
 
 
 def crop(rendered: Rendered) -> Rendered:

@@ -23,8 +23,8 @@ from pipelines.stitch.adjust import (
 from pipelines.stitch.overlap import Overlap, components
 from pipelines.stitch.projection import straighten
 
-_MOST = 250
-"""Matches of a pair that are used; more say the same again."""
+_MOST, _FEWEST, _ALTOGETHER = 250, 40, 25_000
+"""Matches of a pair that are used, and of all pairs together; more say the same again."""
 _EXIF_SIGMA, _GUESS_SIGMA = 0.1, 0.6
 _ROBUST = 1.0
 """px at 1,600 px where Huber's loss turns linear."""
@@ -128,12 +128,13 @@ def _fit(
     start = first_guess(len(mine), group, links, centres, focals)
     prior = Prior(focals, np.where(known > 0, _EXIF_SIGMA, _GUESS_SIGMA), distortion)
     random = np.random.default_rng(seed)
-    some = [_sights(pair, overlap, centres, random) for pair, overlap in local.items()]
+    most = int(np.clip(_ALTOGETHER // len(local), _FEWEST, _MOST))
+    some = [_sights(pair, overlap, centres, random, most) for pair, overlap in local.items()]
     cameras = adjust(start, _joined(some), prior, robust=_ROBUST * scale)
     cameras = Turned(straighten(cameras.rotations), cameras.focals, cameras.distortions, cameras.group)
     left = {}
     for pair, overlap in local.items():
-        every = _sights(pair, overlap, centres, None).both_ways()
+        every = _sights(pair, overlap, centres).both_ways()
         left[members[pair[0]], members[pair[1]]] = np.linalg.norm(residuals(cameras, every), axis=1)
     return cameras, left
 
@@ -156,10 +157,13 @@ def _lenses(photos: Sequence[Photo]) -> tuple[NDArray[np.int64], list[Photo]]:
     return np.array(group), first
 
 
-def _sights(pair: tuple[int, int], overlap: Overlap, centres: Array, random: np.random.Generator | None) -> Sights:
+def _sights(
+    pair: tuple[int, int], overlap: Overlap, centres: Array, random: np.random.Generator | None = None, most: int = 0
+) -> Sights:
+    """All matches of a pair, or ``most`` of them."""
     chosen = np.arange(len(overlap))
-    if random is not None and len(overlap) > _MOST:
-        chosen = np.sort(random.choice(len(overlap), _MOST, replace=False))
+    if random is not None and len(overlap) > most:
+        chosen = np.sort(random.choice(len(overlap), most, replace=False))
     source, target = (np.full(len(chosen), index) for index in pair)
     return Sights(source, target, overlap.a[chosen] - centres[pair[0]], overlap.b[chosen] - centres[pair[1]])
 
