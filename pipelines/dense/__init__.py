@@ -1,0 +1,1 @@
+"""From a map to depth maps, a coloured cloud and a mesh: the product behind ``recon dense``."""
