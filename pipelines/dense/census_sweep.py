@@ -175,7 +175,9 @@ def _volume(signatures, pictures, sizes, a, b, base, offsets, volume):  # type: 
                     y = min(max(row, 0), height - 1)
                     target = seen[row - first, k] if first <= row < last else unused
                     out = warped[row - first + _UP]
-                    _warp_row(pictures[k], sizes[k, 0], sizes[k, 1], a[k], b[k], base[y], y, offsets[number], out, target)
+                    _warp_row(
+                        pictures[k], sizes[k, 0], sizes[k, 1], a[k], b[k], base[y], y, offsets[number], out, target
+                    )
                 for row in range(last - first):
                     differing = costs[row, k]
                     differing[:] = 0

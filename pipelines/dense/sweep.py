@@ -33,6 +33,7 @@ _REACH = 9
 """Candidates to both sides of the surface that is refined."""
 _STEP = 0.7
 """Motion of the neighbours' pixels between two of them, px."""
+_NOT_SEEN = 255
 _SPECKLE = 1 / 6000
 """Share of the picture that a piece of surface fills at least."""
 
@@ -186,44 +187,41 @@ def _volume(
         return census_volume(level.gray, [(one.gray, one.a, one.b) for one in level.sources], base, offsets)
     height, width = level.gray.shape
     described = cost.features(level.gray)
-    others = [cost.features(source.gray) for source in level.sources]
-    volume = np.empty((height, width, len(offsets)), np.uint8)
-    costs = np.empty((len(others), height, width), np.uint8)
-    seen = np.empty(costs.shape, np.bool_)
-    for number, offset in enumerate(offsets):
-        for k, (source, other) in enumerate(zip(level.sources, others, strict=True)):
+    costs = np.full((len(level.sources), height, width, len(offsets)), _NOT_SEEN, np.uint8)
+    for source, found in zip(level.sources, costs, strict=True):
+        other = cost.features(source.gray)  # one at a time: a vector a pixel is much
+        for number, offset in enumerate(offsets):
             x, y = places(base, offset, source.a, source.b)
-            costs[k] = cost.sampled(described, other, x, y)
-            seen[k] = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
-        _better_half(costs, seen, volume, number)
+            seen = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+            sampled = np.minimum(cost.sampled(described, other, x, y), _NOT_SEEN - 1)
+            found[:, :, number] = np.where(seen, sampled, _NOT_SEEN)
+    volume = np.empty((height, width, len(offsets)), np.uint8)
+    _better_half(costs, volume)
     return volume
 
 
 @njit(cache=True, parallel=True)
-def _better_half(costs, seen, volume, number):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _better_half(costs, volume):  # type: ignore[no-untyped-def]  # pragma: no cover
     """The mean of the better half of the costs, of those neighbours that see the place."""
-    count, height, width = costs.shape
+    count, height, width, candidates = costs.shape
     for y in prange(height):
         found = np.empty(count, np.int32)
         for x in range(width):
-            there = 0
-            for k in range(count):
-                if seen[k, y, x]:
-                    value = np.int32(costs[k, y, x])
-                    place = there
-                    while place > 0 and found[place - 1] > value:
-                        found[place] = found[place - 1]
-                        place -= 1
-                    found[place] = value
-                    there += 1
-            if there == 0:
-                volume[y, x, number] = UNSEEN
-                continue
-            half = (there + 1) // 2
-            total = 0
-            for place in range(half):
-                total += found[place]
-            volume[y, x, number] = (total + half // 2) // half
+            for number in range(candidates):
+                there = 0
+                for k in range(count):
+                    value = np.int32(costs[k, y, x, number])
+                    if value < _NOT_SEEN:
+                        place = there
+                        while place > 0 and found[place - 1] > value:
+                            found[place] = found[place - 1]
+                            place -= 1
+                        found[place] = value
+                        there += 1
+                half, total = (there + 1) // 2, 0
+                for place in range(half):
+                    total += found[place]
+                volume[y, x, number] = (total + half // 2) // half if there else UNSEEN
 
 
 def _calm(inverse: NDArray[np.float32], level: _Level) -> NDArray[np.float32]:

@@ -26,6 +26,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "recognize": ("recon.cli.recognize", "recognize", "Which known objects does a photo show, and where?"),
     "localize": ("recon.cli.localize", "localize", "Where was this photo taken? Poses of new photos in a map."),
     "serve": ("recon.cli.serve", "serve", "Tell over HTTP where photos were taken; with a page to drop them on."),
+    "dense": ("recon.cli.dense", "dense", "A map in; depth maps, a coloured cloud and a mesh out."),
     "export": ("recon.cli.export", "export", "Write a map for another program: COLMAP, PLY, nerfstudio, Bundler …"),
     "descriptors": ("recon.cli.zoo", "descriptors", "List the descriptors that --descriptor takes."),
     "train": ("recon.cli.train", "train", "Train a network of the zoo on photos with tracks."),

@@ -15,7 +15,7 @@ from pipelines.store.files import write_text
 from recon.report import drawing, scene, tables
 
 _SCRIPTS = ("gl.js", "viewer.js", "orbit.js", "page.js")
-_MARKS = {
+MARKS = {
     "good": '<path d="m9.5 16.5 4.2 4.2 8.8-9.2"/>',
     "warn": '<path d="M16 9.5v8M16 22v.1"/>',
     "bad": '<path d="m11 11 10 10M21 11 11 21"/>',
@@ -37,22 +37,23 @@ def write_report(
     Raises:
         OutputError: the file cannot be written.
     """
-    page = Template(_asset("report.html")).substitute(
+    page = Template(asset("report.html")).substitute(
         title=escape(title),
-        css=_asset("report.css"),
+        css=asset("report.css"),
         body="\n".join(_sections(summary, models, bool(thumbnails))),
         footer=_footer(summary),
-        data=_json(_page_data(summary, models, thumbnails)),
-        script="\n".join(_asset(name) for name in _SCRIPTS),
+        data=json_text(_page_data(summary, models, thumbnails)),
+        script="\n".join(asset(name) for name in _SCRIPTS),
     )
     write_text(path, page)
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Text of a file of the page."""
     return resources.files("recon.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def _json(data: object) -> str:
+def json_text(data: object) -> str:
     """JSON that may stand in a script element: nothing in it can end the element or open a comment."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
@@ -111,7 +112,7 @@ def standing(summary: MapSummary, models: Sequence[Model]) -> str:
 
 def _verdict(summary: MapSummary, models: Sequence[Model]) -> str:
     kind = standing(summary, models)
-    mark = f'<svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="16"/>{_MARKS[kind]}</svg>'
+    mark = f'<svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="16"/>{MARKS[kind]}</svg>'
     return f'<div class="verdict {kind}">{mark}<h1>{escape(summary.verdict)}</h1></div>'
 
 
@@ -175,7 +176,7 @@ def _stage(summary: MapSummary, models: Sequence[Model], with_photos: bool) -> s
             for k, row in enumerate(summary.components)
         )
         chooser = f'<label class="tool"><select id="component" aria-label="Model">{options}</select></label>'
-    return Template(_asset("stage.html")).substitute(
+    return Template(asset("stage.html")).substitute(
         chooser=chooser, note=escape("; ".join(notes)), photos="" if with_photos else "hidden"
     )
 

@@ -1,0 +1,120 @@
+"""Points or depth maps to a mesh, without what the photos do not show.
+
+Poisson: Kazhdan and Hoppe, Screened Poisson surface reconstruction, TOG 2013. It closes holes with bubbles and sheets:
+what lies away from all points is cut off again. TSDF: Curless and Levoy, A volumetric method for building complex
+models from range images, SIGGRAPH 1996.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.dense.agree import Checked
+from pipelines.dense.mesh_files import Mesh
+from pipelines.dense.views import View
+
+_DEEPEST, _SHALLOWEST = 11, 6
+"""Levels of Poisson's octree."""
+_REACH = 3.0
+"""A vertex farther from all points than so many times their spacing is cut off."""
+_SMALL = 0.01
+"""Share of the largest piece's triangles below which a piece is removed."""
+_LEAST_TRIANGLES = 50
+_TRUNCATION = 5.0
+"""TSDF: voxels in front of and behind the surface that a depth map writes to."""
+
+
+def spacing(points: NDArray[np.void]) -> float:
+    """Median distance of a point from its nearest neighbour."""
+    from scipy.spatial import cKDTree
+
+    xyz = _xyz(points)
+    tree = cKDTree(xyz)
+    some = xyz[np.random.default_rng(0).permutation(len(xyz))[:20_000]]
+    return float(np.median(tree.query(some, k=2)[0][:, 1]))
+
+
+def poisson(points: NDArray[np.void], step: float) -> Mesh:
+    """A mesh by way of an indicator function whose gradient is the points' normals.
+
+    Args:
+        points: of :data:`pipelines.dense.fuse.POINT`; those without a normal are left out.
+        step: distance between points.
+    """
+    import open3d as o3d
+    from scipy.spatial import cKDTree
+
+    facing = points[(points["nx"] != 0) | (points["ny"] != 0) | (points["nz"] != 0)]
+    xyz = _xyz(facing)
+    middle = xyz.mean(axis=0)
+    cloud = o3d.geometry.PointCloud()
+    cloud.points = o3d.utility.Vector3dVector(xyz - middle)
+    cloud.normals = o3d.utility.Vector3dVector(np.column_stack([facing[name] for name in ("nx", "ny", "nz")]))
+    rgb = np.column_stack([facing[name] for name in ("red", "green", "blue")])
+    cloud.colors = o3d.utility.Vector3dVector(rgb / 255)
+    side = float(np.ptp(xyz, axis=0).max()) * 1.1
+    depth = int(np.clip(np.ceil(np.log2(max(side / step, 2))), _SHALLOWEST, _DEEPEST))
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        made, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth=depth)
+    grown = max(step, side / 2**depth)
+    away = cKDTree(xyz - middle).query(np.asarray(made.vertices), distance_upper_bound=_REACH * grown)[0]
+    made.remove_vertices_by_mask(~np.isfinite(away))
+    return _finished(made, middle)
+
+
+def tsdf(views: Sequence[View], maps: Iterable[tuple[int, Checked]], step: float) -> Mesh:
+    """A mesh by way of signed distances that all depth maps agree on, one map held at a time.
+
+    Args:
+        views: all photos.
+        maps: index of a photo and its checked depth.
+        step: side of a voxel.
+    """
+    import open3d as o3d
+
+    kind = o3d.pipelines.integration.TSDFVolumeColorType.RGB8
+    volume = o3d.pipelines.integration.ScalableTSDFVolume(step, _TRUNCATION * step, kind)
+    middle = np.mean([view.centre for view in views], axis=0)
+    for index, checked in maps:
+        view = views[index]
+        picture = o3d.geometry.RGBDImage.create_from_color_and_depth(
+            o3d.geometry.Image(np.ascontiguousarray(view.read())),
+            o3d.geometry.Image(np.ascontiguousarray(checked.depth)),
+            depth_scale=1.0,
+            depth_trunc=float(checked.depth.max()) + 1,
+            convert_rgb_to_intensity=False,
+        )
+        (fx, _, cx), (_, fy, cy) = view.intrinsics[0], view.intrinsics[1]
+        camera = o3d.camera.PinholeCameraIntrinsic(view.width, view.height, fx, fy, cx, cy)
+        pose = np.eye(4)
+        pose[:3] = view.cam_from_world
+        pose[:3, 3] += view.cam_from_world[:, :3] @ middle
+        volume.integrate(picture, camera, pose)
+    return _finished(volume.extract_triangle_mesh(), middle)
+
+
+def _finished(made: Any, middle: NDArray[np.float64]) -> Mesh:
+    """Without small pieces and degenerate triangles, back in its place."""
+    made.remove_degenerate_triangles()
+    pieces, sizes, _ = made.cluster_connected_triangles()
+    sizes = np.asarray(sizes)
+    if len(sizes):
+        least = max(_LEAST_TRIANGLES, _SMALL * sizes.max())
+        made.remove_triangles_by_mask(sizes[np.asarray(pieces)] < least)
+    made.remove_unreferenced_vertices()
+    made.compute_vertex_normals()
+    rgb = np.clip(np.rint(np.asarray(made.vertex_colors) * 255), 0, 255).astype(np.uint8)
+    return Mesh(
+        np.asarray(made.vertices) + middle,
+        np.asarray(made.vertex_normals, np.float32),
+        rgb if len(rgb) else np.zeros((0, 3), np.uint8),
+        np.asarray(made.triangles, np.int32),
+    )
+
+
+def _xyz(points: NDArray[np.void]) -> NDArray[np.float64]:
+    return np.column_stack([points[name] for name in "xyz"]).astype(np.float64)
