@@ -94,7 +94,7 @@ class DenseFolder:
 
     def write_checked(self, key: str, made: Checked) -> None:
         """Keep the checked depth of a photo."""
-        arrays = {"depth": made.depth, "normal": made.normal, "count": made.count}
+        arrays: dict[str, NDArray] = {"depth": made.depth, "normal": made.normal, "count": made.count}
         write_arrays(self.work / f"{key}.npz", arrays)
 
     def read_checked(self, key: str) -> Checked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,9 @@ def from_surface(xyz: NDArray[np.float64], mesh: Mesh | None, points: NDArray[np
 
         cloud = np.column_stack([points[name] for name in "xyz"])
         return np.asarray(cKDTree(cloud).query(xyz)[0], np.float64)
-    import open3d as o3d
+    import open3d
 
+    o3d: Any = open3d  # its type hints know no arrays
     middle = mesh.xyz.mean(axis=0)
     scene = o3d.t.geometry.RaycastingScene()
     places = o3d.core.Tensor(np.ascontiguousarray(mesh.xyz - middle, np.float32))

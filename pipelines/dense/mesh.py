@@ -57,7 +57,7 @@ def poisson(points: NDArray[np.void], step: float) -> Mesh:
     rgb = np.column_stack([facing[name] for name in ("red", "green", "blue")])
     cloud.colors = o3d.utility.Vector3dVector(rgb / 255)
     side = float(np.ptp(xyz, axis=0).max()) * 1.1
-    depth = int(np.clip(np.ceil(np.log2(max(side / step, 2))), _SHALLOWEST, _DEEPEST))
+    depth = int(np.clip(np.rint(np.log2(max(side / step, 2))), _SHALLOWEST, _DEEPEST))
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         made, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth=depth)
     grown = max(step, side / 2**depth)
@@ -74,8 +74,9 @@ def tsdf(views: Sequence[View], maps: Iterable[tuple[int, Checked]], step: float
         maps: index of a photo and its checked depth.
         step: side of a voxel.
     """
-    import open3d as o3d
+    import open3d
 
+    o3d: Any = open3d  # its type hints know no arrays
     kind = o3d.pipelines.integration.TSDFVolumeColorType.RGB8
     volume = o3d.pipelines.integration.ScalableTSDFVolume(step, _TRUNCATION * step, kind)
     middle = np.mean([view.centre for view in views], axis=0)

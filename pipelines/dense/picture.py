@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,7 +101,7 @@ def turns(views: Sequence[View], xyz: NDArray[np.float64], count: int, size: tup
         cam = (xyz - middle) @ rotation.T
         half = np.array(size) / 2 / focal * 0.94
         need = np.abs(cam[:, :2]) / half - cam[:, 2:]
-        distance = float(np.quantile(need.max(axis=1), 0.93)) if len(xyz) else reach
+        distance = float(np.quantile(need.max(axis=1), 0.98)) if len(xyz) else reach
         made.append(Turn(np.column_stack([rotation, -rotation @ (middle + out * distance)]), focal, *size))
     return made
 
@@ -113,8 +114,9 @@ class Renderer:
     """Draws a mesh on the CPU."""
 
     def __init__(self, mesh: Mesh) -> None:
-        import open3d as o3d
+        import open3d
 
+        o3d: Any = open3d  # its type hints know no arrays
         self._mesh = mesh
         self._middle = mesh.xyz.mean(axis=0)
         self._scene = o3d.t.geometry.RaycastingScene()
@@ -123,8 +125,9 @@ class Renderer:
 
     def __call__(self, turn: Turn, *, coloured: bool = True) -> NDArray[np.uint8]:
         """(H,W,3) RGB; without colours, as plaster."""
-        import open3d as o3d
+        import open3d
 
+        o3d: Any = open3d
         rotation, shift = turn.cam_from_world[:, :3], turn.cam_from_world[:, 3]
         eye = -rotation.T @ shift - self._middle
         x, y = np.meshgrid(np.arange(turn.width), np.arange(turn.height))

