@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,62 +68,96 @@ def import_model(
     watch = Stopwatch()
     with watch("Reading"):
         given = colmap.read_model(_model_folder(source))
-        photos, rejected = _photos(given, images, progress)
+        photos, absent = _photos(given, images, progress)
     config = SfmConfig(features, PairConfig("retrieval", neighbours), matching, VerifyConfig(), seed=seed)
     cameras = {photo.name: _camera(given, photo) for photo in photos}
     folder.create()
     with folder.locked():
-        with watch("Features"):
-            files = extract_features(photos, features, folder.features, progress=progress)
-        names = tuple(photo.name for photo in files.photos)
-        used = [cameras[name] for name in names]
-        distinct = tuple(dict.fromkeys(used))
-        camera_of = tuple(distinct.index(camera) for camera in used)
-        with watch("Pairs"):
-            pairs = _pairs(given, names, neighbours) or select_pairs(
-                files.photos, PairConfig(), load_features=files.load, seed=seed, progress=progress
-            )
-        with watch("Matching"):
-            keys = match_pairs(files, pairs, features.descriptor, matching, folder.matches, progress=progress)
-        with watch("Verification"):
-            views = verify_pairs(files, keys, used, config.verification, folder.matches, seed=seed, progress=progress)
-        graph = MatchGraph(names, files.counts, mapping.raw_counts(folder, keys), views)
-        if not views:
-            raise no_overlap(graph, config.verification.min_inliers)
+        work = _matched(given, photos, cameras, folder, config, images, watch, progress)
+        used = [work.cameras[index] for index in work.camera_of]
         with watch("Triangulation"):
-            to_map = mapping.MappingInput(files, graph, keys, distinct, camera_of, images)
-            mapping.forget_key(folder)
-            mapping.write_database(folder, to_map)
-            job = mapping.mapping_job(folder, to_map, config.mapping, seed=seed, on_photo=lambda: None)
-            made = colmap.triangulate(job, colmap.from_model(_cameras_alone(given, names, used)))
-        model = colmap.to_model(made, dict.fromkeys(range(1, len(distinct) + 1), "given"))
-        if not len(model.xyz):
-            raise NoModelError(
-                "The model's cameras and the matches of its photos do not agree",
-                "no point could be triangulated with the given poses",
-                "check that --images holds the photos that the model was made of",
-            )
+            made = _triangulated(given, work, used, folder, config)
+        model = colmap.to_model(made, dict.fromkeys(range(1, len(work.cameras) + 1), "given"))
         with watch("Colours"):
-            by_name = {photo.name: photo for photo in files.photos}
+            by_name = {photo.name: photo for photo in work.files.photos}
             colours, thumbnails = colour_points([model], by_name, progress=progress)
             colmap.set_colours(made, colours[0])
-            key = fingerprint("imported", names, [keys[pair] for pair in sorted(keys)], distinct, camera_of, seed)
+            matched = [work.match_keys[pair] for pair in sorted(work.match_keys)]
+            key = fingerprint("imported", work.graph.names, matched, work.cameras, work.camera_of, seed)
             mapping.keep_models(folder, [made], key)
-        map_index(folder, files, seed=seed, progress=progress)
-        models = [replace(model, rgb=colours[0])]
+        map_index(folder, work.files, seed=seed, progress=progress)
+        models = (replace(model, rgb=colours[0]),)
         summary = summarise(
-            graph,
+            work.graph,
             models,
             cameras=used,
-            rejected=[*rejected, *files.rejected],
-            unregistered=unregistered(graph, models, files, used, seed=seed),
+            rejected=[*absent, *work.files.rejected],
+            unregistered=unregistered(work.graph, models, work.files, used, seed=seed),
             timings=watch.seconds,
             settings=settings_of(config),
         )
-        result = SfmResult(summary, tuple(models), thumbnails, None)
-        ledger = ledger_of(summary, files, config, distinct, camera_of, None)
+        ledger = ledger_of(summary, work.files, config, work.cameras, work.camera_of, None)
         folder.write_ledger({**ledger, "imported": str(source.resolve())})
-    return result
+    return SfmResult(summary, models, thumbnails, None)
+
+
+def _matched(
+    given: Model,
+    photos: Sequence[Photo],
+    cameras: Mapping[str, Camera],
+    folder: MapFolder,
+    config: SfmConfig,
+    images: Path,
+    watch: Stopwatch,
+    progress: Progress,
+) -> mapping.MappingInput:
+    """Features of the photos and their verified matches.
+
+    Raises:
+        NoOverlapError: no pair was verified.
+    """
+    name = config.features.descriptor
+    with watch("Features"):
+        files = extract_features(photos, config.features, folder.features, progress=progress)
+    names = tuple(photo.name for photo in files.photos)
+    used = [cameras[own] for own in names]
+    with watch("Pairs"):
+        pairs = _pairs(given, names, config.pairs.neighbours) or select_pairs(
+            files.photos, PairConfig(), load_features=files.load, seed=config.seed, progress=progress
+        )
+    with watch("Matching"):
+        keys = match_pairs(files, pairs, name, config.matching, folder.matches, progress=progress)
+    with watch("Verification"):
+        views = verify_pairs(
+            files, keys, used, config.verification, folder.matches, seed=config.seed, progress=progress
+        )
+    graph = MatchGraph(names, files.counts, mapping.raw_counts(folder, keys), views)
+    if not views:
+        raise no_overlap(graph, config.verification.min_inliers)
+    distinct = tuple(dict.fromkeys(used))
+    camera_of = tuple(distinct.index(camera) for camera in used)
+    return mapping.MappingInput(files, graph, keys, distinct, camera_of, images)
+
+
+def _triangulated(
+    given: Model, work: mapping.MappingInput, used: Sequence[Camera], folder: MapFolder, config: SfmConfig
+) -> Any:
+    """COLMAP's model of the given cameras and our points.
+
+    Raises:
+        NoModelError: there are none.
+    """
+    mapping.forget_key(folder)
+    mapping.write_database(folder, work)
+    job = mapping.mapping_job(folder, work, config.mapping, seed=config.seed, on_photo=lambda: None)
+    made = colmap.triangulate(job, colmap.from_model(cameras_alone(given, work.graph.names, used)))
+    if not made.num_points3D():
+        raise NoModelError(
+            "The model's cameras and the matches of its photos do not agree",
+            "no point could be triangulated with the given poses",
+            "check that --images holds the photos that the model was made of",
+        )
+    return made
 
 
 def _model_folder(source: Path) -> Path:
@@ -184,7 +219,7 @@ def _pairs(given: Model, names: Sequence[str], neighbours: int) -> list[tuple[in
     return sorted({pair for rows in best.values() for _, pair in sorted(rows)[:neighbours]})
 
 
-def _cameras_alone(given: Model, names: Sequence[str], cameras: Sequence[Camera]) -> Model:
+def cameras_alone(given: Model, names: Sequence[str], cameras: Sequence[Camera]) -> Model:
     """The given poses in our order of photos, without points."""
     rows = [given.names.index(name) for name in names]
     none = np.zeros(0, np.int32)

@@ -13,6 +13,7 @@ from pipelines import colmap
 from pipelines.core.progress import Silent
 from pipelines.localize.map import load_map
 from pipelines.pairs.map_index import index_file
+from pipelines.sfm.importing import cameras_alone
 from pipelines.store.alignment import read_alignment
 from pipelines.store.folder import MapFolder
 
@@ -109,10 +110,8 @@ def test_an_imported_map_grows_with_its_own_cameras(small_map, photos, some, tmp
     model = colmap.to_model(reduced)
     kept = [index for index, name in enumerate(model.names) if name in NAMES[:9]]
     poses = dict(zip(model.names, model.cam_from_world, strict=True))
-    from pipelines.sfm.importing import _cameras_alone
-
     cameras = [model.cameras[index] for index in kept]
-    colmap.write_model(colmap.from_model(_cameras_alone(model, NAMES[:9], cameras)), tmp_path / "model")
+    colmap.write_model(colmap.from_model(cameras_alone(model, NAMES[:9], cameras)), tmp_path / "model")
     folder = tmp_path / "map"
     assert recon("map", "import", tmp_path / "model", "--images", photos, "--out", folder, *QUICK).code == 0
     assert recon("sfm", some([10, 11]), "--add-to", folder, "-q").code == 0
