@@ -21,7 +21,7 @@ from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
-_CODE = 3
+_CODE = 4
 _BLOCK = 32
 """Pairs are taken in blocks of 32 x 32 photos, so that loaded features are used many times."""
 _CACHE_BYTES = 400 << 20
