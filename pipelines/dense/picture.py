@@ -101,7 +101,7 @@ def turns(views: Sequence[View], xyz: NDArray[np.float64], count: int, size: tup
         cam = (xyz - middle) @ rotation.T
         half = np.array(size) / 2 / focal * 0.94
         need = np.abs(cam[:, :2]) / half - cam[:, 2:]
-        distance = float(np.quantile(need.max(axis=1), 0.98)) if len(xyz) else reach
+        distance = float(np.quantile(need.max(axis=1), 0.93)) if len(xyz) else reach
         made.append(Turn(np.column_stack([rotation, -rotation @ (middle + out * distance)]), focal, *size))
     return made
 
