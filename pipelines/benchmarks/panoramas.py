@@ -23,7 +23,8 @@ Array = NDArray[np.float64]
 _SIDE = 1600
 _SMALL = 800
 """Smaller photos are enlarged to this, so that they have keypoints at all."""
-_FEWEST = 20
+_FEWEST, _MOST = 20, 4000
+"""Matches of a pair, and keypoints of a photo."""
 _LOOSE = 0.01
 
 
@@ -104,8 +105,9 @@ def _describe(photo: Photo) -> tuple[Array, NDArray[np.uint8]]:
     keypoints, rows = cv2.xfeatures2d.AKAZE.create(threshold=3e-4).detectAndCompute(pixels, None)
     if rows is None:
         return np.zeros((0, 2)), np.zeros((0, 61), np.uint8)
-    xy = (np.array([keypoint.pt for keypoint in keypoints]) + 0.5) / grown - 0.5
-    return image.to_full(xy).astype(np.float64), np.asarray(rows, np.uint8)
+    strongest = np.argsort([-keypoint.response for keypoint in keypoints], kind="stable")[:_MOST]
+    xy = (np.array([keypoints[row].pt for row in strongest]) + 0.5) / grown - 0.5
+    return image.to_full(xy).astype(np.float64), np.asarray(rows, np.uint8)[strongest]
 
 
 def _match(a: tuple[Array, NDArray[np.uint8]], b: tuple[Array, NDArray[np.uint8]], side: int) -> Checkpoints | None:
