@@ -34,6 +34,7 @@ class DenseForm:
 
 
 FORMS: dict[str, DenseForm] = {
+    "swift-stereo": DenseForm(1, True, 9),
     "swift": DenseForm(2, False, 28),
     "swift-small": DenseForm(2, False, 28),
     "l2net": DenseForm(2, False, 32),

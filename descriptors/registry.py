@@ -128,6 +128,9 @@ _NETWORKS: tuple[Entry, ...] = (
     _network("swift-small", 128, 353_352, _OWN),
 )
 
+# Made for every pixel of a picture (recon stereo), not for keypoints: trained on made pairs, by a recipe of its own.
+_DENSE_NETWORKS: tuple[Entry, ...] = (_network("swift-stereo", 32, 46_560, _OWN, patch_size=17),)
+
 _BUILT_IN: tuple[Entry, ...] = (
     # 7.5 sigma: SIFT's four cells of 3 sigma and the half cell around them that bilinear sharing reaches into.
     Entry(DescriptorSpec("sift", 128, magnification=7.5, ratio=0.85, source=_LOWE), "descriptors.handcrafted"),
@@ -162,6 +165,7 @@ _BUILT_IN: tuple[Entry, ...] = (
         "descriptors.opencv",
     ),
     *_NETWORKS,
+    *_DENSE_NETWORKS,
 )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from descriptors.contract import DescriptorError
 from descriptors.networks.normalize import unit_length
 
-_PLAIN = (nn.BatchNorm2d, nn.ReLU, nn.Tanh, nn.Dropout, nn.Identity)
+_PLAIN = (nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Dropout, nn.Identity)
 
 
 class FullyConvolutional(nn.Module):
@@ -41,10 +41,11 @@ class FullyConvolutional(nn.Module):
                 leaf = _as_convolution(leaf, size)
             if isinstance(leaf, nn.Conv2d):
                 kernel, stride, pad = leaf.kernel_size[0], leaf.stride[0], int(leaf.padding[0])
-                size = (size + 2 * pad - kernel) // stride + 1
+                spread = dilation * int(leaf.dilation[0])
+                size = (size + 2 * pad - int(leaf.dilation[0]) * (kernel - 1) - 1) // stride + 1
                 kept = stride if strode * stride <= zoom else 1
-                made += _spread(copy.deepcopy(leaf), dilation, kept)
-                reach += strode * dilation * (kernel - 1)
+                made += _spread(copy.deepcopy(leaf), spread, kept)
+                reach += strode * spread * (kernel - 1)
                 strode, dilation = strode * kept, dilation * (stride // kept)
             elif isinstance(leaf, nn.MaxPool2d):
                 kernel = stride = int(leaf.kernel_size)  # type: ignore[arg-type]

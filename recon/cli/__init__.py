@@ -24,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "Two photos in, matches out: inliers of a homography, F or E, and a picture.",
     ),
     "recognize": ("recon.cli.recognize", "recognize", "Which known objects does a photo show, and where?"),
+    "stereo": ("recon.cli.stereo", "stereo", "Two photos in, depth out: disparity, depth, points, a picture."),
     "localize": ("recon.cli.localize", "localize", "Where was this photo taken? Poses of new photos in a map."),
     "serve": ("recon.cli.serve", "serve", "Tell over HTTP where photos were taken; with a page to drop them on."),
     "dense": ("recon.cli.dense", "dense", "A map in; depth maps, a coloured cloud and a mesh out."),

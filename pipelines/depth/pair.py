@@ -1,0 +1,140 @@
+"""A rectified pair to disparities: cost volume, semi-global matching, what both pictures agree on, filling.
+
+The numbers below were chosen on made pairs (:mod:`descriptors.datasets.stereo_pairs`) and sample_data alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import ConfigError
+from pipelines.depth import filters
+from pipelines.depth.cost import CostFunction
+from pipelines.depth.dense_features import dense_describer
+from pipelines.depth.sgm import Penalties, Winners, aggregate, winners, winners_from_right
+
+CENSUS = "census"
+_MIX = {"swift-stereo": (0.5, 1.0, 45)}
+"""Of descriptors that are mixed with census: its share, the cosine's gain, the cost of what lies outside."""
+_DEFAULT_MIX = (0.6, 1.0, 45)
+
+
+@dataclass(frozen=True)
+class PairEngine:
+    """How a rectified pair is matched.
+
+    Attributes:
+        cost: ``census``, or a descriptor of the zoo, which is mixed with census.
+        penalties: of semi-global matching.
+        tolerance: px by which the two pictures' disparities may differ.
+        speckle: pieces of fewer pixels are removed (at 640 × 480 px; in proportion at other sizes).
+        reach, spread: window and grey values of the weighted median over what was filled.
+        threads: of networks; None takes all cores.
+    """
+
+    cost: str = "swift-stereo"
+    penalties: Penalties = field(default_factory=Penalties)
+    tolerance: float = 1.0
+    speckle: int = 60
+    reach: int = 6
+    spread: float = 10.0
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Disparities:
+    """What is known of the left picture of a rectified pair.
+
+    Attributes:
+        values: (H,W) float32 x_left - x_right, filled everywhere.
+        measured: (H,W) bool, where both pictures agree; elsewhere the value was filled in.
+        confidence: (H,W) float32 in 0..1, 0 where filled.
+    """
+
+    values: NDArray[np.float32]
+    measured: NDArray[np.bool_]
+    confidence: NDArray[np.float32]
+
+
+def cost_function(cost: str, threads: int | None = None) -> CostFunction:
+    """The matching cost of a name: ``census``, or a descriptor.
+
+    Raises:
+        DescriptorError: no descriptor has the name, or its weights are missing.
+        ConfigError: a metric network.
+    """
+    if cost == CENSUS:
+        return CostFunction(outside=45)
+    share, gain, outside = _MIX.get(cost, _DEFAULT_MIX)
+    return CostFunction(dense_describer(cost, threads), share, gain, outside)
+
+
+def match_pair(
+    left: NDArray[np.uint8], right: NDArray[np.uint8], start: int, count: int, engine: PairEngine
+) -> Disparities:
+    """Disparities of a rectified pair.
+
+    Args:
+        left, right: (H,W,3) uint8 RGB of one size.
+        start, count: smallest disparity, and how many are tried.
+        engine: how.
+
+    Raises:
+        ConfigError: fewer than two disparities, or more than the picture has columns.
+        DescriptorError: see :func:`cost_function`.
+    """
+    if not 2 <= count <= left.shape[1]:
+        raise ConfigError(
+            f"{count} disparities cannot be tried",
+            f"the pictures are {left.shape[1]} px wide",
+            f"a range of 2 to {left.shape[1]} px",
+        )
+    function = cost_function(engine.cost, engine.threads)
+    ours, theirs = (function.features(_gray(side)) for side in (left, right))
+    volume = function.shifted(ours, theirs, start, count)
+    del ours, theirs
+    sums = aggregate(volume, left, engine.penalties)
+    del volume
+    best, other = winners(sums), winners_from_right_of(sums, start)
+    del sums
+    return _finish(best, other, left, start, engine)
+
+
+def winners_from_right_of(sums: NDArray[np.uint16], start: int) -> NDArray[np.float32]:
+    """Disparities (H,W) of the second picture, of a volume whose first candidate is the disparity ``start``.
+
+    Pixel x of the second picture meets candidate k at x + start + k of the first.
+    """
+    if start == 0:
+        return winners_from_right(sums)
+    moved = np.full(sums.shape, 65535, np.uint16)
+    if start > 0:
+        moved[:, :-start] = sums[:, start:]
+    else:
+        moved[:, -start:] = sums[:, :start]
+    return winners_from_right(moved) + np.float32(start)
+
+
+def _gray(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    import cv2
+
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _finish(
+    best: Winners, other: NDArray[np.float32], guide: NDArray[np.uint8], start: int, engine: PairEngine
+) -> Disparities:
+    found = best.index + np.float32(start)
+    height, width = found.shape
+    agreed = filters.left_right(found, other, engine.tolerance)
+    least = max(4, round(engine.speckle * height * width / (640 * 480)))
+    measured = filters.speckles(found, agreed, least=least, step=1.0)
+    if not measured.any():
+        return Disparities(found, measured, np.zeros_like(found))
+    filled = filters.fill_background(found, measured)
+    filled = filters.weighted_median(filled, guide, reach=engine.reach, spread=engine.spread, where=~measured)
+    confidence = np.where(measured, np.clip(best.margin / 0.5, 0, 1), 0).astype(np.float32)
+    return Disparities(filters.median(filled, 5), measured, confidence)

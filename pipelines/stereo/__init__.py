@@ -1,0 +1,1 @@
+"""Two photos to depth: calibration, rectification, disparities, products."""

@@ -1,0 +1,145 @@
+"""The calibration of two photos from their matches alone: relative pose, and the focal length where nobody knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import NoModelError
+from pipelines.core.types import Camera
+from pipelines.geometry.residuals import sampson_error
+from pipelines.pairwise.match import PairResult
+from pipelines.stereo.calib import Calibration, Lens, Matrix
+
+_FEWEST = 20
+_FOCAL_SIGMA = {"given": 0.0, "exif": 0.02, "guess": 0.25}
+"""Relative standard deviation of a focal length by where it comes from."""
+_NOISE = 0.5
+"""Standard deviation of a keypoint's place, px."""
+_TURN = 0.03
+"""How far K⁻¹HK may be from a rotation, per entry, for a camera that only turned."""
+
+
+@dataclass(frozen=True)
+class _Pose:
+    R: Matrix
+    t: Matrix
+    factor: float
+
+
+def estimated_calibration(found: PairResult, cameras: tuple[Camera, Camera]) -> Calibration:
+    """The pose of the right camera from matches, baseline 1.
+
+    Args:
+        found: matches with a model chosen by GRIC; they overlap.
+        cameras: SIMPLE_PINHOLE, PINHOLE or OPENCV cameras of the two photos, and where they come from.
+
+    Raises:
+        NoModelError: the camera only turned, or sees one plane, or too few matches agree: no depth can be had.
+    """
+    lenses = [_lens(camera) for camera in cameras]
+    if found.model is not None and found.model.kind == "H":
+        raise _degenerate(found.model.matrix, lenses)
+    a, b = (points[found.inliers] for points in found.points)
+    if len(a) < _FEWEST:
+        raise NoModelError(
+            "The photos cannot be rectified", f"only {len(a)} matches agree with one motion, and {_FEWEST} are needed",
+            "more overlap, a larger --max-size, or a calibration with --calib",
+        )  # fmt: skip
+    rays = [_rays(points, lens) for points, lens in zip((a, b), lenses, strict=True)]
+    pose = _refined(rays, _first_pose(rays, lenses, found), lenses, cameras)
+    scaled = [_scaled(lens, pose.factor) for lens in lenses]
+    focal = {camera.source for camera in cameras}
+    source = f"matches; focal length {'given' if focal == {'given'} else 'from ' + ' and '.join(sorted(focal))}"
+    return Calibration(scaled[0], scaled[1], pose.R, pose.t, False, unit="", source=source)
+
+
+def _lens(camera: Camera) -> Lens:
+    p = camera.params
+    if camera.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"):
+        K, rest = np.array([[p[0], 0, p[1]], [0, p[0], p[2]], [0, 0, 1.0]]), p[3:]
+        distortion = np.array([*rest, *[0.0] * (2 - len(rest)), 0.0, 0.0]) if any(rest) else np.zeros(0)
+        return Lens(K, distortion)
+    K = np.array([[p[0], 0, p[2]], [0, p[1], p[3]], [0, 0, 1.0]])
+    return Lens(K, np.array(p[4:]) if any(p[4:]) else np.zeros(0))
+
+
+def _rays(points: NDArray[np.float64], lens: Lens) -> NDArray[np.float64]:
+    """(N,2) points on the plane at distance 1."""
+    import cv2
+
+    distortion = lens.distortion if lens.distortion.size else None
+    return np.asarray(cv2.undistortPoints(points.reshape(-1, 1, 2), lens.K, distortion)).reshape(-1, 2)
+
+
+def _degenerate(homography: Matrix, lenses: list[Lens]) -> NoModelError:
+    """Why there is no depth where a homography explains all matches."""
+    turn = np.linalg.inv(lenses[1].K) @ homography @ lenses[0].K
+    turn /= np.cbrt(np.linalg.det(turn))
+    if np.abs(turn @ turn.T - np.eye(3)).max() < 2 * _TURN:
+        angle = np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
+        why = f"the camera only turned, by {angle:.1f}°, or moved too little for any parallax"
+        return NoModelError("The photos have no depth", why, "step aside between the photos; recon stitch for these two")
+    return NoModelError(
+        "The photos have no depth that can be told", "all matches lie in one plane, from which a motion does not follow",
+        "a scene with depth, or a calibration with --calib",
+    )  # fmt: skip
+
+
+def _first_pose(rays: list[NDArray[np.float64]], lenses: list[Lens], found: PairResult) -> _Pose:
+    import cv2
+
+    focal = float(np.mean([lens.K[0, 0] for lens in lenses]))
+    cv2.setRNGSeed(found.config.seed)
+    E, inliers = cv2.findEssentialMat(
+        rays[0], rays[1], np.eye(3), method=cv2.USAC_MAGSAC, prob=0.9999, threshold=found.max_error / focal
+    )
+    if E is None or E.shape != (3, 3):
+        raise NoModelError("The photos cannot be rectified", "no motion of the camera explains the matches", "--calib")
+    count, R, t, _ = cv2.recoverPose(E, rays[0], rays[1], np.eye(3), mask=inliers.copy())
+    if count < _FEWEST:
+        raise NoModelError(
+            "The photos cannot be rectified", f"only {count} matches lie in front of both cameras",
+            "photos taken farther apart, or a calibration with --calib",
+        )  # fmt: skip
+    return _Pose(np.asarray(R), np.asarray(t).ravel(), 1.0)
+
+
+def _refined(
+    rays: list[NDArray[np.float64]], start: _Pose, lenses: list[Lens], cameras: tuple[Camera, Camera]
+) -> _Pose:
+    """Rotation, direction and, unless given, a common factor of the focal lengths with the least Sampson error."""
+    import cv2
+    from scipy.optimize import least_squares
+
+    sigma = max(_FOCAL_SIGMA.get(camera.source, 0.25) for camera in cameras)
+    focal = float(np.mean([lens.K[0, 0] for lens in lenses]))
+    basis = np.linalg.svd(start.t[None])[2][1:]
+
+    def pose(values: NDArray[np.float64]) -> _Pose:
+        R = np.asarray(cv2.Rodrigues(values[:3])[0]) @ start.R
+        t = start.t + values[3:5] @ basis
+        return _Pose(R, t / np.linalg.norm(t), float(np.exp(values[5])) if sigma else 1.0)
+
+    def residuals(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        now = pose(values)
+        E = _cross(now.t) @ now.R
+        a, b = (np.c_[side / now.factor, np.ones(len(side))] for side in rays)
+        pixels = sampson_error(a, b, E) * focal * now.factor / _NOISE
+        return np.append(pixels, values[5] / sigma if sigma else 0.0)
+
+    found = least_squares(residuals, np.zeros(6), loss="soft_l1", x_scale=[0.01] * 5 + [0.1], max_nfev=60)
+    return pose(found.x)
+
+
+def _scaled(lens: Lens, factor: float) -> Lens:
+    K = lens.K.copy()
+    K[0, 0], K[1, 1] = factor * K[0, 0], factor * K[1, 1]
+    return Lens(K, lens.distortion)
+
+
+def _cross(v: Matrix) -> Matrix:
+    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
+

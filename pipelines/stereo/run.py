@@ -1,0 +1,297 @@
+"""Two photos to depth: matches, calibration, rectification, disparities."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from descriptors import registry
+from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
+from pipelines.core.progress import Progress, Silent
+from pipelines.core.types import Camera, Photo
+from pipelines.depth.pair import CENSUS, Disparities, PairEngine, cost_function, match_pair
+from pipelines.features.detectors import DetectorConfig
+from pipelines.features.extract import FeatureConfig
+from pipelines.geometry.verify import VerifyConfig
+from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior
+from pipelines.images.read import Image, read_color_image
+from pipelines.matching.match import MatchConfig
+from pipelines.pairwise.match import PairConfig, PairResult, match_two
+from pipelines.stereo.baseline import sgbm
+from pipelines.stereo.calib import Calibration, rectified_calibration
+from pipelines.stereo.estimate import estimated_calibration
+from pipelines.stereo.rectify import Rectification, rectification, resized
+from pipelines.stereo.span import Span, check_rows, span_of_matches
+
+Matcher = Callable[[NDArray[np.uint8], NDArray[np.uint8], int, int], Disparities]
+BASELINES: dict[str, Matcher] = {
+    "sgbm": sgbm,
+    "sgbm+wls": lambda left, right, start, count: sgbm(left, right, start, count, wls=True),
+}
+"""Costs that are OpenCV's whole matcher."""
+DEFAULT_COST = "swift-stereo"
+_FOR_MATCHES = "rootsift"
+"""What finds sparse matches where the cost is no descriptor of keypoints."""
+_NOT_FOR_MATCHES = (CENSUS, DEFAULT_COST, *BASELINES)
+_BYTES_A_CELL = 4.5
+"""Cost, sums and the sums moved for the second picture."""
+
+
+@dataclass(frozen=True)
+class StereoConfig:
+    """How two photos become depth.
+
+    Attributes:
+        cost: ``sgbm``, ``sgbm+wls``, ``census``, or a descriptor of the zoo.
+        engine: semi-global matching and what follows; its ``cost`` is set from the above.
+        max_side: longer side at which disparities are computed, px; 0 for the photos' own.
+        disparities: smallest and largest disparity at that size; None: by sparse matches.
+        rectified: the photos are rectified though no calibration is given.
+        intrinsics: of both photos or of each, where no calibration is given.
+        baseline: distance of the two cameras, m; 0 if unknown or in the calibration.
+        memory: bytes that cost volume and sums may take.
+        seed: of the robust estimation.
+    """
+
+    cost: str = DEFAULT_COST
+    engine: PairEngine = field(default_factory=PairEngine)
+    max_side: int = 1600
+    disparities: tuple[int, int] | None = None
+    rectified: bool = False
+    intrinsics: tuple[Intrinsics, ...] = ()
+    baseline: float = 0.0
+    memory: float = 2.5e9
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.baseline < 0 or self.max_side < 0 or len(self.intrinsics) > 2:
+            raise ConfigError(
+                "The options of stereo do not fit",
+                "a baseline and a size are not negative, and intrinsics are given at most twice",
+            )
+        if self.cost not in BASELINES:
+            cost_function(self.cost)  # a wrong name is told before any work
+
+    @property
+    def matcher(self) -> Matcher:
+        """The function that makes disparities."""
+        engine = replace(self.engine, cost=self.cost)
+        own: Matcher = lambda left, right, start, count: match_pair(left, right, start, count, engine)  # noqa: E731
+        return BASELINES.get(self.cost, own)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What two photos tell about the depth of the left one.
+
+    Attributes:
+        photos: left and right.
+        config: how it was made.
+        rectification: where the rectified pictures come from.
+        left, right: (H,W,3) uint8 the rectified pictures.
+        disparities: of the left one.
+        known: (H,W) bool, where the left photo has pixels and the depth is in front of the camera.
+        depth: (H,W) float32 along the optical axis, in ``calibration.unit``; NaN where not ``known``.
+        span: disparities that were tried.
+        matches: sparse matches that were found.
+        seconds: by step.
+    """
+
+    photos: tuple[Photo, Photo]
+    config: StereoConfig
+    rectification: Rectification
+    left: NDArray[np.uint8]
+    right: NDArray[np.uint8]
+    disparities: Disparities
+    known: NDArray[np.bool_]
+    depth: NDArray[np.float32]
+    span: Span
+    matches: int
+    seconds: dict[str, float]
+
+    @property
+    def calibration(self) -> Calibration:
+        """Of the rectified pictures."""
+        return self.rectification.calibration
+
+
+def stereo(
+    photos: tuple[Photo, Photo],
+    calibration: Calibration | None,
+    config: StereoConfig,
+    *,
+    progress: Progress | None = None,
+) -> Depth:
+    """Depth of the left of two photos.
+
+    Raises:
+        InputError: different sizes, identical photos, swapped photos, or a calibration that is not theirs.
+        NoOverlapError: they do not show the same scene.
+        NoModelError: no calibration was given and none follows from the matches, e.g. the camera only turned.
+        ConfigError: a range of disparities larger than the picture.
+    """
+    progress = progress or Silent()
+    _check_photos(photos, calibration)
+    clock = {"start": time.perf_counter()}
+    with progress.stage("Stereo", 4) as task:
+        images = _images(photos, config.max_side)
+        task.advance(note="photos")
+        found = _sparse(photos, calibration, config)
+        clock["matches"] = time.perf_counter()
+        task.advance(note="sparse matches")
+        made = _rectify(photos, images, found, calibration, config)
+        size = made.size
+        (left, inside), (right, _) = (
+            side.picture(image.pixels, size) for side, image in zip((made.left, made.right), images, strict=True)
+        )
+        span = _span(made, found, images, config)
+        clock["rectification"] = time.perf_counter()
+        task.advance(note=f"disparities {span.start} to {span.start + span.count - 1}")
+        disparities = config.matcher(left, right, span.start, span.count)
+        clock["disparities"] = time.perf_counter()
+        task.advance()
+    known, depth = _depth(disparities.values, inside, made.calibration)
+    times = list(clock.items())
+    seconds = {name: round(end - begin, 3) for (_, begin), (name, end) in zip(times, times[1:], strict=False)}
+    return Depth(
+        photos, config, made, left, right, disparities, known, depth, span, len(found.pairs), seconds
+    )  # fmt: skip
+
+
+def _check_photos(photos: tuple[Photo, Photo], calibration: Calibration | None) -> None:
+    sizes = [(photo.width, photo.height) for photo in photos]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            "The two photos have different sizes", f"{sizes[0][0]} x {sizes[0][1]} and {sizes[1][0]} x {sizes[1][1]} px",
+            "two photos of one camera, or both resized to one size",
+        )  # fmt: skip
+    if photos[0].content == photos[1].content:
+        raise InputError(
+            "The two photos are identical", "without a baseline between them there is no depth",
+            "two photos from two places",
+        )  # fmt: skip
+    if calibration is not None and calibration.size not in (None, sizes[0]):
+        wide, high = calibration.size or (0, 0)
+        raise InputError(
+            f"The calibration {calibration.source} is not of these photos",
+            f"it is for {wide} x {high} px, and the photos have {sizes[0][0]} x {sizes[0][1]}",
+            "the calibration of these photos",
+        )
+
+
+def _images(photos: tuple[Photo, Photo], max_side: int) -> tuple[Image, Image]:
+    first, second = (read_color_image(photo, max_side) for photo in photos)
+    if np.array_equal(first.pixels, second.pixels):
+        raise InputError(
+            "The two photos are identical", "without a baseline between them there is no depth",
+            "two photos from two places",
+        )  # fmt: skip
+    return first, second
+
+
+def _sparse(photos: tuple[Photo, Photo], calibration: Calibration | None, config: StereoConfig) -> PairResult:
+    name = _FOR_MATCHES if config.cost in _NOT_FOR_MATCHES else config.cost
+    registry.spec(registry.shortlist(name))
+    side = config.max_side or 1600
+    features = FeatureConfig(name, DetectorConfig(max_keypoints=6000), side)
+    model = "auto" if calibration is None and not config.rectified else "F"
+    return match_two(photos, PairConfig(features, MatchConfig(), model, VerifyConfig(), config.seed))
+
+
+def _rectify(
+    photos: tuple[Photo, Photo],
+    images: tuple[Image, Image],
+    found: PairResult,
+    calibration: Calibration | None,
+    config: StereoConfig,
+) -> Rectification:
+    size = images[0].pixels.shape[1], images[0].pixels.shape[0]
+    if calibration is None and config.rectified:
+        cameras = _cameras(photos, config)
+        K = np.array([[cameras[0].params[0], 0, cameras[0].params[1]], [0, cameras[0].params[0], cameras[0].params[2]],
+                      [0, 0, 1.0]])  # fmt: skip
+        calibration = rectified_calibration(K, K, config.baseline or 1.0, unit="", source="--rectified")
+    if calibration is None:
+        if not found.overlap:
+            raise NoOverlapError(
+                "The two photos do not show the same scene",
+                f"of {len(found.pairs)} matches {int(found.inliers.sum())} agree with one motion of the camera, no more "
+                "than chance gives",
+                "two photos of one place, from two places near each other",
+            )
+        calibration = estimated_calibration(found, _cameras(photos, config))
+    if config.baseline:
+        t = calibration.t * (config.baseline / calibration.baseline)
+        calibration = replace(calibration, t=t, unit="m")
+    return rectification(resized(calibration, images[0].scale), size)
+
+
+def _cameras(photos: tuple[Photo, Photo], config: StereoConfig) -> tuple[Camera, Camera]:
+    given = config.intrinsics
+    each = [given[min(number, len(given) - 1)] if given else None for number in range(2)]
+    first, second = (
+        camera_prior(photo, CameraConfig(model="" if own else "SIMPLE_PINHOLE", intrinsics=own))
+        for photo, own in zip(photos, each, strict=True)
+    )
+    return first, second
+
+
+def _span(made: Rectification, found: PairResult, images: tuple[Image, Image], config: StereoConfig) -> Span:
+    width = made.size[0]
+    offset = made.calibration.offset
+    left, right = (
+        side.points(image.from_full(points))
+        for side, image, points in zip((made.left, made.right), images, found.points, strict=True)
+    )
+    if config.disparities is None:
+        check_rows(left, right, found.inliers, made.calibration.source)
+        span = span_of_matches(
+            left[found.inliers], right[found.inliers], width, offset=offset, source=made.calibration.source
+        )
+        if made.calibration.disparities:
+            span = Span(0, made.calibration.disparities, "the calibration")
+    else:
+        low, high = config.disparities
+        span = Span(low, high - low + 1, "given")
+    if span.count > width:
+        raise ConfigError(
+            f"The range of {span.count} disparities is larger than the picture",
+            f"the rectified pictures are {width} px wide",
+            f"--disparities 0:{width // 4}",
+        )
+    if made.size[0] * made.size[1] * span.count * _BYTES_A_CELL > config.memory:
+        raise ConfigError(
+            f"{made.size[0]} x {made.size[1]} px with {span.count} disparities need too much memory",
+            f"{made.size[0] * made.size[1] * span.count * _BYTES_A_CELL / 1e9:.1f} GB",
+            "a smaller --max-size or a narrower --disparities",
+        )
+    return span
+
+
+def _depth(
+    values: NDArray[np.float32], inside: NDArray[np.bool_], calibration: Calibration
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    apart = values + np.float32(calibration.offset)
+    known = inside & np.isfinite(values) & (apart > 0.05)
+    if not known.any():
+        raise NoModelError("No depth was found", "every disparity lies behind the cameras", "the photos in other order")
+    depth = np.full(values.shape, np.nan, np.float32)
+    depth[known] = calibration.focal * calibration.baseline / apart[known]
+    return known, depth
+
+
+def read_photos(left: Path, right: Path) -> tuple[Photo, Photo]:
+    """The two photos; see :func:`pipelines.pairwise.match.read_two`."""
+    from pipelines.pairwise.match import read_two
+
+    if left.exists() and right.exists() and left.samefile(right):
+        raise InputError(
+            "The two photos are identical", f"{left} is given twice, and without a baseline there is no depth",
+            "two photos from two places",
+        )  # fmt: skip
+    return read_two(left, right)
