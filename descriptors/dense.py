@@ -15,7 +15,7 @@ from descriptors.runtime import WEIGHTS, Backend, Graph, backend, check_weights,
 
 _TILE = 192
 """Vectors of a tile along each side: what lies in memory at a time is some 100 MB of feature maps."""
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class DenseForm:
 
 FORMS: dict[str, DenseForm] = {
     "swift-stereo": DenseForm(1, True, 9),
-    "swift": DenseForm(2, False, 28),
-    "swift-small": DenseForm(2, False, 28),
-    "l2net": DenseForm(2, False, 32),
-    "hardnet": DenseForm(2, False, 32),
-    "sosnet": DenseForm(2, False, 32),
+    "swift": DenseForm(2, False, 36),
+    "swift-small": DenseForm(2, False, 36),
+    "l2net": DenseForm(2, False, 36),
+    "hardnet": DenseForm(2, False, 36),
+    "sosnet": DenseForm(2, False, 36),
     "tfeat": DenseForm(2, False, 20),
 }
 """Networks (of :data:`descriptors.networks.NETWORKS`) that are evaluated at every pixel at once."""

@@ -110,9 +110,9 @@ def made_pair(photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.ra
     pieces = _pieces(photos, limits, rng)
     height, width = limits.height, limits.width
     x, y = (((np.arange(_FINE * n, dtype=np.float32) + 0.5) / _FINE - 0.5) for n in (width, height))
-    grid = tuple(np.ascontiguousarray(axis) for axis in np.meshgrid(x, y))
-    left, near = _seen(pieces, *grid, shifted=False)
-    right, far = _seen(pieces, *grid, shifted=True)
+    across, along = (np.ascontiguousarray(axis, np.float32) for axis in np.meshgrid(x, y))
+    left, near = _seen(pieces, across, along, shifted=False)
+    right, far = _seen(pieces, across, along, shifted=True)
     disparity = _at_pixels(near)
     other = _at_pixels(far)
     columns = np.arange(width, dtype=np.float32)[None] - disparity
@@ -161,7 +161,7 @@ def _pieces(photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.rand
 def _piece(
     photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.random.Generator, lift: float, slant: float
 ) -> _Piece:
-    photo = photos[rng.integers(len(photos))]
+    photo = photos[int(rng.integers(len(photos)))]
     b, c = rng.normal(0, slant, 2).clip(-0.25, 0.25)
     middle = rng.uniform(0, limits.width), rng.uniform(0, limits.height)
     steep = rng.uniform(0.01, 0.12) if rng.random() < 0.35 else 0.0

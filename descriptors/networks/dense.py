@@ -34,6 +34,7 @@ class FullyConvolutional(nn.Module):
         """
         super().__init__()
         made: list[nn.Module] = []
+        corner = 0.0  # of the patch that an output at 0 describes, px of the input
         size, dilation, strode, reach = int(network.patch_size), 1, 1, 0  # type: ignore[arg-type]
         leaves = [module for module in network.modules() if not list(module.children())]
         for leaf in leaves:
@@ -42,6 +43,7 @@ class FullyConvolutional(nn.Module):
             if isinstance(leaf, nn.Conv2d):
                 kernel, stride, pad = leaf.kernel_size[0], leaf.stride[0], int(leaf.padding[0])
                 spread = dilation * int(leaf.dilation[0])
+                corner += strode * (dilation * pad - spread * (kernel - 1) // 2)
                 size = (size + 2 * pad - int(leaf.dilation[0]) * (kernel - 1) - 1) // stride + 1
                 kept = stride if strode * stride <= zoom else 1
                 made += _spread(copy.deepcopy(leaf), spread, kept)
@@ -51,6 +53,8 @@ class FullyConvolutional(nn.Module):
                 kernel = stride = int(leaf.kernel_size)  # type: ignore[arg-type]
                 size //= stride
                 kept = stride if strode * stride <= zoom else 1
+                before = (kernel - 1) * dilation // 2 if kept == 1 else 0
+                corner -= strode * before
                 made.append(nn.ZeroPad2d(_around((kernel - 1) * dilation) if kept == 1 else (0, 0, 0, 0)))
                 made.append(nn.MaxPool2d(kernel, stride=kept, dilation=dilation))
                 reach += strode * dilation * (kernel - 1)
@@ -61,8 +65,10 @@ class FullyConvolutional(nn.Module):
                 raise DescriptorError(f"A layer {type(leaf).__name__} cannot be evaluated at every pixel at once.")
         if size != 1 or strode != zoom:
             raise DescriptorError(f"The network does not end in one vector a patch at a zoom of {zoom}.")
-        self.layers = nn.Sequential(*made)
-        self.reach = reach // 2 + 1
+        # An output describes the patch around its own place: strides and even kernels have moved it.
+        aside = round(corner + (network.patch_size - 1) / 2 - (zoom - 1) / 2 - 0.01)  # type: ignore[operator]
+        self.layers = nn.Sequential(nn.ZeroPad2d((aside, -aside, aside, -aside)), *made)
+        self.reach = reach // 2 + 1 + abs(aside)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Vectors (1,C,H/z,W/z) of a picture (1,1,H,W); H and W are multiples of z."""

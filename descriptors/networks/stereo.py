@@ -16,7 +16,7 @@ _DILATIONS = (1, 1, 1, 2, 2, 1)
 
 
 class SwiftStereo(nn.Module):
-    """Six 3×3 convolutions, no padding: 46,560 parameters, 46,000 multiply-adds a pixel when evaluated densely, 32-D."""
+    """Six 3×3 convolutions, no padding: 46,560 parameters, 46,000 multiply-adds for each pixel, 32-D."""
 
     patch_size = 17
     dim = _CHANNELS

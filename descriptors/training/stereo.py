@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from descriptors.datasets.stereo_pairs import PairRange, StereoPair, exposed, made_pair, photos_of
 from descriptors.networks import build
+from descriptors.runtime import read_network
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,13 @@ class StereoRecipe:
 
 
 def train_stereo(
-    photos: Path, out: Path, recipe: StereoRecipe | None = None, *, seed: int = 0, say: Callable[[str], None] = print
+    photos: Path,
+    out: Path,
+    recipe: StereoRecipe | None = None,
+    *,
+    start: Path | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Train a matching cost and write its weights, with usable weights at every report.
 
@@ -58,6 +65,7 @@ def train_stereo(
         photos: folder of photos that the made scenes wear.
         out: safetensors file.
         recipe: StereoRecipe() unless given.
+        start: weights to begin with instead of random ones.
         seed: of scenes, crops and initial weights.
         say: told of the progress, about twice a minute.
     """
@@ -65,7 +73,7 @@ def train_stereo(
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 1])
     chosen = [photo for number, photo in enumerate(photos_of(photos)) if number % plan.validation]
-    network = build(plan.network).train()
+    network = (read_network(start) if start else build(plan.network)).train()
     sharpness = nn.Parameter(torch.tensor(math.log(plan.sharpness)))
     optimiser = torch.optim.Adam([*network.parameters(), sharpness], lr=plan.rate)
     crops = _crops(chosen, plan, rng)

@@ -1,4 +1,4 @@
-"""One matching cost on rectified pairs, in a process of its own so that its memory is its own: jobs.json in, maps out."""
+"""One matching cost on rectified pairs, in a process whose memory is its own: jobs.json in, maps out."""
 
 from __future__ import annotations
 

@@ -23,10 +23,19 @@ def left_right(left: Disparity, right: Disparity, tolerance: float = 1.0) -> NDA
     return inside & (np.abs(met - left) <= tolerance)
 
 
-def outside_view(disparity: Disparity) -> NDArray[np.bool_]:
-    """(H,W) whether the match of a pixel lies beside the second picture."""
-    column = np.arange(disparity.shape[1])[None] - disparity
-    return (column < -0.5) | (column > disparity.shape[1] - 0.5)
+def mismatched(right: Disparity, start: int, count: int) -> NDArray[np.bool_]:
+    """(H,W) whether the second picture has a pixel that claims this one of the first as its match.
+
+    A pixel without a trustworthy disparity is mismatched if there is one, and occluded if there is none: what hides
+    it, or the picture's border, then claims other pixels.
+
+    Source: Žbontar and LeCun, Stereo matching by training a convolutional neural network, JMLR 2016.
+
+    Args:
+        right: (H,W) disparities at pixels of the second picture.
+        start, count: disparities that were tried.
+    """
+    return _mismatched(np.ascontiguousarray(right, np.float32), start, count)
 
 
 def speckles(values: NDArray[np.float32], valid: NDArray[np.bool_], *, least: int, step: float) -> NDArray[np.bool_]:
@@ -104,6 +113,19 @@ def _float(values: NDArray) -> NDArray[np.float32]:
 
 def _layers(guide: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(guide.reshape(*guide.shape[:2], -1))
+
+
+@njit(cache=True, parallel=True)
+def _mismatched(right, start, count):  # type: ignore[no-untyped-def]  # pragma: no cover
+    height, width = right.shape
+    claimed = np.zeros((height, width), np.bool_)
+    for y in prange(height):
+        for x in range(width):
+            for d in range(start, start + count):
+                if 0 <= x - d < width and abs(right[y, x - d] - d) <= 1.0:
+                    claimed[y, x] = True
+                    break
+    return claimed
 
 
 @njit(cache=True)

@@ -31,16 +31,19 @@ class PairEngine:
         penalties: of semi-global matching.
         tolerance: px by which the two pictures' disparities may differ.
         speckle: pieces of fewer pixels are removed (at 640 × 480 px; in proportion at other sizes).
-        reach, spread: window and grey values of the weighted median over what was filled.
+        reach, spread: half window (px) and grey values of the weighted median at the end.
+        far_reach, far_spread: of the one that fills what is mismatched.
         threads: of networks; None takes all cores.
     """
 
     cost: str = "swift-stereo"
-    penalties: Penalties = field(default_factory=Penalties)
+    penalties: Penalties = Penalties(30, 300, 6.0, 40)
     tolerance: float = 1.0
     speckle: int = 60
     reach: int = 6
     spread: float = 10.0
+    far_reach: int = 20
+    far_spread: float = 5.0
     threads: int | None = None
 
 
@@ -100,7 +103,7 @@ def match_pair(
     del volume
     best, other = winners(sums), winners_from_right_of(sums, start)
     del sums
-    return _finish(best, other, left, start, engine)
+    return _finish(best, other, left, (start, count), engine)
 
 
 def winners_from_right_of(sums: NDArray[np.uint16], start: int) -> NDArray[np.float32]:
@@ -125,8 +128,9 @@ def _gray(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _finish(
-    best: Winners, other: NDArray[np.float32], guide: NDArray[np.uint8], start: int, engine: PairEngine
+    best: Winners, other: NDArray[np.float32], guide: NDArray[np.uint8], span: tuple[int, int], engine: PairEngine
 ) -> Disparities:
+    start, count = span
     found = best.index + np.float32(start)
     height, width = found.shape
     agreed = filters.left_right(found, other, engine.tolerance)
@@ -134,7 +138,11 @@ def _finish(
     measured = filters.speckles(found, agreed, least=least, step=1.0)
     if not measured.any():
         return Disparities(found, measured, np.zeros_like(found))
-    filled = filters.fill_background(found, measured)
-    filled = filters.weighted_median(filled, guide, reach=engine.reach, spread=engine.spread, where=~measured)
+    # What is merely mismatched looks like its surface; what is occluded belongs to the surface behind.
+    holes = ~measured & filters.mismatched(other, start, count)
+    kept = np.where(measured, found, np.nan).astype(np.float32)
+    kept = filters.weighted_median(kept, guide, reach=engine.far_reach, spread=engine.far_spread, where=holes)
+    filled = filters.fill_background(kept, np.isfinite(kept))
+    filled = filters.weighted_median(filled, guide, reach=engine.reach, spread=engine.spread)
     confidence = np.where(measured, np.clip(best.margin / 0.5, 0, 1), 0).astype(np.float32)
     return Disparities(filters.median(filled, 5), measured, confidence)

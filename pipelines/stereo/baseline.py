@@ -1,4 +1,4 @@
-"""OpenCV's semi-global block matching, with and without its weighted-least-squares filter: what ours is held against."""
+"""OpenCV's semi-global block matching, with and without its weighted-least-squares filter, as the peer."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def sgbm(
     smoother = cv2.ximgproc.createDisparityWLSFilter(matcher)
     smoother.setLambda(8000.0)
     smoother.setSigmaColor(1.5)
-    values = np.asarray(smoother.filter(found, left, disparity_map_right=other), np.float32) / 16
-    confidence = np.asarray(smoother.getConfidenceMap(), np.float32) / 255
+    values = np.asarray(smoother.filter(found, left, disparity_map_right=other)).astype(np.float32) / 16
+    confidence = np.asarray(smoother.getConfidenceMap()).astype(np.float32) / 255
     return Disparities(values, confidence > 0, confidence)

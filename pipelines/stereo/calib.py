@@ -71,9 +71,7 @@ class Calibration:
         return float(self.right.K[0, 2] - self.left.K[0, 2])
 
 
-def rectified_calibration(
-    K_left: Matrix, K_right: Matrix, baseline: float, **more: object
-) -> Calibration:
+def rectified_calibration(K_left: Matrix, K_right: Matrix, baseline: float, **more: object) -> Calibration:
     """A calibration of a pair whose rows correspond."""
     t = np.array([-baseline, 0.0, 0.0])
     return Calibration(Lens(K_left), Lens(K_right), np.eye(3), t, True, **more)  # type: ignore[arg-type]
@@ -185,9 +183,7 @@ def _opencv(text: str, path: Path) -> Calibration:
     if not np.linalg.norm(t) > 0:
         raise ValueError("T is 0")
     distortions = [np.zeros(0) if one is None else one.ravel() for one in (matrix("D1"), matrix("D2"))]
-    lenses = [
-        Lens(_camera(K, name), D) for K, D, name in zip((first, second), distortions, ("M1", "M2"), strict=True)
-    ]
+    lenses = [Lens(_camera(K, name), D) for K, D, name in zip((first, second), distortions, ("M1", "M2"), strict=True)]
     return Calibration(lenses[0], lenses[1], R, t.ravel(), False, **about)  # type: ignore[arg-type]
 
 
@@ -201,7 +197,8 @@ def _rotation(vector: Matrix) -> Matrix:
 
 def _matrices(text: str) -> dict[str, Matrix]:
     """Every ``!!opencv-matrix`` of a file, by name; written by hand too, without OpenCV's header."""
-    pattern = r"^\s*(\w+)\s*:\s*(?:!!opencv-matrix)?\s*\n?\s*rows\s*:\s*(\d+)\s+cols\s*:\s*(\d+)[\s\S]*?data\s*:\s*\[([^\]]*)\]"
+    head = r"^\s*(\w+)\s*:\s*(?:!!opencv-matrix)?\s*\n?\s*rows\s*:\s*(\d+)\s+cols\s*:\s*(\d+)"
+    pattern = head + r"[\s\S]*?data\s*:\s*\[([^\]]*)\]"
     found = {}
     for name, rows, columns, data in re.findall(pattern, text, re.MULTILINE):
         found[name] = _values(data, int(rows) * int(columns), name).reshape(int(rows), int(columns))

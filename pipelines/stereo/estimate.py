@@ -71,7 +71,7 @@ def _rays(points: NDArray[np.float64], lens: Lens) -> NDArray[np.float64]:
     import cv2
 
     distortion = lens.distortion if lens.distortion.size else None
-    return np.asarray(cv2.undistortPoints(points.reshape(-1, 1, 2), lens.K, distortion)).reshape(-1, 2)
+    return np.asarray(cv2.undistortPoints(points.reshape(-1, 1, 2), lens.K, distortion), np.float64).reshape(-1, 2)
 
 
 def _degenerate(homography: Matrix, lenses: list[Lens]) -> NoModelError:
@@ -81,9 +81,10 @@ def _degenerate(homography: Matrix, lenses: list[Lens]) -> NoModelError:
     if np.abs(turn @ turn.T - np.eye(3)).max() < 2 * _TURN:
         angle = np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
         why = f"the camera only turned, by {angle:.1f}°, or moved too little for any parallax"
-        return NoModelError("The photos have no depth", why, "step aside between the photos; recon stitch for these two")
+        return NoModelError("The photos have no depth", why, "step aside between photos; recon stitch for these two")
     return NoModelError(
-        "The photos have no depth that can be told", "all matches lie in one plane, from which a motion does not follow",
+        "The photos have no depth that can be told",
+        "all matches lie in one plane, from which a motion does not follow",
         "a scene with depth, or a calibration with --calib",
     )  # fmt: skip
 
@@ -104,7 +105,7 @@ def _first_pose(rays: list[NDArray[np.float64]], lenses: list[Lens], found: Pair
             "The photos cannot be rectified", f"only {count} matches lie in front of both cameras",
             "photos taken farther apart, or a calibration with --calib",
         )  # fmt: skip
-    return _Pose(np.asarray(R), np.asarray(t).ravel(), 1.0)
+    return _Pose(np.asarray(R, np.float64), np.asarray(t, np.float64).ravel(), 1.0)
 
 
 def _refined(
@@ -142,4 +143,3 @@ def _scaled(lens: Lens, factor: float) -> Lens:
 
 def _cross(v: Matrix) -> Matrix:
     return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
-

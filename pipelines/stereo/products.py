@@ -143,7 +143,9 @@ def _scale(width: int, low: float, high: float, unit: str) -> NDArray[np.uint8]:
         text = f"{depth:.3g} {unit}".strip() if unit or share < 1 else f"{depth:.3g} (no unit)"
         at = 40 + share * (len(bar) - 1)
         pen.line([(at, 24), (at, 29)], fill=(0, 0, 0))
-        pen.text((min(max(at - font.getlength(text) / 2, 2), width - font.getlength(text) - 2), 32), text, (0, 0, 0), font)
+        pen.text(
+            (min(max(at - font.getlength(text) / 2, 2), width - font.getlength(text) - 2), 32), text, (0, 0, 0), font
+        )
     return np.asarray(picture)
 
 

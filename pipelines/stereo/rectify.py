@@ -1,7 +1,7 @@
 """Pictures whose rows correspond, from any calibrated pair; and where sparse points come to lie in them.
 
-Source: Fusiello, Trucco and Verri, A compact algorithm for rectification of stereo pairs, MVA 2000. The new x axis is the
-baseline whichever way it points, so that cameras one above the other give pictures that lie on their side.
+Source: Fusiello, Trucco and Verri, A compact algorithm for rectification of stereo pairs, MVA 2000. The new x axis is
+the baseline whichever way it points, so that cameras one above the other give pictures that lie on their side.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Side:
             return np.zeros((0, 2))
         given = np.asarray(xy, np.float64).reshape(-1, 1, 2)
         distortion = self.lens.distortion if self.lens.distortion.size else None
-        return np.asarray(cv2.undistortPoints(given, self.lens.K, distortion, R=self.R, P=self.K)).reshape(-1, 2)
+        return np.asarray(cv2.undistortPoints(given, self.lens.K, distortion, R=self.R, P=self.K), np.float64).reshape(
+            -1, 2
+        )
 
     def picture(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """The rectified picture (H,W,3) of ``size`` (width, height), and where (H,W) the photo has pixels for it."""

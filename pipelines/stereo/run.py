@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,7 @@ def stereo(
         task.advance()
     known, depth = _depth(disparities.values, inside, made.calibration)
     times = list(clock.items())
-    seconds = {name: round(end - begin, 3) for (_, begin), (name, end) in zip(times, times[1:], strict=False)}
+    seconds = {name: round(end - begin, 3) for (_, begin), (name, end) in pairwise(times)}
     return Depth(
         photos, config, made, left, right, disparities, known, depth, span, len(found.pairs), seconds
     )  # fmt: skip
@@ -167,7 +168,7 @@ def _check_photos(photos: tuple[Photo, Photo], calibration: Calibration | None) 
     sizes = [(photo.width, photo.height) for photo in photos]
     if sizes[0] != sizes[1]:
         raise InputError(
-            "The two photos have different sizes", f"{sizes[0][0]} x {sizes[0][1]} and {sizes[1][0]} x {sizes[1][1]} px",
+            "The two photos have different sizes", " and ".join(f"{wide} x {high} px" for wide, high in sizes),
             "two photos of one camera, or both resized to one size",
         )  # fmt: skip
     if photos[0].content == photos[1].content:
@@ -220,8 +221,8 @@ def _rectify(
         if not found.overlap:
             raise NoOverlapError(
                 "The two photos do not show the same scene",
-                f"of {len(found.pairs)} matches {int(found.inliers.sum())} agree with one motion of the camera, no more "
-                "than chance gives",
+                f"of {len(found.pairs)} matches {int(found.inliers.sum())} agree with one motion, no more than "
+                "chance gives",
                 "two photos of one place, from two places near each other",
             )
         calibration = estimated_calibration(found, _cameras(photos, config))

@@ -123,6 +123,36 @@ def localize(
         print(f"Plots: {out / 'localize.html'}")
 
 
+@app.command("stereo")
+def stereo(
+    data: Annotated[list[Path], typer.Argument(help="Folders of rectified pairs with truth, as Middlebury's.")],
+    costs: Annotated[
+        str, typer.Option(help="Comma-separated: sgbm, sgbm+wls, census, or names of `recon descriptors`.")
+    ] = "sgbm,sgbm+wls,census,swift-stereo",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for maps and results.")] = Path("benchmark-stereo"),
+    json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Matching costs in recon's engine, and OpenCV's SGBM with and without its filter, on the same rectified pairs.
+
+    Prints bad-0.5/1/2/4 over all pixels with truth, average error, density, time and peak memory; leaves stereo.json,
+    stereo.csv and stereo.html with pictures.
+    """
+    from pipelines.store.files import make_folder
+    from recon.benchmark.stereo import run_benchmark, table, write_results
+    from recon.benchmark.stereo_page import write_page
+    from recon.cli.terminal import print_columns, print_json, progress_for
+
+    names = [name.strip() for name in costs.split(",") if name.strip()]
+    result = run_benchmark(data, names, make_folder(out), progress=progress_for(json_output))
+    results = write_results(result, out)
+    write_page(out / "stereo.html", result)
+    if json_output:
+        print_json(results)
+    else:
+        print_columns(*table(result))
+        print(f"Pictures: {out / 'stereo.html'}")
+
+
 _BOARDS = {
     "oxford": "Oxford affine sequences: mAP, matching score, MMA, homographies, inliers.",
     "sequences": "HPatches sequences, or any photos with homographies: the same figures.",

@@ -71,5 +71,6 @@ def stereo(
     print(f"{out}: depth {near} to {far}, median {middle}{unit}")
     print(
         f"  {100 * told['density']:.1f} % of the pixels measured, the others filled; {result.span.count} disparities "
-        f"from {result.span.start} ({result.span.source}); {told['points']:,} points; {sum(result.seconds.values()):.1f} s"
+        f"from {result.span.start} ({result.span.source}); {told['points']:,} points; "
+        f"{sum(result.seconds.values()):.1f} s"
     )

@@ -1,0 +1,134 @@
+"""``recon stereo`` as a user runs it, on rendered photos with exact depth."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from command import assert_refused, recon
+
+from pipelines.stereo.products import FILES, read_pfm
+
+
+@pytest.fixture
+def pair(sample_data):
+    folder = sample_data / "stereo"
+    return folder / "im0.png", folder / "im1.png", folder / "calib.txt"
+
+
+def textured(picture) -> np.ndarray:
+    """Pixels whose 9×9 window has a contrast above the sensor's noise."""
+    gray = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).astype(np.float32)
+    return np.sqrt(np.maximum(cv2.blur(gray**2, (9, 9)) - cv2.blur(gray, (9, 9)) ** 2, 0)) > 4
+
+
+def true_depth(sample_data) -> tuple[np.ndarray, np.ndarray]:
+    folder = sample_data / "stereo"
+    depth = 0.12 * 612.0 / (read_pfm(folder / "disp0.pfm") + 9.4)
+    visible = cv2.imread(str(folder / "mask0nocc.png"), cv2.IMREAD_GRAYSCALE) == 255
+    return depth, visible & textured(folder / "im0.png")
+
+
+def test_depth_of_the_still_life_is_right_to_one_percent(pair, sample_data, tmp_path) -> None:
+    left, right, calib = pair
+    outcome = recon("stereo", left, right, "--calib", calib, "-o", tmp_path, "--json")
+    assert outcome.code == 0, outcome
+    told = json.loads(outcome.out)
+    assert told["depth_unit"] == "m" and told["cost"] == "swift-stereo"
+    depth, judged = true_depth(sample_data)
+    found = read_pfm(tmp_path / "depth.pfm")
+    assert judged.mean() > 0.5
+    assert (np.abs(found / depth - 1)[judged] < 0.01).mean() >= 0.95
+    assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+    disparity = read_pfm(tmp_path / "disparity.pfm")
+    levels = cv2.imread(str(tmp_path / "disparity.png"), cv2.IMREAD_UNCHANGED)
+    assert levels.dtype == np.uint16
+    known = np.isfinite(disparity)
+    np.testing.assert_allclose(levels[known] / 256 + told["png_zero"], disparity[known], atol=0.003)
+    assert (levels[~known] == 0).all()
+    header, points = (tmp_path / "cloud.ply").read_bytes().split(b"end_header\n", 1)
+    assert f"element vertex {told['points']}".encode() in header and len(points) == 15 * told["points"]
+    xyz = np.frombuffer(points, np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)]))["xyz"]
+    assert (xyz[:, 2] > 0.9).all() and (xyz[:, 2] < 3).all()
+    picture = cv2.imread(str(tmp_path / "depth.png"))
+    assert picture.shape[0] > 480 and picture.shape[1] == 640
+
+
+def test_from_intrinsics_alone_it_is_right_up_to_one_factor(pair, sample_data, tmp_path) -> None:
+    left, right, _ = pair
+    cameras = ("--intrinsics", "612,314.8,240.8", "--intrinsics", "612,324.2,240.8")
+    outcome = recon("stereo", left, right, *cameras, "--descriptor", "census", "-o", tmp_path, "--json")
+    assert outcome.code == 0, outcome
+    told = json.loads(outcome.out)
+    assert told["depth_unit"].startswith("none")
+    depth, judged = true_depth(sample_data)
+    rectified = np.array(told["calibration"]["rectified_from_left"])
+    K = np.array(told["calibration"]["K_left"])
+    y, x = np.nonzero(judged)
+    rays = np.c_[(x - 314.8) / 612, (y - 240.8) / 612, np.ones(len(x))] @ rectified.T
+    expected = rays[:, 2] * depth[judged]
+    at = np.rint(rays[:, :2] / rays[:, 2:] * K[0, 0] + K[:2, 2]).astype(int)
+    inside = (at >= 0).all(axis=1) & (at < [told["width"], told["height"]]).all(axis=1)
+    found = read_pfm(tmp_path / "depth.pfm")[at[inside, 1], at[inside, 0]]
+    ratio = found / expected[inside]
+    assert inside.mean() > 0.9
+    assert (np.abs(ratio / np.median(ratio) - 1) < 0.02).mean() > 0.9
+
+
+def test_a_walking_camera_needs_no_calibration(sample_data, tmp_path) -> None:
+    photos = [sample_data / "sfm" / "images" / f"courtyard_0{number}.jpg" for number in (6, 7)]
+    outcome = recon("stereo", *photos, "--cost", "census", "--max-size", "640", "-o", tmp_path, "--json")
+    assert outcome.code == 0, outcome
+    told = json.loads(outcome.out)
+    assert told["density"] > 0.5 and told["matches"] > 100
+
+
+def refusals(sample_data, tmp_path):
+    """What is wrong, the words, the exit code, and what the sentence says."""
+    folder = sample_data / "stereo"
+    left, right, calib = folder / "im0.png", folder / "im1.png", folder / "calib.txt"
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), cv2.resize(cv2.imread(str(right)), (600, 450)))
+    copy = tmp_path / "copy.png"
+    shutil.copy(left, copy)
+    other = tmp_path / "other.png"
+    cv2.imwrite(str(other), cv2.resize(cv2.imread(str(sample_data / "objects" / "scene.jpg")), (640, 480)))
+    lifted = tmp_path / "lifted.png"
+    cv2.imwrite(str(lifted), np.roll(cv2.imread(str(right)), 9, axis=0))
+    wrong = tmp_path / "wrong.txt"
+    wrong.write_text(calib.read_text().replace("width=640", "width=800"))
+    turned = [sample_data / "panorama" / "images" / f"pano_{number}.jpg" for number in (2, 3)]
+    given = ("--calib", calib)
+    return {
+        "swapped": ((right, left, *given), 3, "swapped"),
+        "sizes": ((left, small, *given), 3, "different sizes"),
+        "overlap": ((left, other, *given), 4, "same scene"),
+        "overlap, no calibration": ((left, other), 4, "same scene"),
+        "identical": ((left, copy, *given), 3, "identical"),
+        "twice": ((left, left), 3, "identical"),
+        "size of calib": ((left, right, "--calib", wrong), 3, "800 x 480"),
+        "calib of others": ((left, lifted, *given), 3, "same row"),
+        "no calib": ((left, right, "--calib", left), 3, "cannot be read"),
+        "range": ((left, right, *given, "--disparities", "0:700"), 2, "larger than the picture"),
+        "no range": ((left, right, *given, "--disparities", "30:10"), 2, "cannot be used"),
+        "turned": (tuple(turned), 5, "only turned"),
+        "cost": ((left, right, *given, "--cost", "cencus"), 2, "cencus"),
+    }
+
+
+CASES = (
+    "swapped", "sizes", "overlap", "overlap, no calibration", "identical", "twice", "size of calib", "calib of others",
+    "no calib", "range", "no range", "turned", "cost",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_told_in_one_sentence(case, sample_data, tmp_path) -> None:
+    words, code, says = refusals(sample_data, tmp_path)[case]
+    cost = () if case == "cost" else ("--cost", "census")
+    outcome = recon("stereo", *words, *cost, "-o", tmp_path / "out", "-q")
+    assert_refused(outcome, code, says)
+    assert not (tmp_path / "out").exists()
