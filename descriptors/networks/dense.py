@@ -66,7 +66,8 @@ class FullyConvolutional(nn.Module):
         if size != 1 or strode != zoom:
             raise DescriptorError(f"The network does not end in one vector a patch at a zoom of {zoom}.")
         # An output describes the patch around its own place: strides and even kernels have moved it.
-        aside = round(corner + (network.patch_size - 1) / 2 - (zoom - 1) / 2 - 0.01)  # type: ignore[operator]
+        middle = (int(network.patch_size) - 1) / 2  # type: ignore[arg-type]
+        aside = round(corner + middle - (zoom - 1) / 2 - 0.01)
         self.layers = nn.Sequential(nn.ZeroPad2d((aside, -aside, aside, -aside)), *made)
         self.reach = reach // 2 + 1 + abs(aside)
 

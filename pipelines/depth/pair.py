@@ -5,7 +5,7 @@ The numbers below were chosen on made pairs (:mod:`descriptors.datasets.stereo_p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class PairEngine:
     """
 
     cost: str = "swift-stereo"
-    penalties: Penalties = Penalties(30, 300, 6.0, 40)
+    penalties: Penalties = field(default_factory=lambda: Penalties(30, 300, 6.0, 40))
     tolerance: float = 1.0
     speckle: int = 60
     reach: int = 6

@@ -18,6 +18,8 @@ _FOCAL_SIGMA = {"given": 0.0, "exif": 0.02, "guess": 0.25}
 """Relative standard deviation of a focal length by where it comes from."""
 _NOISE = 0.5
 """Standard deviation of a keypoint's place, px."""
+_ALL = 0.9
+"""Share of the matches that one homography explains where the scene is a plane, or the camera only turned."""
 _TURN = 0.03
 """How far K⁻¹HK may be from a rotation, per entry, for a camera that only turned."""
 
@@ -43,6 +45,9 @@ def estimated_calibration(found: PairResult, cameras: tuple[Camera, Camera]) -> 
     if found.model is not None and found.model.kind == "H":
         raise _degenerate(found.model.matrix, lenses)
     a, b = (points[found.inliers] for points in found.points)
+    turned = _one_homography(a, b, found.max_error / 2)
+    if turned is not None:
+        raise _degenerate(turned, lenses)
     if len(a) < _FEWEST:
         raise NoModelError(
             "The photos cannot be rectified", f"only {len(a)} matches agree with one motion, and {_FEWEST} are needed",
@@ -72,6 +77,18 @@ def _rays(points: NDArray[np.float64], lens: Lens) -> NDArray[np.float64]:
 
     distortion = lens.distortion if lens.distortion.size else None
     return np.asarray(cv2.undistortPoints(points.reshape(-1, 1, 2), lens.K, distortion), np.float64).reshape(-1, 2)
+
+
+def _one_homography(a: NDArray[np.float64], b: NDArray[np.float64], max_error: float) -> Matrix | None:
+    """The homography of (N,2), (N,2) that explains nearly all matches of an epipolar geometry, None if none does."""
+    import cv2
+
+    if len(a) < _FEWEST:
+        return None
+    found, inliers = cv2.findHomography(a, b, cv2.USAC_MAGSAC, max_error)
+    if found is None or inliers.mean() < _ALL:
+        return None
+    return np.asarray(found, np.float64)
 
 
 def _degenerate(homography: Matrix, lenses: list[Lens]) -> NoModelError:

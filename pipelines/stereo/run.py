@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,9 @@ class StereoConfig:
                 "The options of stereo do not fit",
                 "a baseline and a size are not negative, and intrinsics are given at most twice",
             )
+        near = difflib.get_close_matches(self.cost, (CENSUS, *BASELINES), n=1)
+        if near and self.cost not in (CENSUS, *BASELINES, *registry.names()):
+            raise ConfigError(f"There is no matching cost {self.cost!r}", "", f"--cost {near[0]}")
         if self.cost not in BASELINES:
             cost_function(self.cost)  # a wrong name is told before any work
 
@@ -218,18 +222,21 @@ def _rectify(
                       [0, 0, 1.0]])  # fmt: skip
         calibration = rectified_calibration(K, K, config.baseline or 1.0, unit="", source="--rectified")
     if calibration is None:
-        if not found.overlap:
-            raise NoOverlapError(
-                "The two photos do not show the same scene",
-                f"of {len(found.pairs)} matches {int(found.inliers.sum())} agree with one motion, no more than "
-                "chance gives",
-                "two photos of one place, from two places near each other",
-            )
+        _check_overlap(found)
         calibration = estimated_calibration(found, _cameras(photos, config))
     if config.baseline:
         t = calibration.t * (config.baseline / calibration.baseline)
         calibration = replace(calibration, t=t, unit="m")
     return rectification(resized(calibration, images[0].scale), size)
+
+
+def _check_overlap(found: PairResult) -> None:
+    if not found.overlap:
+        raise NoOverlapError(
+            "The two photos do not show the same scene",
+            f"of {len(found.pairs)} matches {int(found.inliers.sum())} agree with one motion, as many as by chance",
+            "two photos of one place, or with a calibration --disparities MIN:MAX to match them all the same",
+        )
 
 
 def _cameras(photos: tuple[Photo, Photo], config: StereoConfig) -> tuple[Camera, Camera]:
@@ -250,6 +257,7 @@ def _span(made: Rectification, found: PairResult, images: tuple[Image, Image], c
         for side, image, points in zip((made.left, made.right), images, found.points, strict=True)
     )
     if config.disparities is None:
+        _check_overlap(found)
         check_rows(left, right, found.inliers, made.calibration.source)
         span = span_of_matches(
             left[found.inliers], right[found.inliers], width, offset=offset, source=made.calibration.source

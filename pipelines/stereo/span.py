@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import ConfigError, InputError, NoOverlapError
+from pipelines.core.errors import ConfigError, InputError
 
 _FEWEST = 12
 _ROW = 2.0
@@ -50,17 +50,10 @@ def check_rows(left: NDArray[np.float64], right: NDArray[np.float64], inliers: N
         source: what says that the pictures are rectified.
 
     Raises:
-        NoOverlapError: hardly anything matches.
         InputError: the rows do not agree.
     """
     down = right[inliers, 1] - left[inliers, 1]
-    if len(down) < _FEWEST:
-        raise NoOverlapError(
-            "The two photos do not show the same scene",
-            f"{len(down)} keypoints match, and {_FEWEST} are the fewest that tell",
-            "two photos of one place, or --disparities MIN:MAX to match them all the same",
-        )
-    if (np.abs(down) <= _ROW).mean() < 0.5:
+    if len(down) >= _FEWEST and (np.abs(down) <= _ROW).mean() < 0.5:
         raise InputError(
             f"The photos do not fit the calibration ({source})",
             f"matching points should lie in the same row, but lie {np.median(np.abs(down)):.1f} px apart",
