@@ -5,7 +5,7 @@ The numbers below were chosen on made pairs (:mod:`descriptors.datasets.stereo_p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
