@@ -17,9 +17,9 @@ from pipelines.depth.dense_features import dense_describer
 from pipelines.depth.sgm import Penalties, Winners, aggregate, winners, winners_from_right
 
 CENSUS = "census"
-_MIX = {"swift-stereo": (0.5, 1.0, 45)}
+_MIX = {"swift-stereo": (0.7, 0.8, 70)}
 """Of descriptors that are mixed with census: its share, the cosine's gain, the cost of what lies outside."""
-_DEFAULT_MIX = (0.6, 1.0, 45)
+_DEFAULT_MIX = (0.7, 0.8, 70)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def cost_function(cost: str, threads: int | None = None) -> CostFunction:
         ConfigError: a metric network.
     """
     if cost == CENSUS:
-        return CostFunction(outside=45)
+        return CostFunction(outside=70)
     share, gain, outside = _MIX.get(cost, _DEFAULT_MIX)
     return CostFunction(dense_describer(cost, threads), share, gain, outside)
 
