@@ -95,7 +95,9 @@ def refusals(sample_data, tmp_path):
     copy = tmp_path / "copy.png"
     shutil.copy(left, copy)
     other = tmp_path / "other.png"
-    cv2.imwrite(str(other), cv2.resize(cv2.imread(str(sample_data / "objects" / "scene.jpg")), (640, 480)))
+    cv2.imwrite(
+        str(other), cv2.resize(cv2.imread(str(sample_data / "sfm" / "images" / "courtyard_03.jpg")), (640, 480))
+    )
     lifted = tmp_path / "lifted.png"
     cv2.imwrite(str(lifted), np.roll(cv2.imread(str(right)), 9, axis=0))
     wrong = tmp_path / "wrong.txt"
