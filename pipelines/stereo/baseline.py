@@ -38,6 +38,6 @@ def sgbm(
     smoother = cv2.ximgproc.createDisparityWLSFilter(matcher)
     smoother.setLambda(8000.0)
     smoother.setSigmaColor(1.5)
-    values = (np.asarray(smoother.filter(found, left, disparity_map_right=other)) / 16).astype(np.float32)
-    confidence = (np.asarray(smoother.getConfidenceMap()) / 255).astype(np.float32)
-    return Disparities(values, confidence > 0, confidence)
+    smooth = np.asarray(smoother.filter(found, left, disparity_map_right=other), np.float64) / 16
+    confidence = np.asarray(smoother.getConfidenceMap(), np.float64) / 255
+    return Disparities(smooth.astype(np.float32), confidence > 0, confidence.astype(np.float32))
