@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipelines.core.errors import ConfigError
 
-MESHES = ("poisson", "tsdf", "none")
+MESHES = ("poisson", "none")
 _SMALLEST = 120
 
 
@@ -21,7 +21,7 @@ class DenseConfig:
         consistent: other photos that must agree about a point, as far as a photo has so many neighbours.
         max_pixels: largest reprojection error between photos that agree, px of the depth maps.
         max_depth: largest relative difference of the depths of photos that agree.
-        mesh: ``poisson``, ``tsdf`` or ``none``.
+        mesh: ``poisson`` or ``none``.
     """
 
     size: int = 1000

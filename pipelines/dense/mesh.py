@@ -1,21 +1,17 @@
-"""Points or depth maps to a mesh, without what the photos do not show.
+"""Points to a mesh, without what the photos do not show.
 
 Poisson: Kazhdan and Hoppe, Screened Poisson surface reconstruction, TOG 2013. It closes holes with bubbles and sheets:
-what lies away from all points is cut off again. TSDF: Curless and Levoy, A volumetric method for building complex
-models from range images, SIGGRAPH 1996.
+what lies away from all points is cut off again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.dense.agree import Checked
 from pipelines.dense.mesh_files import Mesh
-from pipelines.dense.views import View
 
 _DEEPEST, _SHALLOWEST = 11, 6
 """Levels of Poisson's octree."""
@@ -24,8 +20,6 @@ _REACH = 3.0
 _SMALL = 0.01
 """Share of the largest piece's triangles below which a piece is removed."""
 _LEAST_TRIANGLES = 50
-_TRUNCATION = 5.0
-"""TSDF: voxels in front of and behind the surface that a depth map writes to."""
 
 
 def spacing(points: NDArray[np.void]) -> float:
@@ -64,38 +58,6 @@ def poisson(points: NDArray[np.void], step: float) -> Mesh:
     away = cKDTree(xyz - middle).query(np.asarray(made.vertices), distance_upper_bound=_REACH * grown)[0]
     made.remove_vertices_by_mask(~np.isfinite(away))
     return _finished(made, middle)
-
-
-def tsdf(views: Sequence[View], maps: Iterable[tuple[int, Checked]], step: float) -> Mesh:
-    """A mesh by way of signed distances that all depth maps agree on, one map held at a time.
-
-    Args:
-        views: all photos.
-        maps: index of a photo and its checked depth.
-        step: side of a voxel.
-    """
-    import open3d
-
-    o3d: Any = open3d  # its type hints know no arrays
-    kind = o3d.pipelines.integration.TSDFVolumeColorType.RGB8
-    volume = o3d.pipelines.integration.ScalableTSDFVolume(step, _TRUNCATION * step, kind)
-    middle = np.mean([view.centre for view in views], axis=0)
-    for index, checked in maps:
-        view = views[index]
-        picture = o3d.geometry.RGBDImage.create_from_color_and_depth(
-            o3d.geometry.Image(np.ascontiguousarray(view.read())),
-            o3d.geometry.Image(np.ascontiguousarray(checked.depth)),
-            depth_scale=1.0,
-            depth_trunc=float(checked.depth.max()) + 1,
-            convert_rgb_to_intensity=False,
-        )
-        (fx, _, cx), (_, fy, cy) = view.intrinsics[0], view.intrinsics[1]
-        camera = o3d.camera.PinholeCameraIntrinsic(view.width, view.height, fx, fy, cx, cy)
-        pose = np.eye(4)
-        pose[:3] = view.cam_from_world
-        pose[:3, 3] += view.cam_from_world[:, :3] @ middle
-        volume.integrate(picture, camera, pose)
-    return _finished(volume.extract_triangle_mesh(), middle)
 
 
 def _finished(made: Any, middle: NDArray[np.float64]) -> Mesh:

@@ -37,7 +37,8 @@ def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    data = cv2.imencode(path.suffix, pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
+    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix == ".jpg" else []
+    data = cv2.imencode(path.suffix, pixels[..., ::-1], options)[1]
     write_atomic(path, lambda stream: stream.write(data.tobytes()))
 
 

@@ -19,7 +19,7 @@ from pipelines.dense.cloud import write_cloud
 from pipelines.dense.config import DenseConfig
 from pipelines.dense.folder import DenseFolder
 from pipelines.dense.fuse import fuse, rank
-from pipelines.dense.mesh import poisson, tsdf
+from pipelines.dense.mesh import poisson
 from pipelines.dense.mesh_files import ENDINGS, Mesh, write_mesh
 from pipelines.dense.neighbours import Task
 from pipelines.dense.picture import Renderer, depth_picture, sheet, turns, write_picture
@@ -150,11 +150,7 @@ def make_mesh(work: Work, points: NDArray[np.void], step: float) -> Mesh | None:
     if work.config.mesh == "none":
         return None
     with work.progress.stage("Mesh", 3) as task_bar:
-        if work.config.mesh == "poisson":
-            mesh = poisson(points, step)
-        else:
-            maps = ((index, work.folder.read_checked(key)) for index, key in work.checked.items())
-            mesh = tsdf(work.views, maps, step)
+        mesh = poisson(points, step)
         task_bar.advance(note="surface")
         if not len(mesh.faces):
             return None

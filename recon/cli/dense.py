@@ -21,7 +21,7 @@ def dense(
     ] = "census",
     neighbours: Annotated[int, typer.Option(help="Photos that each one is compared with.")] = 5,
     consistent: Annotated[int, typer.Option(help="Other photos that must agree about a point.")] = 2,
-    mesh: Annotated[str, typer.Option(help="poisson, tsdf or none.")] = "poisson",
+    mesh: Annotated[str, typer.Option(help="poisson or none.")] = "poisson",
     photos: _Photos = None,
     component: Annotated[int, typer.Option(help="Which model of the map; 0 is the largest.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
