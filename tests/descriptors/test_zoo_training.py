@@ -27,6 +27,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> dict:
     }
     for module in (zoo, __import__("descriptors.training.recipes", fromlist=["RECIPES"])):
         monkeypatch.setattr(module, "RECIPES", table)
+    monkeypatch.setattr(zoo.runtime, "WEIGHTS", Path("nowhere"))  # the package's weights are of other networks
     return table
 
 
