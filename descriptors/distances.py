@@ -86,13 +86,12 @@ def mutual_matches(
     j = near.index[i]
     dim, scores = rows.shape[1], near.best[i]
     second, other = near.second[i], beside.second[j]
-    ratios = _ratios(metric, scores, np.maximum(second, other), dim)
+    tied = other >= scores
     if narrow is not None:
         # Products of the match and of the row's second are taken anew; of the column's only the narrow one is known.
-        tied = other >= scores
         scores = np.einsum("nd,nd->n", rows[i], columns[j])
         second = np.where(np.isinf(second), second, np.einsum("nd,nd->n", rows[i], columns[near.rival[i]]))
-        ratios = np.where(tied, np.float32(1), _ratios(metric, scores, np.maximum(second, other), dim))
+    ratios = np.where(tied, np.float32(1), _ratios(metric, scores, np.maximum(second, other), dim))
     kept = np.flatnonzero(ratios < ratio) if ratio < 1 else np.arange(len(i))
     i, j = i[kept], j[kept]
     return Matches(np.stack([i, j], 1).astype(np.int32), metric.exact(rows[i], columns[j]), ratios[kept])

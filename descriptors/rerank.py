@@ -33,6 +33,10 @@ class RerankRule:
         """The rule that a metric network was given from data."""
         return cls(spec.candidates, spec.threshold, spec.margin)
 
+    def keeps(self, found: MutualBest) -> NDArray[np.bool_]:
+        """Which (K,) of the pairs are matches."""
+        return (found.scores >= self.threshold) & (found.leads >= self.margin)
+
 
 @dataclass(frozen=True)
 class Described:
@@ -80,7 +84,7 @@ def rerank_matches(
         DescriptorError: descriptors or features that do not fit.
     """
     found = mutual_best(scorer, a, b, rule.candidates, distance=distance, threads=threads)
-    keep = (found.scores >= rule.threshold) & (found.leads >= rule.margin)
+    keep = rule.keeps(found)
     return Matches(found.pairs[keep], -found.scores[keep], np.zeros(int(keep.sum()), np.float32))
 
 

@@ -121,6 +121,15 @@ def unit_rows(features: NDArray) -> NDArray[np.float32]:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
 
 
+def halved_rootsift(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """RootSIFT (N,128) of patches (N,1,S,S) twice as fine as it takes them: the metric networks' shortlist."""
+    from descriptors.registry import load as load_by_name
+
+    size = patches.shape[-1] // 2
+    halved = patches.reshape(-1, 1, size, 2, size, 2).mean(axis=(3, 5), dtype=np.float32)
+    return load_by_name("rootsift").describe(halved)
+
+
 def load(spec: PairScorerSpec, *, device: str | None = None, threads: int | None = None) -> NetworkScorer:
     """The metric network that ``spec`` names, with the weights of the package.
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from descriptors import distances
 from descriptors.contract import DescriptorError, Distance, PairScorer
-from descriptors.rerank import Described, RerankRule, rerank_matches, score_pairs
+from descriptors.rerank import Described, RerankRule, mutual_best, score_pairs
+from descriptors.scorers import unit_rows
 
 # Anchors whose distances to all patches are held at a time.
 _ROWS = 1024
@@ -53,8 +54,8 @@ class Comparison(Protocol):
         """
         ...
 
-    def matches(self, a: NDArray, b: NDArray, *, clear: bool) -> NDArray[np.int32]:
-        """Pairs (K,2) of rows nearest to each other; if ``clear``, by the contestant's own ratio, threshold, margin."""
+    def matches(self, a: NDArray, b: NDArray) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Pairs (K,2) of rows nearest to each other, and which (K,) are clear by the contestant's own :attr:`rule`."""
         ...
 
 
@@ -100,9 +101,10 @@ class ByDistance:
             found[rows] = apart.min(axis=1, initial=np.inf)
         return found
 
-    def matches(self, a: NDArray, b: NDArray, *, clear: bool) -> NDArray[np.int32]:
+    def matches(self, a: NDArray, b: NDArray) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """See :class:`Comparison`."""
-        return distances.mutual_matches(a, b, ratio=self.ratio if clear else 1.0, distance=self.distance).pairs
+        found = distances.mutual_matches(a, b, ratio=1.0, distance=self.distance)
+        return found.pairs, (found.ratios < self.ratio) | (self.ratio >= 1)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class ByScore:
     scorer: PairScorer
 
     @property
-    def rule(self) -> object:
+    def rule(self) -> RerankRule:
         """See :class:`Comparison`."""
         return RerankRule.of(self.scorer.spec)
 
@@ -141,11 +143,10 @@ class ByScore:
         near, apart = self._shortlisted(a, b)
         return np.where(labels[near] == same[:, None], np.inf, apart).min(axis=1, initial=np.inf)
 
-    def matches(self, a: NDArray, b: NDArray, *, clear: bool) -> NDArray[np.int32]:
+    def matches(self, a: NDArray, b: NDArray) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """See :class:`Comparison`."""
-        own = RerankRule.of(self.scorer.spec)
-        rule = own if clear else RerankRule(own.candidates, -np.inf, 0.0)
-        return rerank_matches(self.scorer, self._described(a), self._described(b), rule).pairs
+        found = mutual_best(self.scorer, self._described(a), self._described(b), self.rule.candidates)
+        return found.pairs, self.rule.keeps(found)
 
     def _shortlisted(self, a: NDArray, b: NDArray) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Rows of b (N,K) that are near to each of a, and how far they are by the network."""
@@ -160,9 +161,7 @@ class ByScore:
 
     def _described(self, rows: NDArray) -> Described:
         spec = self.scorer.spec
-        listed = rows[:, 0 if spec.embeds else spec.width :].astype(np.float32)
-        length = np.maximum(np.linalg.norm(listed, axis=1, keepdims=True), np.float32(1e-12))
-        return Described(listed / length, self._features(rows))
+        return Described(unit_rows(rows[:, 0 if spec.embeds else spec.width :]), self._features(rows))
 
 
 def pair_distances(a: NDArray, b: NDArray, distance: Distance) -> NDArray[np.float64]:

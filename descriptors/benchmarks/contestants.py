@@ -7,12 +7,9 @@ networks, named in the header), ``.onnx`` or TorchScript (``.pt``, ``.ts``, ``.t
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +17,8 @@ from numpy.typing import NDArray
 from descriptors import registry
 from descriptors.benchmarks.results import Contestant, digest, file_digest
 from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, PairScorer, check_patches
+from descriptors.headers import read_header
+from descriptors.scorers import halved_rootsift
 
 _BATCH = 64
 # Changes whenever the code below gives other numbers for the same file.
@@ -115,9 +114,7 @@ class ScoredPatches:
         features = self._scorer.features(patches)
         if self._scorer.spec.embeds:
             return features
-        size = patches.shape[-1] // 2
-        halved = patches.reshape(-1, 1, size, 2, size, 2).mean(axis=(3, 5), dtype=np.float32)
-        listed = registry.load("rootsift").describe(halved)
+        listed = halved_rootsift(patches)
         if self._scorer.spec.raw:
             listed = np.clip(np.rint(512 * listed), 0, 255).astype(np.uint8)
         return np.hstack([features, listed])
@@ -210,7 +207,7 @@ def _read_python(name: str, path: Path, foreign: Foreign) -> Descriptor:
 def _read_weights(name: str, path: Path, foreign: Foreign) -> Descriptor:
     from descriptors.runtime import NetworkDescriptor
 
-    network = str(read_header(path).get("network", ""))
+    network = read_header(path).get("network", "")
     specs = [registry.spec(other) for other in registry.names()]
     # Several rows may be one network trained in several ways: tfeat is that of tfeat-margin and tfeat-ratio.
     known = [
@@ -222,22 +219,6 @@ def _read_weights(name: str, path: Path, foreign: Foreign) -> Descriptor:
     magnification = foreign.magnification or spec.magnification
     # The fingerprint of a network does not know for which magnification patches are cut; Contestant.key does.
     return NetworkDescriptor(replace(spec, name=name, weights=None, magnification=magnification), path)
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """Metadata of a safetensors file, read without torch.
-
-    Raises:
-        DescriptorError: the file is damaged.
-    """
-    try:
-        with open(path, "rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > path.stat().st_size:
-                raise ValueError("the header is longer than the file")
-            return dict(json.loads(stream.read(length)).get("__metadata__") or {})
-    except (OSError, ValueError, struct.error) as error:
-        raise DescriptorError(f"{path} is no safetensors file: {error}.") from error
 
 
 _READERS: dict[str, Callable[[str, Path, Foreign], Descriptor]] = {

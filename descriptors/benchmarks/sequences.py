@@ -197,10 +197,10 @@ def match_pair(
     if possible and len(index):
         precision = scores.average_precision(doubt, hit, possible=possible)
         score = float(hit.sum() / possible)
-    mutual = compare.matches(a, b, clear=False)
+    mutual, clear = compare.matches(a, b)
     errors = transfer_errors(frames_a[mutual[:, 0], :, 2], frames_b[mutual[:, 1], :, 2], homography)
     mma = np.array([(errors <= limit).mean() if len(errors) else 0.0 for limit in _MMA])
-    kept = compare.matches(a, b, clear=True)
+    kept = mutual[clear]
     estimate, inliers = estimate_homography(frames_a[kept[:, 0], :, 2], frames_b[kept[:, 1], :, 2])
     kept = kept[inliers]
     true = transfer_errors(frames_a[kept[:, 0], :, 2], frames_b[kept[:, 1], :, 2], homography) <= _ESTIMATOR_REACH

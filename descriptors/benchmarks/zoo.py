@@ -17,7 +17,8 @@ from descriptors.benchmarks.speed import made_patches, seconds_of
 from descriptors.contract import DescriptorError, DescriptorSpec, PairScorerSpec
 from descriptors.headers import read_header
 from descriptors.runtime import WEIGHTS
-from descriptors.training.validate import Figures, ValidationSet, halved_rootsift
+from descriptors.scorers import halved_rootsift
+from descriptors.training.validate import Figures, ValidationSet
 
 BEGIN = "<!-- zoo: made by recon zoo table -->"
 END = "<!-- /zoo -->"

@@ -25,13 +25,14 @@ from descriptors.datasets.sources import Given, described, licences, own_maps
 from descriptors.networks import SCORERS, build
 from descriptors.packing import pack
 from descriptors.runtime import read_network
+from descriptors.scorers import halved_rootsift
 from descriptors.training.card import hardware, write_card
 from descriptors.training.curve import Progress, TrainingLog
 from descriptors.training.objectives import Moment
 from descriptors.training.recipes import Recipe
 from descriptors.training.recipes import recipe as recipe_by_name
 from descriptors.training.source import PairSource, ResidentSource, hashable
-from descriptors.training.validate import Figures, ValidationSet, halved_rootsift
+from descriptors.training.validate import Figures, ValidationSet
 
 CHECKPOINT_SECONDS = 400.0
 

@@ -127,14 +127,6 @@ class ValidationSet:
         )
 
 
-def halved_rootsift(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """RootSIFT (N,128) of patches (N,1,S,S) twice as fine as it takes them: the metric networks' shortlist."""
-    descriptor = registry.load("rootsift")
-    size = patches.shape[-1] // 2
-    halved = patches.reshape(-1, 1, size, 2, size, 2).mean(axis=(3, 5), dtype=np.float32)
-    return descriptor.describe(halved)
-
-
 def _score_all(first: NDArray, second: NDArray, others: NDArray[np.integer], score: Score) -> NDArray[np.float32]:
     """Scores (N,K) of each of ``first`` (N,F) against the rows ``others`` (N,K) of ``second``."""
     count, width = others.shape

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.colmap import FittedPose
 from pipelines.core.types import Features
-from pipelines.localize.pose import Fit, project
+from pipelines.localize.pose import project
 
 _NEAR = 8
 """Keypoints, the nearest to a projected point, that are compared with it."""
@@ -17,7 +18,7 @@ _RATIO = 0.9
 def guided_matches(
     features: Features,
     places: NDArray[np.int32],
-    fit: Fit,
+    fit: FittedPose,
     points: tuple[NDArray[np.float64], NDArray],
     *,
     radius: float,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import colmap
+from pipelines.colmap import FittedPose
 from pipelines.core.types import Camera
 from pipelines.images.cameras import MODELS
 
@@ -41,15 +42,6 @@ def reprojection_errors(
     return np.where(np.isfinite(errors), errors, np.inf)
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A pose with the strict inliers that it was refined on; attributes as those of ``colmap.FittedPose``."""
-
-    cam_from_world: NDArray[np.float64]
-    camera: Camera
-    inliers: NDArray[np.bool_]
-
-
 def fit_pose(
     camera: Camera,
     xy: NDArray[np.float64],
@@ -59,7 +51,7 @@ def fit_pose(
     seed: int,
     estimate_focal: bool,
     refine_focal: bool,
-) -> Fit | None:
+) -> FittedPose | None:
     """RANSAC with a loose threshold, then refinement and a new choice of inliers with the strict one.
 
     Args:
@@ -86,19 +78,21 @@ def fit_pose(
         found = replace(found, inliers=errors <= max_error)
     if found is None or found.inliers.sum() < _LEAST:
         return None
-    return Fit(found.cam_from_world, found.camera, found.inliers)
+    return found
 
 
-def refit(fit: Fit, xy: NDArray[np.float64], xyz: NDArray[np.float64], *, max_error: float, free_focal: bool) -> Fit:
+def refit(
+    fit: FittedPose, xy: NDArray[np.float64], xyz: NDArray[np.float64], *, max_error: float, free_focal: bool
+) -> FittedPose:
     """The pose refined on more correspondences, and which of them are strict inliers; as it was if that fails."""
-    found = colmap.FittedPose(fit.cam_from_world, fit.camera, fit.inliers)
+    found = fit
     for _ in range(_ROUNDS):
         refined = colmap.refine_pose(found, xy, xyz, refine_focal=free_focal)
         if refined is None or not _possible(refined.camera):
             return fit
         errors = reprojection_errors(refined.camera, refined.cam_from_world, xy, xyz)
         found = replace(refined, inliers=errors <= max_error)
-    return Fit(found.cam_from_world, found.camera, found.inliers)
+    return found
 
 
 def _possible(camera: Camera) -> bool:
@@ -107,7 +101,7 @@ def _possible(camera: Camera) -> bool:
 
 
 def sigmas(
-    fit: Fit,
+    fit: FittedPose,
     xy: NDArray[np.float64],
     xyz: NDArray[np.float64],
     *,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pipelines.colmap import FittedPose
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.geometry.earth import to_places
@@ -16,7 +17,7 @@ from pipelines.images.cameras import CameraConfig, camera_prior
 from pipelines.localize.guided import guided_matches, paired_distances
 from pipelines.localize.map import LocalMap
 from pipelines.localize.matching import Correspondences, Near, QueryMatcher
-from pipelines.localize.pose import Fit, coverage, fit_pose, project, refit, sigmas
+from pipelines.localize.pose import coverage, fit_pose, project, refit, sigmas
 from pipelines.localize.result import Evidence, Localisation, MatchedPhoto, Origin, QueryPose, Verdict
 from pipelines.localize.verdict import judge
 from pipelines.matching.match import first_at_place
@@ -239,8 +240,8 @@ class Localizer:
         )
 
     def _guided(
-        self, features: Features, table: Correspondences, fit: Fit, max_error: float, free_focal: bool
-    ) -> tuple[Fit, np.ndarray, np.ndarray]:
+        self, features: Features, table: Correspondences, fit: FittedPose, max_error: float, free_focal: bool
+    ) -> tuple[FittedPose, np.ndarray, np.ndarray]:
         """The pose with points of the map that were looked for in the predicted view, and its correspondences."""
         keypoint, point = table.keypoint[fit.inliers], table.point[fit.inliers]
         supporting = sorted(table.photos, key=lambda number: -int(fit.inliers[table.photos[number]].sum()))
@@ -270,7 +271,7 @@ class Localizer:
         return tuple(sorted(photos, key=lambda photo: (-photo.inliers, -photo.matches)))
 
 
-def _measured(fit: Fit, xy: np.ndarray, xyz: np.ndarray, table: Correspondences, guess: _Guess) -> QueryPose:
+def _measured(fit: FittedPose, xy: np.ndarray, xyz: np.ndarray, table: Correspondences, guess: _Guess) -> QueryPose:
     """A fit with its figures, each keypoint counted once."""
     rows = np.flatnonzero(fit.inliers)
     _, first = np.unique(xy[rows], axis=0, return_index=True)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 import descriptors
 from descriptors.networks import SCORERS, build
+from descriptors.scorers import halved_rootsift
 from descriptors.training.objectives import Moment
 from descriptors.training.recipes import RECIPES
 from descriptors.training.scored import GlobalScoreLoss, PairCrossEntropy, PairHinge, score_pairs
-from descriptors.training.validate import ValidationSet, _MadePair, halved_rootsift
+from descriptors.training.validate import ValidationSet, _MadePair
 
 
 def moment(seed: int = 0) -> Moment:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from pipelines.colmap import FittedPose
 from pipelines.core.errors import ConfigError
 from pipelines.core.types import Camera, Features
 from pipelines.localize.guided import guided_matches, paired_distances
-from pipelines.localize.pose import Fit, coverage, fit_pose, project, refit, sigmas
+from pipelines.localize.pose import coverage, fit_pose, project, refit, sigmas
 from pipelines.localize.query import LocalizeConfig
 from pipelines.localize.result import Localisation, Origin, QueryPose, Verdict
 from pipelines.localize.verdict import judge
@@ -32,11 +33,13 @@ def scene(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return xy, (rays - POSE[:, 3]) @ ROTATION
 
 
-def centre_of(fit: Fit) -> np.ndarray:
+def centre_of(fit: FittedPose) -> np.ndarray:
     return -fit.cam_from_world[:, :3].T @ fit.cam_from_world[:, 3]
 
 
-def fitted(camera: Camera, xy: np.ndarray, xyz: np.ndarray, *, estimate: bool = False, refine: bool = False) -> Fit:
+def fitted(
+    camera: Camera, xy: np.ndarray, xyz: np.ndarray, *, estimate: bool = False, refine: bool = False
+) -> FittedPose:
     fit = fit_pose(camera, xy, xyz, max_error=4.0, seed=0, estimate_focal=estimate, refine_focal=refine)
     assert fit is not None
     return fit
@@ -112,7 +115,7 @@ def test_sigmas_know_that_the_principal_point_may_be_off(free):
     for _ in range(80):
         # A photo whose principal point is elsewhere, fitted by a camera that has it at the centre.
         seen = xy + rng.normal(0, 5, 2) + rng.normal(0, 0.1, xy.shape)
-        fit = Fit(POSE, CAMERA, np.ones(80, bool))
+        fit = FittedPose(POSE, CAMERA, np.ones(80, bool))
         fit = refit(fit, seen, xyz, max_error=1000, free_focal=free)
         centres.append(centre_of(fit))
         told.append(sigmas(fit, seen, xyz, free_focal=free, principal_sigma=5)[0])
@@ -126,7 +129,7 @@ def test_points_on_a_line_through_the_camera_leave_the_pose_open():
     line = CENTRE + np.linspace(5, 8, 40)[:, None] * ROTATION[2]
     line += 1e-4 * np.random.default_rng(0).normal(size=line.shape)
     seen = project(CAMERA, POSE, line)[0] + np.random.default_rng(1).normal(0, 0.3, xy.shape)
-    fit = Fit(POSE, CAMERA, np.ones(40, bool))
+    fit = FittedPose(POSE, CAMERA, np.ones(40, bool))
     assert sigmas(fit, seen, line, free_focal=False)[0] > 10 * sigmas(fit, xy + 0.3, xyz, free_focal=False)[0]
 
 
@@ -140,7 +143,7 @@ def test_guided_matches_are_near_the_expected_place_and_look_alike():
     keypoints, looks = np.concatenate([keypoints, rival]), np.concatenate([looks, described[4:5]])
     frames = np.concatenate([np.tile(np.eye(2, dtype=np.float32), (7, 1, 1)), keypoints[:, :, None]], axis=2)
     features = Features(frames, np.ones(7, np.float32), looks)
-    fit, places = Fit(POSE, CAMERA, np.ones(6, bool)), np.arange(7, dtype=np.int32)
+    fit, places = FittedPose(POSE, CAMERA, np.ones(6, bool)), np.arange(7, dtype=np.int32)
     # 2 is too far off, 3 does not look like its point, 4 has an equal rival two pixels off.
     found = guided_matches(features, places, fit, (xyz, described), radius=8, limit=0.5)
     assert found.tolist() == [[0, 0], [1, 1], [5, 5]]
