@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from descriptors import registry
 from descriptors.contract import DescriptorError
@@ -42,16 +39,6 @@ def write_card(weights: Path) -> Path:
     rows = read_log(weights.with_suffix(".log.jsonl"))
     card.write_text(_text(weights, header, rows))
     return card
-
-
-def hardware(device: torch.device) -> str:
-    """What a training runs on, for its card."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
-        if info.is_file() else []  # fmt: skip
-    return f"{torch.get_num_threads()} threads of {names[0] if names else platform.machine()}"
 
 
 def _text(weights: Path, header: dict[str, str], rows: list[dict[str, Any]]) -> str:

@@ -71,6 +71,7 @@ class Recipe:
         precision: ``bf16``, ``fp32``, or ``auto``: bf16 where the processor multiplies it in hardware.
         data: batches for two cores, on which a step shall take about half a second.
         gpu_pairs: pairs of a batch on a GPU.
+        fused: compile the network for the training, where its norms are many small steps over all maps.
         start: recipe whose weights, where they are there already, the zoo's training begins with; of the same layers.
         differs: what differs from the paper, for the card, besides what all recipes have in common.
     """
@@ -84,12 +85,13 @@ class Recipe:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     data: Data = field(default_factory=Data)
     gpu_pairs: int = 1024
+    fused: bool = False
     start: str = ""
     differs: tuple[str, ...] = ()
 
-    def on_gpu(self) -> Recipe:
-        """The recipe with the GPU's batch; the rate grows with its square root, twofold at most."""
-        data = self.data.of_size(self.gpu_pairs)
+    def with_batch(self, pairs: int) -> Recipe:
+        """The recipe with batches of about ``pairs``; the rate grows with their square root, twofold at most."""
+        data = self.data.of_size(pairs)
         rate = self.learning_rate * min(2.0, math.sqrt(data.pairs / self.data.pairs))
         return replace(self, data=data, learning_rate=rate)
 
@@ -165,8 +167,7 @@ RECIPES: dict[str, Recipe] = {
     "swift-small": Recipe(
         "swift-small", HardestInBatch(), learning_rate=4e-3, minutes=40, data=_BATCH_512, differs=(_OWN,)
     ),
-    # Its norms cost as much as its convolutions.
-    "hynet": replace(_trunk("hynet", HyNetLoss(), _HARDEST), data=_BATCH_64),
+    "hynet": replace(_trunk("hynet", HyNetLoss(), _HARDEST), data=_BATCH_64, fused=True),
     "sosnet": _trunk("sosnet", SOSNetLoss(), _HARDEST, start="hardnet", minutes=30),
     "cs-l2net": _central_surround(turns=False),
     "cs-l2net-plus": _central_surround(_TURNS, turns=True),

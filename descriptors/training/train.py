@@ -26,8 +26,9 @@ from descriptors.networks import SCORERS, build
 from descriptors.packing import pack
 from descriptors.runtime import read_network
 from descriptors.scorers import halved_rootsift
-from descriptors.training.card import hardware, write_card
+from descriptors.training.card import write_card
 from descriptors.training.curve import Progress, TrainingLog
+from descriptors.training.machine import Clock, fuse, hardware, keep_memory, multiplies_bf16
 from descriptors.training.objectives import Moment
 from descriptors.training.recipes import Recipe
 from descriptors.training.recipes import recipe as recipe_by_name
@@ -37,30 +38,6 @@ from descriptors.training.validate import Figures, ValidationSet
 CHECKPOINT_SECONDS = 400.0
 
 
-class Clock:
-    """Time spent in training steps, in seconds of the whole machine.
-
-    On a CPU it is the processor time over the number of threads: a process that is stopped, or that shares the
-    cores with others, trains later, not less. On a GPU, where the processor only waits, it is the time of day.
-    """
-
-    def __init__(self, spent: float, device: torch.device) -> None:
-        self.spent = spent
-        self._on_cpu = device.type == "cpu"
-        self._began = self._now()
-
-    def start(self) -> None:
-        """A step begins."""
-        self._began = self._now()
-
-    def stop(self) -> None:
-        """The step is over; its time counts."""
-        self.spent += self._now() - self._began
-
-    def _now(self) -> float:
-        return time.process_time() / torch.get_num_threads() if self._on_cpu else time.monotonic()
-
-
 def train(
     recipe: Recipe | str,
     data: Given,
@@ -68,6 +45,7 @@ def train(
     *,
     minutes: float | None = None,
     steps: int | None = None,
+    pairs: int | None = None,
     device: str = "cpu",
     seed: int = 0,
     start: str | Path | None = None,
@@ -88,6 +66,7 @@ def train(
         minutes: time to spend in steps as :class:`Clock` counts it, without loading and validation; None takes the
             recipe's.
         steps: fixed number of steps instead of a time: on one machine the same seed then gives the same weights.
+        pairs: of a batch; None takes the recipe's for this device.
         device: torch device, ``cpu`` or ``cuda``.
         seed: of data, augmentation and initial weights.
         start: weights of the same network to begin with instead of random ones.
@@ -102,11 +81,12 @@ def train(
         DescriptorError: no such recipe, no such device, or the checkpoint is of another training.
         DataError: data is missing.
     """
+    keep_memory()
     plan = recipe_by_name(recipe) if isinstance(recipe, str) else recipe
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DescriptorError(f"The device {device!r} is not here. Use --device cpu.")
-    if device.startswith("cuda"):
-        plan = plan.on_gpu()
+    if pairs or device.startswith("cuda"):
+        plan = plan.with_batch(pairs or plan.gpu_pairs)
     run = _Run(plan, data, Path(out), minutes or plan.minutes, steps, device, seed)
     if start is not None:
         run.begin_with(Path(start))
@@ -143,7 +123,9 @@ class _Run:
             self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
         )
         self.generator = torch.Generator().manual_seed(seed)
-        self.bf16 = _use_bf16(plan.precision, self.device)
+        self.bf16 = multiplies_bf16(plan.precision, self.device)
+        if plan.fused:
+            fuse(self.network)
         size = int(self.network.patch_size)  # type: ignore[arg-type]
         pairs = PairSource(given, plan.data, patch_size=size, seed=seed)
         self.source: PairSource | ResidentSource = pairs
@@ -234,7 +216,8 @@ class _Run:
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
 
     def _apply(self, module: Any, *inputs: NDArray) -> NDArray[np.float32]:
-        with torch.no_grad(), self._autocast():
+        # What is compiled is compiled for batches of one size: here the last part is smaller.
+        with torch.no_grad(), self._autocast(), torch.compiler.set_stance("force_eager"):
             parts = [
                 module(*(self._tensor(rows[i : i + 256]) for rows in inputs)).float()
                 for i in range(0, len(inputs[0]), 256)
@@ -286,13 +269,3 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     write(partial)
     os.replace(partial, path)
-
-
-def _use_bf16(precision: str, device: torch.device) -> bool:
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text() if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text

@@ -43,6 +43,7 @@ def train_zoo(
     names: Sequence[str] = (),
     minutes: float | None = None,
     steps: int | None = None,
+    pairs: int | None = None,
     device: str = "cpu",
     seed: int = 0,
     progress: Callable[[str, Progress], None] | None = None,
@@ -57,7 +58,7 @@ def train_zoo(
         names: recipes to train, all unless given; trained in the order of the table, teachers before students.
         minutes: budget of all together, shared out by the recipes' own times, whatever is there already.
         steps: fixed number of steps for each instead.
-        device, seed: as of ``train``.
+        pairs, device, seed: as of ``train``.
         progress: called with the name of the network that is trained.
 
     Raises:
@@ -75,7 +76,16 @@ def train_zoo(
         told = None if progress is None else _named(progress, name)
         try:
             figures = train(
-                plan, data, out, minutes=shares[name], steps=steps, device=device, seed=seed, start=start, progress=told
+                plan,
+                data,
+                out,
+                minutes=shares[name],
+                steps=steps,
+                pairs=pairs,
+                device=device,
+                seed=seed,
+                start=start,
+                progress=told,
             )
         except DescriptorError as error:
             yield Outcome(name, error=str(error))

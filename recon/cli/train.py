@@ -37,6 +37,10 @@ def train(
         typer.Option(help="Time to train; the recipe's unless given. With all: of all together, 25 on a GPU."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Fixed number of steps instead of a time.")] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(help="Pairs of a batch, as many as a step of half a second takes; the recipe's unless given."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="The same seed and steps give the same weights.")] = 0,
     start: Annotated[
@@ -60,15 +64,15 @@ def train(
         _make_tracks(source)
     held_out = "held-out photos of the map" if any(source.startswith("map:") for source in data) else _VALIDATION
     if name == "all":
-        _train_all(data, out or Path("zoo"), names, minutes, steps, device, seed, held_out)
+        _train_all(data, out or Path("zoo"), names, minutes, steps, pairs, device, seed, held_out)
         return
     from descriptors.training.train import train as run
 
     target = out or Path(f"{name}.safetensors")
     with _Reports() as reports:
         figures = run(
-            name, data, target, minutes=minutes, steps=steps, device=device, seed=seed, start=_weights(start),
-            resume=resume, progress=lambda state: reports.show(name, state),
+            name, data, target, minutes=minutes, steps=steps, pairs=pairs, device=device, seed=seed,
+            start=_weights(start), resume=resume, progress=lambda state: reports.show(name, state),
         )  # fmt: skip
     typer.echo(f"{target}: {_said(figures)} on {held_out}")
 
@@ -77,8 +81,8 @@ _VALIDATION = "the validation scenes"
 
 
 def _train_all(
-    data: list[str], folder: Path, names: str, minutes: float | None, steps: int | None, device: str, seed: int,
-    held_out: str,
+    data: list[str], folder: Path, names: str, minutes: float | None, steps: int | None, pairs: int | None,
+    device: str, seed: int, held_out: str,
 ) -> None:  # fmt: skip
     from descriptors.training.zoo import train_zoo
 
@@ -86,8 +90,9 @@ def _train_all(
     failed = 0
     with _Reports() as reports:
         for outcome in train_zoo(
-            data, folder, names=chosen, minutes=minutes, steps=steps, device=device, seed=seed, progress=reports.show
-        ):
+            data, folder, names=chosen, minutes=minutes, steps=steps, pairs=pairs, device=device, seed=seed,
+            progress=reports.show,
+        ):  # fmt: skip
             if outcome.error:
                 failed += 1
                 reports.say(f"{outcome.name}: not trained. {outcome.error}")

@@ -194,8 +194,8 @@ def test_teachers_and_starts_come_before_those_that_use_them() -> None:
         seen.add(name)
 
 
-def test_a_gpus_batch_has_the_same_mixture() -> None:
-    row = RECIPES["hardnet"].on_gpu()
+def test_a_larger_batch_has_the_same_mixture() -> None:
+    row = RECIPES["hardnet"].with_batch(1024)
     assert row.data.pairs == pytest.approx(1024, abs=2)
     assert row.data.scenes[0] == pytest.approx(1024 * RECIPES["hardnet"].data.scenes[0] / 96, abs=1)
     assert row.learning_rate == 2 * RECIPES["hardnet"].learning_rate
