@@ -1,16 +1,19 @@
-"""Where training finds its data: folders with ``scenes/`` and ``photos/``, and maps of the user's own.
+"""Where training finds its data: folders with ``scenes/`` and ``photos/``, the user's own maps, Brown's patches.
 
 A folder is given as its path, a map as ``map:DIR``: what ``recon data patches`` made, or the run folder it was made in.
-Of a map's photos a fifth, the last by name, are held out: their tracks are what the training is validated on.
+Of a map's photos a fifth, the last by name, are held out: their tracks are what the training is validated on. One of
+Brown's sets is given as ``brown:DIR``, as in ``brown:data/brown/liberty``; of its sheets the last fiftieth is held out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from descriptors.datasets.brown import brown_tracks, read_brown
 from descriptors.datasets.photos import SUFFIXES
 from descriptors.datasets.scenes import DataError, load_scene, scene_folders
 from descriptors.datasets.tracks import Tracks, of_images
@@ -19,33 +22,41 @@ Given = str | Path | Sequence[str | Path]
 """One source, or several."""
 
 MAP = "map:"
+BROWN = "brown:"
 _HELD_OUT = 0.2
 # With fewer photos none can be spared: a map of so few is validated on what it was trained on.
 _ENOUGH = 10
 
 
-def training_tracks(given: Given) -> list[Tracks]:
-    """Tracks to train on: the training scenes of the folders, and the maps without their held-out photos.
+def training_tracks(given: Given, *, magnification: float) -> list[Tracks]:
+    """Tracks to train on: the training scenes of the folders, the maps and Brown's sets without what is held out.
+
+    Args:
+        given: the sources.
+        magnification: half side of a patch in units of sigma; Brown's patches, which have no sigma, are taken whole.
 
     Raises:
         DataError: a folder or map is not there or holds no tracks.
     """
-    folders, maps = _split(given)
-    found = [load_scene(scene) for folder in folders if _holds(folder, "scenes")
+    sources = _split(given)
+    found = [load_scene(scene) for folder in sources.folders if _holds(folder, "scenes")
              for scene in scene_folders(folder, validation=False)]  # fmt: skip
-    return found + [_part(folder, held_out=False) for folder in maps]
+    found += [_part(folder, held_out=False) for folder in sources.maps]
+    return found + [_brown_part(folder, magnification, held_out=False) for folder in sources.brown]
 
 
-def validation_tracks(given: Given) -> list[Tracks]:
-    """Tracks to validate on: those of the maps' held-out photos, or the folders' validation scenes if there is no map.
+def validation_tracks(given: Given, *, magnification: float) -> list[Tracks]:
+    """Tracks to validate on: what the maps hold out, or the folders' validation scenes, or what Brown's sets hold out.
 
     Raises:
         DataError: as :func:`training_tracks`.
     """
-    folders, maps = _split(given)
-    if maps:
-        return [_part(folder, held_out=True) for folder in maps]
-    return [load_scene(scene) for folder in folders for scene in scene_folders(folder, validation=True)]
+    sources = _split(given)
+    if sources.maps:
+        return [_part(folder, held_out=True) for folder in sources.maps]
+    if sources.folders:
+        return [load_scene(scene) for folder in sources.folders for scene in scene_folders(folder, validation=True)]
+    return [_brown_part(folder, magnification, held_out=True) for folder in sources.brown]
 
 
 def single_photos(given: Given) -> list[Path]:
@@ -54,31 +65,34 @@ def single_photos(given: Given) -> list[Path]:
     Raises:
         DataError: a folder holds neither scenes nor photos.
     """
-    folders, maps = _split(given)
-    paths = [path for folder in folders if _holds(folder, "photos") for path in photos_below(folder / "photos")]
-    for folder in maps:
+    sources = _split(given)
+    paths = [path for folder in sources.folders if _holds(folder, "photos") for path in photos_below(folder / "photos")]
+    for folder in sources.maps:
         names = _names(folder)
         spared = _held_out(names)
         paths += [folder / "images" / name for name, out in zip(names, spared, strict=True) if not out]
     return paths
 
 
-def own_maps(given: Given) -> list[str]:
-    """The maps among the sources, by the paths of their folders."""
-    return [str(folder) for folder in _split(given)[1]]
+def own_sources(given: Given) -> list[str]:
+    """The maps and Brown's sets among the sources, by the paths of their folders."""
+    sources = _split(given)
+    return [str(folder) for folder in (*sources.maps, *sources.brown)]
 
 
 def described(given: Given) -> str:
     """What a weights file says of its data: no paths."""
-    folders, maps = _split(given)
-    parts = ["the training scenes and photos of recon's data folder (see the card)"] if folders else []
-    return " and ".join([*parts, f"{len(maps)} maps of the user's own"] if maps else parts)
+    sources = _split(given)
+    parts = ["the training scenes and photos of recon's data folder (see the card)"] if sources.folders else []
+    parts += [f"{len(sources.maps)} maps of the user's own"] if sources.maps else []
+    parts += [f"Brown's {', '.join(folder.name for folder in sources.brown)}"] if sources.brown else []
+    return " and ".join(parts)
 
 
 def licences(given: Given) -> dict[str, str]:
     """Source and licence of each training scene of the folders, from the table in the README beside ``scenes``."""
     found: dict[str, str] = {}
-    for folder in _split(given)[0]:
+    for folder in _split(given).folders:
         readme = folder / "README.md"
         for line in readme.read_text(errors="replace").splitlines() if readme.is_file() else []:
             cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
@@ -111,14 +125,23 @@ def map_folder(folder: Path) -> Path:
     raise DataError(f"{folder} holds no tracks.npz. Make it from a map: recon data patches --map {folder}.")
 
 
-def _split(given: Given) -> tuple[list[Path], list[Path]]:
-    """Folders, and maps' folders with tracks."""
-    sources = [given] if isinstance(given, str | Path) else list(given)
-    texts = [str(source) for source in sources]
+@dataclass(frozen=True)
+class _Sources:
+    folders: list[Path]
+    maps: list[Path]
+    brown: list[Path]
+
+
+def _split(given: Given) -> _Sources:
+    """Folders, maps' folders with tracks, and folders of Brown's sets."""
+    texts = [str(source) for source in ([given] if isinstance(given, str | Path) else given)]
     if not texts:
-        raise DataError("No data was given to train on. Give a folder with scenes/ and photos/, or map:DIR.")
-    maps = [map_folder(Path(text.removeprefix(MAP))) for text in texts if text.startswith(MAP)]
-    return [Path(text) for text in texts if not text.startswith(MAP)], maps
+        raise DataError("No data was given to train on. Give a folder with scenes/ and photos/, map:DIR or brown:DIR.")
+    kinds: dict[str, list[Path]] = {MAP: [], BROWN: [], "": []}
+    for text in texts:
+        kind = next(kind for kind in kinds if text.startswith(kind))
+        kinds[kind].append(Path(text.removeprefix(kind)))
+    return _Sources(kinds[""], [map_folder(folder) for folder in kinds[MAP]], kinds[BROWN])
 
 
 def _holds(folder: Path, part: str) -> bool:
@@ -150,3 +173,10 @@ def _part(folder: Path, *, held_out: bool) -> Tracks:
         which = "held out" if held_out else "trained on"
         raise DataError(f"No point of {folder} is seen in two of the photos that are {which}. More photos are needed.")
     return part
+
+
+def _brown_part(folder: Path, magnification: float, *, held_out: bool) -> Tracks:
+    tracks = brown_tracks(read_brown(folder), magnification=magnification)
+    count = len(tracks.images)
+    spared = np.arange(count) >= count - max(1, count // 50) if count > 1 else np.ones(1, bool)
+    return of_images(tracks, spared if held_out or count == 1 else ~spared)

@@ -32,7 +32,7 @@ class PairSource:
         cv2.setNumThreads(1)  # one thread cuts ahead while the network has the others: more would only be in its way
         sources = hashable(given)
         loaded = (
-            (_scenes(sources), data.scenes),
+            (_scenes(sources, data.magnification), data.scenes),
             (_photos(sources, data.views, data.keypoints, data.warp, seed), data.photos),
         )
         self.data, self.size, self.seed = data, patch_size, seed
@@ -92,8 +92,8 @@ def hashable(given: Given) -> tuple[str, ...]:
 
 # The whole zoo is trained in one process: most networks see the same photos.
 @lru_cache(maxsize=1)
-def _scenes(given: tuple[str, ...]) -> tuple[Tracks, PatchCutter] | None:
-    found = training_tracks(given)
+def _scenes(given: tuple[str, ...], magnification: float) -> tuple[Tracks, PatchCutter] | None:
+    found = training_tracks(given, magnification=magnification)
     if not found:
         return None
     tracks = concatenate(found)

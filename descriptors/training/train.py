@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from descriptors.contract import DescriptorError
-from descriptors.datasets.sources import Given, described, licences, own_maps
+from descriptors.datasets.sources import Given, described, licences, own_sources
 from descriptors.networks import SCORERS, build
 from descriptors.packing import pack
 from descriptors.runtime import read_network
@@ -60,7 +60,7 @@ def train(
 
     Args:
         recipe: a recipe, or the name of one.
-        data: folder with ``scenes/`` and ``photos/``, or ``map:DIR``, or several of these; see
+        data: folder with ``scenes/`` and ``photos/``, ``map:DIR``, ``brown:DIR``, or several of these; see
             :mod:`descriptors.datasets.sources`, also for what the training is validated on.
         out: weights file to write.
         minutes: time to spend in steps as :class:`Clock` counts it, without loading and validation; None takes the
@@ -136,7 +136,7 @@ class _Run:
         self.step, self.clock = 0, Clock(0.0, self.device)
         self.checkpoint = out.with_suffix(".checkpoint")
         self.given = given
-        self.identity = json.dumps([asdict(plan), seed, *own_maps(given)], sort_keys=True)
+        self.identity = json.dumps([asdict(plan), seed, *own_sources(given)], sort_keys=True)
 
     @property
     def done(self) -> float:

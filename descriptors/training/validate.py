@@ -59,7 +59,7 @@ class ValidationSet:
         """Cut the patches: ``points`` track pairs and two photos with one made view each, from every scene."""
         self._sides: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
         self._made: list[_MadePair] = []
-        for number, tracks in enumerate(validation_tracks(given)):
+        for number, tracks in enumerate(validation_tracks(given, magnification=magnification)):
             rng = np.random.default_rng([95, number])
             chosen = distinct(tracks, rng.choice(len(tracks), min(points, len(tracks)), replace=False), reach=3)
             cutter = PatchCutter(tracks.images)

@@ -24,7 +24,8 @@ def train(
     data: Annotated[
         list[str],
         typer.Option(
-            help="Folder with scenes/ and photos/, or map:DIR, a map of recon sfm; repeatable.", show_default=False
+            help="Folder with scenes/ and photos/, map:DIR (a map of recon sfm) or brown:DIR; repeatable.",
+            show_default=False,
         ),
     ],
     out: Annotated[

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import zipfile
 
 import cv2
@@ -15,6 +14,8 @@ from descriptors.benchmarks.results import Contestant, Store
 from descriptors.datasets import brown
 from descriptors.datasets.brown import BrownSet, read_brown, read_sets, resize_patches
 from descriptors.datasets.scenes import DataError
+from descriptors.datasets.sources import described, own_sources, single_photos, training_tracks, validation_tracks
+from descriptors.datasets.tracks import PatchCutter
 from descriptors.registry import load
 
 
@@ -48,8 +49,32 @@ def test_reader(tmp_path, rng):
     np.testing.assert_array_equal(found.photo, photo)
     first, second, match = found.pairs()
     assert match.sum() == 50 and (point[first] == point[second]).tolist() == match.tolist()
-    order, start = found.tracks()
-    assert len(start) == 101 and all(len(set(point[order[a:b]])) == 1 for a, b in itertools.pairwise(start))
+
+
+@pytest.mark.parametrize("magnification", [7.5, 9.0])
+def test_tracks_cut_the_published_patches_and_never_their_neighbours(tmp_path, rng, magnification):
+    patches, *_ = write_set(tmp_path / "liberty", rng)
+    tracks = brown.brown_tracks(read_brown(tmp_path / "liberty"), magnification=magnification)
+    assert len(tracks) == 100 and np.diff(tracks.start).tolist() == [3] * 100
+    cutter = PatchCutter(tracks.images)
+    cut = cutter.cut(tracks.obs_image, tracks.frames, patch_size=64, magnification=magnification)
+    np.testing.assert_array_equal(cut[:, 0], patches)  # write_set's points stand in order
+    # Moved by half a pixel less than the mirrored edge: what comes in at the right is the patch's own right part.
+    moved = tracks.frames[:1].copy()
+    moved[:, 0, 2] += 7
+    shifted = cutter.cut(tracks.obs_image[:1], moved, patch_size=64, magnification=magnification)[0, 0]
+    np.testing.assert_array_equal(shifted[:, -7:], patches[0][:, :-8:-1])
+
+
+def test_a_source_holds_out_the_last_sheet(tmp_path, rng):
+    write_set(tmp_path / "liberty", rng)
+    given = f"brown:{tmp_path / 'liberty'}"
+    (trained,), (held,) = (part(given, magnification=7.5) for part in (training_tracks, validation_tracks))
+    assert (len(trained.images), len(held.images)) == (1, 1)
+    # Of the 85 points of the first sheet the last stands with one patch on the second, where it is seen twice.
+    assert (len(trained), len(held)) == (85, 15)
+    assert described(given) == "Brown's liberty" and own_sources(given) == [str(tmp_path / "liberty")]
+    assert not single_photos(given)
 
 
 def test_board(tmp_path, rng):

@@ -12,7 +12,7 @@ import pytest
 from descriptors.datasets.scenes import DataError
 from descriptors.datasets.sources import (
     described,
-    own_maps,
+    own_sources,
     photos_below,
     single_photos,
     training_tracks,
@@ -53,7 +53,7 @@ def greys(tracks: Tracks) -> set[int]:
 
 def test_a_fifth_of_a_maps_photos_is_held_out(tmp_path):
     given = f"map:{write_map(tmp_path / 'mine', 15)}"
-    (trained,), (held,) = training_tracks(given), validation_tracks(given)
+    (trained,), (held,) = training_tracks(given, magnification=7.5), validation_tracks(given, magnification=7.5)
     # The last three by name are the first three in order: grey 0, 10 and 20.
     assert greys(held) == {0, 10, 20} and greys(trained) == {10 * i for i in range(3, 15)}
     assert {path.name for path in single_photos(given)} == {f"{15 - i:02}.png" for i in range(3, 15)}
@@ -70,14 +70,18 @@ def test_a_fifth_of_a_maps_photos_is_held_out(tmp_path):
 
 def test_a_small_map_spares_no_photo(tmp_path):
     given = f"map:{write_map(tmp_path / 'mine', 6)}"
-    assert len(training_tracks(given)[0].images) == len(validation_tracks(given)[0].images) == 6
+    assert (
+        len(training_tracks(given, magnification=7.5)[0].images)
+        == len(validation_tracks(given, magnification=7.5)[0].images)
+        == 6
+    )
 
 
 def test_a_run_folders_export_is_found(tmp_path):
     write_map(tmp_path / "run" / "export" / "training", 6)
-    assert len(training_tracks(f"map:{tmp_path / 'run'}")[0]) == 4
+    assert len(training_tracks(f"map:{tmp_path / 'run'}", magnification=7.5)[0]) == 4
     with pytest.raises(DataError, match="recon data patches --map"):
-        training_tracks(f"map:{tmp_path}")
+        training_tracks(f"map:{tmp_path}", magnification=7.5)
 
 
 def test_folders_and_maps_go_together(tmp_path):
@@ -85,19 +89,19 @@ def test_folders_and_maps_go_together(tmp_path):
     shutil.copytree(write_map(tmp_path / "a", 5), data / "scenes" / "a")
     shutil.copytree(write_map(tmp_path / "b", 4), data / "scenes" / "et")
     both = [data, f"map:{own}"]
-    assert [len(tracks.images) for tracks in training_tracks(both)] == [5, 6]
-    assert [len(tracks.images) for tracks in validation_tracks(both)] == [6]
-    assert [len(tracks.images) for tracks in validation_tracks(data)] == [4]
+    assert [len(tracks.images) for tracks in training_tracks(both, magnification=7.5)] == [5, 6]
+    assert [len(tracks.images) for tracks in validation_tracks(both, magnification=7.5)] == [6]
+    assert [len(tracks.images) for tracks in validation_tracks(data, magnification=7.5)] == [4]
     assert len(single_photos(both)) == 6 and not single_photos(data)
-    assert own_maps(both) == [str(own)] and own_maps(data) == []
+    assert own_sources(both) == [str(own)] and own_sources(data) == []
     assert described(both).endswith(" and 1 maps of the user's own") and str(tmp_path) not in described(both)
 
 
 def test_what_is_missing_is_told(tmp_path):
     with pytest.raises(DataError, match=f"given as map:{tmp_path}"):
-        training_tracks(tmp_path)
+        training_tracks(tmp_path, magnification=7.5)
     with pytest.raises(DataError, match="No data"):
-        training_tracks([])
+        training_tracks([], magnification=7.5)
     with pytest.raises(DataError, match="no photo"):
         photos_below(tmp_path)
     own = write_map(tmp_path / "mine", 15)
@@ -108,11 +112,11 @@ def test_what_is_missing_is_told(tmp_path):
     arrays["obs_image"] = np.where(arrays["obs_image"] < 3, 14, arrays["obs_image"])
     np.savez(own / "tracks.npz", **arrays)
     with pytest.raises(DataError, match="held out"):
-        validation_tracks(f"map:{own}")
+        validation_tracks(f"map:{own}", magnification=7.5)
 
 
 def test_all_photos_are_all_tracks(tmp_path):
-    (tracks,) = training_tracks(f"map:{write_map(tmp_path / 'mine', 6)}")
+    (tracks,) = training_tracks(f"map:{write_map(tmp_path / 'mine', 6)}", magnification=7.5)
     same = of_images(tracks, np.ones(6, bool))
     for name in ("obs_image", "frames", "rays", "start", "place", "radius", "group"):
         np.testing.assert_array_equal(getattr(same, name), getattr(tracks, name))
@@ -122,7 +126,7 @@ def test_all_photos_are_all_tracks(tmp_path):
 def test_the_validation_set_of_a_map_is_its_held_out_photos(shared_data):
     """A real scene in the form that recon data patches writes."""
     given = f"map:{shared_data / 'scenes' / 'fox'}"
-    (held,) = validation_tracks(given)
+    (held,) = validation_tracks(given, magnification=7.5)
     assert len(held.images) == 7 and len(held) > 100
     figures = ValidationSet(given, patch_size=8, magnification=7.5, points=50, keypoints=50).figures(
         lambda patches: (
