@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 class Jitter:
     """Geometric disturbance of each view by itself: what a detector gets wrong.
 
+    The defaults are wider than what DoG gets wrong at most keypoints: on made views of validation photos a tenth of the
+    keypoints that a match is possible for are turned by 0.2 to 0.35 radians against each other, a sixth are larger by a
+    factor of 1.2 to 1.5, and there a network trained with half of these numbers lost most.
+
     Attributes:
         shift: standard deviation of the centre, in units of sigma.
         scale: standard deviation of the logarithm of the scale.
@@ -22,10 +26,10 @@ class Jitter:
         turns: quarter turns and flips, the same for both views of a pair.
     """
 
-    shift: float = 0.2
-    scale: float = 0.1
-    angle: float = 0.1
-    shear: float = 0.08
+    shift: float = 0.25
+    scale: float = 0.16
+    angle: float = 0.2
+    shear: float = 0.1
     turns: bool = True
 
 
