@@ -61,6 +61,7 @@ METRICS: dict[str, Metric] = {
     "distances_per_second": Metric("distances a second, millions", percent=False, digits=0),
     "parameters": Metric("parameters", percent=False, higher=False, digits=0),
     "bytes": Metric("bytes a descriptor", percent=False, higher=False, digits=0),
+    "memory": Metric("memory, MB", percent=False, higher=False, digits=0),
 }
 
 

@@ -1,4 +1,4 @@
-"""The board of speed: patches described and distances compared a second, parameters, bytes a descriptor.
+"""The board of speed: patches described and distances compared a second, parameters, bytes, memory.
 
 Networks are measured in every way they can be run here, beside OpenCV's SIFT and kornia's networks.
 
@@ -38,6 +38,8 @@ def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listen
     for contestant in contestants:
         spec = contestant.descriptor.spec
         describe = contestant.descriptor.describe
+        # First of all, so that what is loaded with the first patches counts.
+        memory = peak_memory(partial(describe, made_patches(rng, _MATCHED, spec.patch_size)))
         rates = []
         for batch in BATCHES:
             rates.append(batch / seconds_of(partial(describe, made_patches(rng, batch, spec.patch_size))))
@@ -59,13 +61,14 @@ def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listen
             ("distances_per_second", rate / 1e6),
             ("parameters", float(spec.parameters)),
             ("bytes", float(size)),
+            ("memory", memory / 1e6),
         ):
             found.append(Score(NAME, contestant.name, "all", "all", metric, value))
         listener.advance(note=contestant.name)
     found += _peers(rng)
     text = (
         f"{processor()}, {usable_cores()} cores; best of {_ROUNDS} rounds; matching both ways, {_MATCHED:,} against "
-        f"{_MATCHED:,}, {threads} threads"
+        f"{_MATCHED:,}, {threads} threads; memory: growth of the process over its first {_MATCHED:,} patches"
     )
     return Board(NAME, text, tuple(found))
 
@@ -104,6 +107,26 @@ def processor() -> str:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory(call: Callable[[], object]) -> float:
+    """Bytes that the process grew by at most while ``call`` ran; NaN where the system does not tell.
+
+    Linux keeps the peak of the resident memory; 5 written to ``clear_refs`` sets it back to what is used now, see
+    proc(5).
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _resident("VmRSS")
+        call()
+        return float(max(_resident("VmHWM") - before, 0))
+    except (OSError, StopIteration):
+        return float("nan")
+
+
+def _resident(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(f"{key}:")))
 
 
 def seconds_of(call: Callable[[], object]) -> float:

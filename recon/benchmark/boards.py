@@ -90,7 +90,7 @@ BOARDS: dict[str, tuple[Run, str]] = {
     "scenes": (_scenes, "Patch pairs of the validation scenes: FPR95, ROC, mAP of the second-nearest ratio."),
     "brown": (_brown, "UBC PhotoTour patches: FPR95, ROC, mAP of the second-nearest ratio."),
     "hpatches": (_hpatches, "HPatches patches: verification, matching, retrieval."),
-    "speed": (_speed, "Patches and distances a second on this machine, parameters, bytes."),
+    "speed": (_speed, "Patches and distances a second on this machine, parameters, bytes, memory."),
 }
 """Name → how it is run, and one line for the help."""
 

@@ -53,7 +53,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "speed": (
         Column("patches/s", "patches_per_second"), Column("distances/s, millions", "distances_per_second"),
-        Column("parameters", "parameters"), Column("bytes", "bytes"),
+        Column("parameters", "parameters"), Column("bytes", "bytes"), Column("memory MB", "memory"),
     ),
 }  # fmt: skip
 """Columns of each board; the first is the one that ranks."""

@@ -159,7 +159,7 @@ _BOARDS = {
     "scenes": "Patch pairs of the validation scenes: FPR95, ROC, mAP of the second-nearest ratio.",
     "brown": "UBC PhotoTour patches (archives below DIR/brown): the same figures.",
     "hpatches": "HPatches patches (DIR/hpatches-release): verification, matching, retrieval.",
-    "speed": "Patches and distances a second on this machine, parameters, bytes.",
+    "speed": "Patches and distances a second on this machine, parameters, bytes, memory.",
     "all": "Every board whose data is there.",
 }
 
