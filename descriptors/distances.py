@@ -192,6 +192,20 @@ def _metric(distance: str) -> _Metric:
     return _METRICS[distance]
 
 
+def comparable_rows(x: NDArray, distance: Distance) -> NDArray[np.float32]:
+    """(N,D) float32 rows of descriptors, whose inner products are scores: the larger, the nearer.
+
+    Raises:
+        DescriptorError: as :func:`mutual_matches`.
+    """
+    return _metric(distance).rows(x, "given")
+
+
+def distances_of_scores(scores: NDArray[np.float32], dim: int, distance: Distance) -> NDArray[np.float32]:
+    """Distances (M,) of descriptors whose :func:`comparable_rows`, of ``dim`` columns, have these inner products."""
+    return _metric(distance).distance(scores, dim)
+
+
 def _checked(a: NDArray, b: NDArray, metric: _Metric) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     for x, which in ((a, "first"), (b, "second")):
         if not isinstance(x, np.ndarray) or x.ndim != 2:

@@ -42,7 +42,7 @@ class DetectorConfig:
         name: one of :func:`names`.
         max_keypoints: of more, the ones with the highest score are kept (corner detectors: on each scale its share).
             ``dog`` counts as COLMAP does: it keeps the largest, the level of scale at which the limit is reached as a
-            whole if that takes no more than a fifth beyond it, and a point with several orientations counts once.
+            whole if that takes no more than twice the limit, and a point with several orientations counts once.
         threshold: least contrast or response, in the detector's own unit; None for its default, at which a photo of
             1.6 megapixels gives thousands. See the table at the end of this module.
         upright: all frames point up, for photos that were taken upright.
@@ -155,9 +155,9 @@ def _sift(threshold: float) -> cv2.SIFT:
     return cv2.SIFT.create(contrastThreshold=threshold, enable_precise_upscale=True)
 
 
-_OVERSHOOT = 1.2
-"""How far ``dog`` may go beyond its limit for the sake of a whole level of scale. On sample_data and the training scene
-banana the last keypoints of a large level cost a tenth of the matching time and gave a twentieth of the points."""
+_OVERSHOOT = 2
+"""How far ``dog`` may go beyond its limit for the sake of a whole level of scale; COLMAP goes as far as it takes. On
+sample_data the last keypoints of a large level give a twentieth of the points for a twelfth of the time."""
 
 
 def _largest(found: Sequence[cv2.KeyPoint], limit: int) -> NDArray[np.intp]:
@@ -176,7 +176,7 @@ def _largest(found: Sequence[cv2.KeyPoint], limit: int) -> NDArray[np.intp]:
     ranked = level[order]
     until = np.searchsorted(-ranked, -ranked[:limit][-1:], side="right")  # the whole level that the limit falls into
     keep = np.zeros(len(place), bool)
-    keep[order[: min(int(until.sum()), int(_OVERSHOOT * limit))]] = True
+    keep[order[: min(int(until.sum()), _OVERSHOOT * limit)]] = True
     return np.flatnonzero(keep[owner.reshape(-1)])
 
 

@@ -20,13 +20,13 @@ from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items
 from pipelines.features.detectors import FUSED, DetectorConfig, detect
-from pipelines.images.masks import find_mask, keep, load_mask
+from pipelines.images.masks import alpha_mask, find_mask, keep, load_mask
 from pipelines.images.read import read_gray
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
 T = TypeVar("T")
 
-_CODE = 2
+_CODE = 3
 """Raised when this stage's output changes for the same configuration."""
 
 
@@ -174,14 +174,24 @@ def _extract(
         image = read_gray(photo, config.max_side)
     except InputError as error:
         return Rejected(photo.name, error.what + (f": {error.why}" if error.why else ""), error.try_)
-    mask_file = find_mask(photo, masks) if masks else None
-    mask = None
-    if mask_file is not None:
-        height, width = image.pixels.shape
-        full = load_mask(mask_file, photo).astype(np.uint8)
-        mask = cv2.resize(full, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
-    found = describe_image(image.pixels, descriptor, config, mask, scorer)
+    seen = visible(photo, image.pixels.shape, masks)
+    found = describe_image(image.pixels, descriptor, config, seen, scorer)
     return replace(found, frames=scale_frames(found.frames, image.scale))
+
+
+def visible(photo: Photo, shape: tuple[int, ...], masks: Path | None = None) -> NDArray[np.bool_] | None:
+    """Bool of ``shape`` (H,W): where keypoints may be, inside the mask and where the photo is not transparent.
+
+    Returns:
+        None for everywhere.
+    """
+    mask_file = find_mask(photo, masks) if masks else None
+    parts = [alpha_mask(photo), None if mask_file is None else load_mask(mask_file, photo)]
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    small = [cv2.resize(part.astype(np.uint8), shape[1::-1], interpolation=cv2.INTER_NEAREST) for part in known]
+    return np.logical_and.reduce(small)
 
 
 def _key(photo: Photo, made_by: str, config: FeatureConfig, masks: Path | None) -> str:

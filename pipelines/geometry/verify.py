@@ -3,52 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from pipelines import colmap
-from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
-from pipelines.geometry.chance import log_false_alarms
 from pipelines.geometry.residuals import residuals
+from pipelines.geometry.two_view import VerifyConfig, estimate_two_view, pixel_scale
 from pipelines.matching.match import blockwise, read_matches
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
-_CODE = 3
-_MAX_ERROR = 100.0
-_MIN_INLIERS = 8
-"""Eight points give a fundamental matrix by themselves."""
+_CODE = 4
 _MATRICES = ("essential", "fundamental", "homography", "b_from_a")
-
-
-@dataclass(frozen=True)
-class VerifyConfig:
-    """When a pair's matches count as one scene seen twice.
-
-    Attributes:
-        max_error: px, of the full-resolution photo at 1,600 px; scaled with the photo's longer side.
-        min_inliers: fewer verified matches count as none.
-        guided_error: px, likewise; matches that failed the ratio test are taken if they lie this near to the epipolar
-            line of a verified pair. 0 takes none.
-    """
-
-    max_error: float = 4.0
-    min_inliers: int = 15
-    guided_error: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.max_error <= _MAX_ERROR:
-            what = f"A verification threshold of {self.max_error:g} px is not possible"
-            raise ConfigError(what, f"it lies between 0 and {_MAX_ERROR:g}", "--max-error 4")
-        if self.min_inliers < _MIN_INLIERS:
-            what = f"{self.min_inliers} verified matches are too few to tell a pair from chance"
-            raise ConfigError(what, f"{_MIN_INLIERS} at least are needed", "--min-matches 15")
 
 
 def read_two_view(path: Path) -> TwoView | None:
@@ -117,21 +88,11 @@ def verify_pairs(
         found = read_matches(folder, match_keys[pair])
         if found is None:
             raise FileNotFoundError(folder / f"{match_keys[pair]}.npz")
-        side = max(cameras[a].width, cameras[a].height, cameras[b].width, cameras[b].height)
-        scale = max(1.0, side / 1600)
-        view = colmap.verify_pair(
-            (cameras[a], cameras[b]),
-            (xy(a), xy(b)),
-            found.matches,
-            max_error=config.max_error * scale,
-            min_inliers=config.min_inliers,
-            seed=seed,
-        )
-        if view is not None and log_false_alarms(view, (cameras[a], cameras[b]), (xy(a), xy(b)), found.matches) > 0:
-            view = None
+        of_pair, places = (cameras[a], cameras[b]), (xy(a), xy(b))
+        view = estimate_two_view(of_pair, places, found.matches, config, seed=seed, tested=found.guided)
         if view is not None and config.guided_error:
             waiting = found.pairs[found.distinct :]
-            near = residuals(view, (xy(a), xy(b)), waiting) <= config.guided_error * scale
+            near = residuals(view, places, waiting) <= config.guided_error * pixel_scale(of_pair)
             view = replace(view, inliers=np.concatenate([view.inliers, waiting[near]]))
         _write_two_view(path, view, found.distinct)
         return view

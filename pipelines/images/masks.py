@@ -76,16 +76,19 @@ def alpha_mask(photo: Photo) -> NDArray[np.bool_] | None:
     """(H,W) bool, False where a photo is fully transparent; None for a photo without transparency.
 
     Cut-out objects come as PNG, TIFF or WebP with alpha. What colours lie under it is left to chance, so
-    keypoints there mean nothing.
+    keypoints there mean nothing. Formats that Pillow does not know have none that is seen.
 
     Raises:
         InputError: if the photo cannot be decoded.
     """
+    pillow = formats.pillow()
     try:
-        with formats.pillow().open(photo.path) as picture:
+        with pillow.open(photo.path) as picture:
             if not picture.has_transparency_data:
                 return None
             alpha = np.asarray(picture.convert("RGBA"))[:, :, 3]
+    except pillow.UnidentifiedImageError:
+        return None
     except Exception as error:  # Pillow's plugins raise whatever a broken file leads them to.
         raise InputError(f"{photo.name} cannot be read", str(error), "save it again") from error
     head = np.fromfile(photo.path, np.uint8, 4)

@@ -1,4 +1,4 @@
-"""Features to matches: exact mutual nearest neighbours with a ratio test, pair by pair, kept on disk."""
+"""Features to matches: mutual nearest neighbours with a ratio test, pair by pair, kept on disk."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,17 @@ from descriptors.distances import Matches, mutual_matches
 from descriptors.rerank import Described, RerankRule, rerank_matches
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
+from pipelines.core.types import Camera, TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
+from pipelines.geometry.two_view import VerifyConfig, estimate_two_view, pixel_scale
+from pipelines.matching.candidates import Candidates, first_at_place, one_per_place
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
-_CODE = 4
+if TYPE_CHECKING:
+    from pipelines.matching.coarse import Prepared
+
+_CODE = 5
 _BLOCK = 32
 """Pairs are taken in blocks of 32 x 32 photos, so that loaded features are used many times."""
 _CACHE_BYTES = 400 << 20
@@ -33,47 +40,46 @@ class MatchConfig:
 
     Attributes:
         ratio: largest nearest / second-nearest distance ratio; None takes the descriptor's own, set from data.
+        first: how many of the largest keypoints of each photo are compared first; if they show a geometry, all others
+            are compared along its lines alone. 0 compares all with all.
     """
 
     ratio: float | None = None
+    first: int = 3072
 
     def __post_init__(self) -> None:
         if self.ratio is not None and not 0 < self.ratio <= 1:
             raise ConfigError(
                 f"A distance ratio of {self.ratio} is not possible", "it lies between 0 and 1", "--ratio 0.8"
             )
+        if self.first < 0:
+            raise ConfigError(f"{self.first} keypoints cannot be compared first", "", "3072, or 0 for all at once")
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Mutual nearest neighbours of a pair of photos, the most distinctive first.
-
-    Attributes:
-        pairs: (M,2) int32 keypoint indices.
-        distinct: how many of them, from the first on, pass the ratio test; the others wait for a geometry.
-    """
-
-    pairs: NDArray[np.int32]
-    distinct: int
+class Sized(Protocol):
+    """Something that takes memory."""
 
     @property
-    def matches(self) -> NDArray[np.int32]:
-        """(distinct,2) the matches proper: those that passed the ratio test."""
-        return self.pairs[: self.distinct]
+    def nbytes(self) -> int:
+        """How much."""
+        ...
 
 
-class DescriptorCache:
-    """Descriptors of recently used photos, within a fixed number of bytes; shared by the matching threads."""
+Held = TypeVar("Held", bound=Sized)
 
-    def __init__(self, read: Callable[[int], NDArray], limit: int = _CACHE_BYTES) -> None:
+
+class DescriptorCache(Generic[Held]):
+    """Descriptors, or what else was read, of recently used photos, within a number of bytes; shared by threads."""
+
+    def __init__(self, read: Callable[[int], Held], limit: int = _CACHE_BYTES) -> None:
         self._read = read
         self._limit = limit
-        self._held: OrderedDict[int, NDArray] = OrderedDict()
+        self._held: OrderedDict[int, Held] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
-    def __call__(self, index: int) -> NDArray:
-        """(N,D) descriptors, or whatever is read, of photo ``index``."""
+    def __call__(self, index: int) -> Held:
+        """What is read of photo ``index``."""
         with self._lock:
             if index in self._held:
                 self._held.move_to_end(index)
@@ -93,42 +99,15 @@ def blockwise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return sorted(pairs, key=lambda pair: (pair[0] // _BLOCK, pair[1] // _BLOCK, pair))
 
 
-def match_key(files: FeatureFiles, pair: tuple[int, int], rule: object) -> str:
-    """Fingerprint of a pair's matches; ``rule`` is the ratio, or the rule of a metric network."""
-    return fingerprint("matches", _CODE, files.keys[pair[0]], files.keys[pair[1]], rule)
-
-
 def read_matches(folder: Path, key: str) -> Candidates | None:
     """Matches of a pair, or None if they have not been made."""
-    arrays = read_arrays(folder / f"{key}.npz", ["pairs", "distinct"])
-    return None if arrays is None else Candidates(arrays["pairs"], int(arrays["distinct"]))
+    arrays = read_arrays(folder / f"{key}.npz", ["pairs", "distinct", "guided"])
+    return None if arrays is None else Candidates(arrays["pairs"], int(arrays["distinct"]), bool(arrays["guided"]))
 
 
-def first_at_place(frames: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Index of the first keypoint at the place of each: DoG gives a point once for each of its orientations.
-
-    Args:
-        frames: (N,2,3).
-
-    Returns:
-        (N,) int32; keypoints with the same centre have the same value.
-    """
-    _, first, inverse = np.unique(frames[:, :, 2], axis=0, return_index=True, return_inverse=True)
-    return first[inverse.reshape(-1)].astype(np.int32)
-
-
-def one_per_place(found: Matches, places_a: NDArray[np.int32], places_b: NDArray[np.int32]) -> Matches:
-    """Matches between places instead of keypoints: all orientations of a point are one point of the scene.
-
-    Otherwise each would make a 3D point of its own, seen by few photos. Of the matches of a place the most
-    distinctive is kept; that order is the result's.
-    """
-    pairs = np.column_stack([places_a[found.pairs[:, 0]], places_b[found.pairs[:, 1]]])
-    order = np.lexsort([pairs[:, 1], pairs[:, 0], found.distances, found.ratios])
-    for side in (0, 1):
-        _, best = np.unique(pairs[order, side], return_index=True)
-        order = order[np.sort(best)]
-    return Matches(pairs[order], found.distances[order], found.ratios[order])
+def _write_matches(folder: Path, key: str, found: Candidates) -> None:
+    arrays = {"pairs": found.pairs, "distinct": np.array(found.distinct), "guided": np.array(found.guided)}
+    write_arrays(folder / f"{key}.npz", arrays)
 
 
 class Matcher:
@@ -137,6 +116,8 @@ class Matcher:
     Attributes:
         scorer: the metric network, None for a descriptor.
         ratio: largest ratio of a match proper, infinite where there is no ratio test.
+        waiting: largest ratio of a match that a geometry may still confirm: half of the way from ``ratio`` to none.
+        distance: of the descriptors.
         rule: what decides beside the features, for fingerprints.
     """
 
@@ -146,11 +127,13 @@ class Matcher:
         Raises:
             ConfigError: a ratio for a metric network.
         """
-        self._spec, self.scorer = descriptors.spec(descriptors.shortlist(name)), descriptors.scorer_for(name)
+        spec, self.scorer = descriptors.spec(descriptors.shortlist(name)), descriptors.scorer_for(name)
+        self.distance = spec.distance
+        self.ratio = self.waiting = np.inf
         if self.scorer is None:
-            limit = self._spec.ratio if config.ratio is None else config.ratio
-            self.rule: float | RerankRule = limit
-            self.ratio = limit if limit < 1 else np.inf
+            self.rule: float | RerankRule = spec.ratio if config.ratio is None else config.ratio
+            if self.rule < 1:
+                self.ratio, self.waiting = self.rule, (1 + self.rule) / 2
             return
         if config.ratio is not None:
             raise ConfigError(
@@ -158,17 +141,30 @@ class Matcher:
                 "it is a metric network, whose matches are kept by their scores",
                 "leave --ratio out",
             )
-        self.rule, self.ratio = RerankRule.of(self.scorer.spec), np.inf
+        self.rule = RerankRule.of(self.scorer.spec)
 
     def __call__(self, a: Described, b: Described, *, waiting: bool = False, threads: int = 1) -> Matches:
         """Matches of two photos, with ``waiting`` also those that a geometry may still confirm."""
-        distance = self._spec.distance
         if isinstance(self.rule, RerankRule):
             assert self.scorer is not None, "a rule of reranking is a metric network's"
-            return rerank_matches(self.scorer, a, b, self.rule, distance=distance, threads=threads)
-        # A match waits up to half of the way from the descriptor's own ratio to none.
-        limit = (1 + self.rule) / 2 if waiting else self.rule
-        return mutual_matches(a.descriptors, b.descriptors, ratio=limit, distance=distance, threads=threads)
+            return rerank_matches(self.scorer, a, b, self.rule, distance=self.distance, threads=threads)
+        limit = self.waiting if waiting else self.ratio
+        return mutual_matches(a.descriptors, b.descriptors, ratio=limit, distance=self.distance, threads=threads)
+
+
+@dataclass(frozen=True)
+class Geometries:
+    """What tells the geometry of a pair while it is being matched.
+
+    Attributes:
+        cameras: intrinsics prior of each photo.
+        config: thresholds.
+        seed: RANSAC's.
+    """
+
+    cameras: Sequence[Camera]
+    config: VerifyConfig
+    seed: int
 
 
 def match_pairs(
@@ -176,6 +172,7 @@ def match_pairs(
     pairs: Sequence[tuple[int, int]],
     descriptor: str,
     config: MatchConfig,
+    geometries: Geometries,
     folder: Path,
     *,
     progress: Progress,
@@ -186,32 +183,28 @@ def match_pairs(
         files: features, see :func:`pipelines.features.extract.extract_features`.
         pairs: photo indices (i, j).
         descriptor: registry name, of a descriptor for its metric and ratio, or of a metric network.
+        config: how.
+        geometries: of the pairs, for matches along epipolar lines.
         folder: where the files go, one NPZ per pair, see :class:`Candidates`.
 
     Returns:
         Pair -> key of its file.
     """
     matcher = Matcher(descriptor, config)
-    load = DescriptorCache(lambda index: files.load(index).descriptors)
-    load_pair_features = DescriptorCache(files.load_pair_features)
+    by_lines = matcher.scorer is None and config.first > 0
+    match = _along_lines(files, matcher, config, geometries) if by_lines else _all_with_all(files, matcher)
     # A network keeps all cores busy by itself.
-    workers, threads = (cores(), 1) if matcher.scorer is None else (1, cores())
+    workers = cores() if matcher.scorer is None else 1
     order = blockwise(pairs)
 
-    def described(index: int) -> Described:
-        return Described(load(index), None if matcher.scorer is None else load_pair_features(index))
-
-    @lru_cache(maxsize=4 * _BLOCK)
-    def places(index: int) -> NDArray[np.int32]:
-        return first_at_place(files.load_frames(index))
-
     def one(pair: tuple[int, int]) -> str:
-        key = match_key(files, pair, matcher.rule)
+        rule: tuple[object, ...] = (matcher.rule,)
+        if by_lines:
+            cameras = [geometries.cameras[index] for index in pair]
+            rule += (config.first, cameras, geometries.config, geometries.seed)
+        key = fingerprint("matches", _CODE, files.keys[pair[0]], files.keys[pair[1]], rule)
         if read_matches(folder, key) is None:
-            found = matcher(described(pair[0]), described(pair[1]), waiting=True, threads=threads)
-            kept = one_per_place(found, places(pair[0]), places(pair[1]))
-            distinct = np.array(np.count_nonzero(kept.ratios < matcher.ratio))
-            write_arrays(folder / f"{key}.npz", {"pairs": kept.pairs, "distinct": distinct})
+            _write_matches(folder, key, match(pair))
         return key
 
     keys: dict[tuple[int, int], str] = {}
@@ -220,3 +213,50 @@ def match_pairs(
             keys[pair] = key
             task.advance(note=f"{files.photos[pair[0]].name} – {files.photos[pair[1]].name}")
     return keys
+
+
+_Match = Callable[[tuple[int, int]], Candidates]
+
+
+def _all_with_all(files: FeatureFiles, matcher: Matcher) -> _Match:
+    """Every keypoint of a photo is compared with every one of the other."""
+    load = DescriptorCache(lambda index: files.load(index).descriptors)
+    load_pair_features = DescriptorCache(files.load_pair_features)
+    threads = 1 if matcher.scorer is None else cores()
+
+    @lru_cache(maxsize=4 * _BLOCK)
+    def places(index: int) -> NDArray[np.int32]:
+        return first_at_place(files.load_frames(index))
+
+    def described(index: int) -> Described:
+        return Described(load(index), None if matcher.scorer is None else load_pair_features(index))
+
+    def match(pair: tuple[int, int]) -> Candidates:
+        found = matcher(described(pair[0]), described(pair[1]), waiting=True, threads=threads)
+        return Candidates.of(one_per_place(found, places(pair[0]), places(pair[1])), matcher.ratio)
+
+    return match
+
+
+def _along_lines(files: FeatureFiles, matcher: Matcher, config: MatchConfig, geometries: Geometries) -> _Match:
+    """The largest keypoints first, the others along the lines of their geometry."""
+    from pipelines.matching.coarse import Rule, coarse_to_fine, prepare
+
+    def read(index: int) -> Prepared:
+        features = files.load(index)
+        places = first_at_place(features.frames)
+        return prepare(features.frames, features.descriptors, places, config.first, matcher.distance)
+
+    prepared = DescriptorCache(read)
+
+    def match(pair: tuple[int, int]) -> Candidates:
+        cameras = geometries.cameras[pair[0]], geometries.cameras[pair[1]]
+        a, b = prepared(pair[0]), prepared(pair[1])
+
+        def geometry(matches: NDArray[np.int32]) -> TwoView | None:
+            return estimate_two_view(cameras, (a.xy, b.xy), matches, geometries.config, seed=geometries.seed)
+
+        band = geometries.config.max_error * pixel_scale(cameras)
+        return coarse_to_fine(a, b, geometry, Rule(matcher.ratio, matcher.waiting, band, matcher.distance))
+
+    return match

@@ -10,7 +10,7 @@ from descriptors.frames import scale_frames
 from descriptors.rerank import Described
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
-from pipelines.features.extract import FeatureConfig, describe_image
+from pipelines.features.extract import FeatureConfig, describe_image, visible
 from pipelines.images.read import read_gray
 from pipelines.matching.match import MatchConfig, Matcher, first_at_place, one_per_place
 
@@ -49,7 +49,8 @@ class FrontEnd:
             InputError: the file is gone or damaged.
         """
         image = read_gray(photo, self.config.max_side)
-        found = describe_image(image.pixels, self._descriptor, self.config, scorer=self.matcher.scorer)
+        seen = visible(photo, image.pixels.shape)
+        found = describe_image(image.pixels, self._descriptor, self.config, seen, self.matcher.scorer)
         return replace(found, frames=scale_frames(found.frames, image.scale))
 
     def match(self, a: Features, b: Features, *, threads: int | None = None) -> Matches:

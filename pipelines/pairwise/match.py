@@ -16,7 +16,7 @@ from pipelines.core.types import Camera, Features, Photo
 from pipelines.engine import map_items
 from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.chance import log_false_alarms_of
-from pipelines.geometry.verify import VerifyConfig
+from pipelines.geometry.two_view import VerifyConfig
 from pipelines.images.cameras import CameraConfig, camera_prior
 from pipelines.images.read import scan
 from pipelines.matching.match import MatchConfig

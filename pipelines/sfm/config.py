@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pipelines.core.errors import ConfigError
 from pipelines.features.extract import FeatureConfig
-from pipelines.geometry.verify import VerifyConfig
+from pipelines.geometry.two_view import VerifyConfig
 from pipelines.images.cameras import CameraConfig
 from pipelines.matching.match import MatchConfig
 from pipelines.pairs.select import PairConfig

@@ -16,10 +16,11 @@ from pipelines.core.errors import ConfigError, InputError, NoModelError, ReconEr
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Model, Photo, Rejected
 from pipelines.features.extract import FeatureConfig, extract_features
-from pipelines.geometry.verify import VerifyConfig, verify_pairs
+from pipelines.geometry.two_view import VerifyConfig
+from pipelines.geometry.verify import verify_pairs
 from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior, check_model
 from pipelines.images.read import scan
-from pipelines.matching.match import MatchConfig, match_pairs
+from pipelines.matching.match import Geometries, MatchConfig, match_pairs
 from pipelines.pairs.map_index import map_index
 from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
@@ -126,7 +127,8 @@ def _matched(
             files.photos, PairConfig(), load_features=files.load, seed=config.seed, progress=progress
         )
     with watch("Matching"):
-        keys = match_pairs(files, pairs, name, config.matching, folder.matches, progress=progress)
+        geometries = Geometries(used, config.verification, config.seed)
+        keys = match_pairs(files, pairs, name, config.matching, geometries, folder.matches, progress=progress)
     with watch("Verification"):
         views = verify_pairs(
             files, keys, used, config.verification, folder.matches, seed=config.seed, progress=progress

@@ -18,7 +18,7 @@ from pipelines.core.types import Camera, MapSummary, Model, Photo, Rejected
 from pipelines.features.extract import FeatureFiles, extract_features
 from pipelines.geometry.verify import verify_pairs
 from pipelines.images.cameras import assign_cameras
-from pipelines.matching.match import match_pairs
+from pipelines.matching.match import Geometries, match_pairs
 from pipelines.pairs.map_index import map_index
 from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
@@ -132,8 +132,9 @@ def _run(
     with watch("Pairs"):
         pairs = _pairs(files, config, rejected, given.known, progress)
     with watch("Matching"):
+        geometries = Geometries(photo_cameras, config.verification, config.seed)
         match_keys = match_pairs(
-            files, pairs, config.features.descriptor, config.matching, folder.matches, progress=progress
+            files, pairs, config.features.descriptor, config.matching, geometries, folder.matches, progress=progress
         )
     with watch("Verification"):
         views = verify_pairs(

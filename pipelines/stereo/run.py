@@ -19,7 +19,7 @@ from pipelines.core.types import Camera, Photo
 from pipelines.depth.pair import CENSUS, Disparities, PairEngine, cost_function, match_pair
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig
-from pipelines.geometry.verify import VerifyConfig
+from pipelines.geometry.two_view import VerifyConfig
 from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior
 from pipelines.images.read import Image, read_color_image
 from pipelines.matching.match import MatchConfig

@@ -41,7 +41,7 @@ def match(
     from pipelines.core.errors import ConfigError, NoOverlapError
     from pipelines.features.detectors import DetectorConfig
     from pipelines.features.extract import FeatureConfig
-    from pipelines.geometry.verify import VerifyConfig
+    from pipelines.geometry.two_view import VerifyConfig
     from pipelines.matching.match import MatchConfig
     from pipelines.pairwise.match import PairConfig, match_two, plain, read_two, write_npz
     from pipelines.pairwise.picture import check_suffix, draw, write_picture

@@ -29,6 +29,10 @@ def sfm(
     ratio: Annotated[
         float | None, typer.Option(help="Nearest / second-nearest ratio; default: the descriptor's.")
     ] = None,
+    match_first: Annotated[
+        int,
+        typer.Option(help="Largest keypoints matched first, the others along epipolar lines. 0: all at once."),
+    ] = 3072,
     min_matches: Annotated[int, typer.Option(help="Verified matches that a pair needs.")] = 15,
     max_error: Annotated[float, typer.Option(help="Verification threshold, px at 1,600 px.")] = 4.0,
     intrinsics: Annotated[
@@ -65,7 +69,7 @@ def sfm(
     else:
         from pipelines.features.detectors import DetectorConfig
         from pipelines.features.extract import FeatureConfig
-        from pipelines.geometry.verify import VerifyConfig
+        from pipelines.geometry.two_view import VerifyConfig
         from pipelines.images.cameras import CameraConfig, parse_intrinsics
         from pipelines.matching.match import MatchConfig
         from pipelines.pairs.select import PairConfig
@@ -76,7 +80,7 @@ def sfm(
             PairConfig("list", list_file=str(Path(pairs).resolve()))
             if Path(pairs).is_file()
             else PairConfig(pairs, neighbours),
-            MatchConfig(ratio),
+            MatchConfig(ratio, match_first),
             VerifyConfig(max_error, min_matches),
             CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None, single_camera),
             MappingConfig(mapper, fix_intrinsics),

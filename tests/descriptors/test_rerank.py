@@ -18,9 +18,12 @@ from pipelines.core.progress import Silent
 from pipelines.core.types import Photo
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig, describe_image, extract_features
-from pipelines.matching.match import MatchConfig, match_pairs, read_matches
+from pipelines.geometry.two_view import VerifyConfig
+from pipelines.matching.match import Geometries, MatchConfig, match_pairs, read_matches
 
 SPEC = PairScorerSpec("table", 1, source="this test")
+NO_LINES = Geometries((), VerifyConfig(), 0)
+"""Metric networks compare all with all: the geometry is not asked."""
 ALL = RerankRule(candidates=100, threshold=-np.inf, margin=0.0)
 
 
@@ -180,7 +183,7 @@ def test_photos_are_matched_by_a_network(network: PairScorerSpec, scene: list[Ph
     stored = files.load_pair_features(0)
     assert stored.shape == (files.counts[0], 4096) and stored.dtype == np.uint8
     assert files.load(0).descriptors.shape == (files.counts[0], 128)
-    keys = match_pairs(files, [(0, 1)], network.name, MatchConfig(), tmp_path, progress=Silent())
+    keys = match_pairs(files, [(0, 1)], network.name, MatchConfig(), NO_LINES, tmp_path, progress=Silent())
     found = read_matches(tmp_path, keys[0, 1])
     assert found is not None and found.distinct == len(found.pairs) > 60  # no ratio keeps any waiting
     pairs = found.matches
@@ -197,10 +200,10 @@ def test_matches_follow_the_rule(network: PairScorerSpec, scene: list[Photo], tm
     files = extract_features(
         scene, FeatureConfig(network.name, DetectorConfig(max_keypoints=200)), tmp_path, progress=Silent()
     )
-    loose = match_pairs(files, [(0, 1)], network.name, MatchConfig(), tmp_path, progress=Silent())[0, 1]
+    loose = match_pairs(files, [(0, 1)], network.name, MatchConfig(), NO_LINES, tmp_path, progress=Silent())[0, 1]
     strict = replace(network, threshold=0.99)
     monkeypatch.setattr(descriptors.load_scorer(network.name), "spec", strict)
-    tight = match_pairs(files, [(0, 1)], network.name, MatchConfig(), tmp_path, progress=Silent())[0, 1]
+    tight = match_pairs(files, [(0, 1)], network.name, MatchConfig(), NO_LINES, tmp_path, progress=Silent())[0, 1]
     few, many = read_matches(tmp_path, tight), read_matches(tmp_path, loose)
     assert few is not None and many is not None and 0 < few.distinct < many.distinct
 
@@ -208,7 +211,7 @@ def test_matches_follow_the_rule(network: PairScorerSpec, scene: list[Photo], tm
 def test_a_ratio_is_refused(network: PairScorerSpec, scene: list[Photo], tmp_path: Path) -> None:
     files = extract_features(scene, FeatureConfig(network.name), tmp_path, progress=Silent())
     with pytest.raises(ConfigError, match="metric network"):
-        match_pairs(files, [(0, 1)], network.name, MatchConfig(0.8), tmp_path, progress=Silent())
+        match_pairs(files, [(0, 1)], network.name, MatchConfig(0.8), NO_LINES, tmp_path, progress=Silent())
 
 
 def test_a_network_that_embeds_runs_once_a_patch(scene: list[Photo]) -> None:

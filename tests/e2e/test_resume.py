@@ -226,11 +226,11 @@ MODELS |= {"sparse/made-from.txt"}
     ("words", "features", "raw", "verified"),
     [
         (("--ratio", 0.7), 0, 66, 66),
-        (("--seed", 5), 0, 0, 66),
-        (("--max-error", 3), 0, 0, 66),
+        (("--seed", 5), 0, 66, 66),
+        (("--max-error", 3), 0, 66, 66),
         (("--mapper", "global"), 0, 0, 0),
         (("--max-keypoints", 900), 12, 66, 66),
-        (("--camera-model", "RADIAL"), 0, 0, 66),
+        (("--camera-model", "RADIAL"), 0, 66, 66),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines import colmap
 from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
+from pipelines.colmap.mapping import _drop_points_of_two_views
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Camera
 
@@ -172,6 +173,21 @@ def test_mapping_some_of_the_photos_and_going_on(synthetic, tmp_path):
     colmap.write_model(some[0], tmp_path / "0")
     grown = colmap.incremental_mapping(job(folder), start=tmp_path / "0")
     assert colmap.registered_names(grown[0]) == set(names)
+
+
+def test_points_of_two_photos_stay_only_where_there_are_no_others(synthetic):
+    folder, _, names = synthetic
+    pair = colmap.to_model(colmap.incremental_mapping(job(folder, min_model_size=2), names=names[:2])[0])
+    assert len(pair.names) == 2 and len(pair.xyz) > 20 and (pair.track_lengths == 2).all()
+    several = colmap.incremental_mapping(job(folder))[0]
+    kept = several.num_points3D()
+    lost = min(several.points3D)
+    for element in list(several.points3D[lost].track.elements)[2:]:
+        several.delete_observation(element.image_id, element.point2D_idx)
+    assert several.points3D[lost].track.length() == 2
+    _drop_points_of_two_views(several)
+    assert several.num_points3D() == kept - 1 and lost not in several.points3D
+    assert min(point.track.length() for point in several.points3D.values()) > 2
 
 
 def test_global_mapping(synthetic):

@@ -113,8 +113,8 @@ def test_order_limit_and_distinctness(picture, name):
 
 
 def most(name: str, limit: int) -> int:
-    """Keypoints that a limit allows: ``dog`` goes a fifth beyond it for a whole level of scale."""
-    return int(1.2 * limit) if name == "dog" else limit
+    """Keypoints that a limit allows: ``dog`` goes up to twice as far for a whole level of scale."""
+    return 2 * limit if name == "dog" else limit
 
 
 def places(found: Detections) -> int:

@@ -10,7 +10,10 @@ from made_photos import encoded, one, save, texture
 from PIL import Image as Pil
 
 from pipelines.core.errors import InputError
+from pipelines.core.progress import Silent
 from pipelines.core.types import Photo
+from pipelines.features.detectors import DetectorConfig
+from pipelines.features.extract import FeatureConfig, extract_features
 from pipelines.images import formats
 from pipelines.images.exif import focal_in_pixels
 from pipelines.images.masks import alpha_mask, find_mask, keep, load_mask
@@ -159,3 +162,24 @@ def test_transparency_is_a_mask(tmp_path: Path) -> None:
     assert alpha_mask(one(tmp_path)) is None
     save(tmp_path / "a.png", texture(60, 100))
     assert alpha_mask(one(tmp_path)) is None
+
+
+def test_what_is_transparent_or_masked_has_no_keypoints(tmp_path: Path) -> None:
+    cut = np.dstack([texture(240, 320)] * 3 + [np.full((240, 320), 255, np.uint8)])
+    cut[:, :160, 3] = 0
+    save(tmp_path / "photos" / "a.png", cut)
+    mask = np.full((240, 320), 255, np.uint8)
+    mask[:120] = 0
+    save(tmp_path / "masks" / "a.png", mask)
+    photo = one(tmp_path / "photos")
+    config = FeatureConfig("rootsift", DetectorConfig(threshold=0.005), max_side=200)
+
+    def centres(name: str, masks: Path | None) -> np.ndarray:
+        return extract_features([photo], config, tmp_path / name, masks=masks, progress=Silent()).load(0).xy
+
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "both").mkdir()
+    x, y = centres("alone", None).T
+    assert len(x) > 20 and x.min() > 158 and y.min() < 110
+    x, y = centres("both", tmp_path / "masks").T
+    assert len(x) > 10 and x.min() > 158 and y.min() > 118
