@@ -55,6 +55,7 @@ class Row:
         distinct: points that stand for different places: COLMAP makes one for each orientation of a keypoint.
         poses: errors against ground truth, where there is one.
         seconds: wall time of the whole process, start included.
+        cpu: seconds of processor time of the whole process, over all cores; hardly depends on what else is running.
         stages: seconds per stage as the contestant itself measured them.
         peak_memory: bytes, largest resident memory of the process.
         failure: last line of its messages if it made no model.
@@ -71,6 +72,7 @@ class Row:
     error: float
     poses: PoseErrors | None
     seconds: float
+    cpu: float
     stages: dict[str, float]
     peak_memory: int
     failure: str = ""
@@ -144,14 +146,14 @@ def _measure(
     with open(work / "messages.txt", "wb") as messages:
         process = subprocess.Popen(command, stdout=messages, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
+    seconds, cpu = time.perf_counter() - begin, usage.ru_utime + usage.ru_stime
     process.returncode = os.waitstatus_to_exitcode(status)
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     models = [colmap.read_model(path) for path in (work / "sparse").glob("[0-9]*") if colmap.is_model(path)]
     if not models:
         said = (work / "messages.txt").read_text(errors="replace").strip().splitlines()
         failure = said[-1] if said else f"ended with exit code {process.returncode}"
-        return Row(dataset, contestant, photos, 0, 0, 0, 0, 0.0, float("nan"), None, seconds, {}, peak, failure)
+        return Row(dataset, contestant, photos, 0, 0, 0, 0, 0.0, float("nan"), None, seconds, cpu, {}, peak, failure)
     model = max(models, key=lambda found: (len(found.names), len(found.xyz)))
     return Row(
         dataset,
@@ -165,6 +167,7 @@ def _measure(
         float(np.average(model.errors, weights=model.track_lengths)),
         pose_errors(model, truth),
         seconds,
+        cpu,
         _stages(work),
         peak,
     )
@@ -201,7 +204,7 @@ def table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and cells of the results, for the terminal."""
     header: tuple[str, ...] = ("photos of", "by", "registered", "points", "distinct", "track", "error px")
     header += ("centre mm", "rotation °")
-    header += ("seconds", "ratio", "MB")
+    header += ("seconds", "ratio", "CPU s", "MB")
     return header, [_cells(row, rows) for row in rows]
 
 
@@ -219,6 +222,7 @@ def _cells(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
         "–" if poses is None else f"{np.degrees(poses.rotation_mean):.4f}",
         f"{row.seconds:.1f}",
         f"{ratio(row, rows):.2f}",
+        f"{row.cpu:.1f}",
         f"{row.peak_memory / 1e6:.0f}",
     )
 

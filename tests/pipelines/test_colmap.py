@@ -182,8 +182,9 @@ def test_points_of_two_photos_stay_only_where_there_are_no_others(synthetic):
     several = colmap.incremental_mapping(job(folder))[0]
     kept = several.num_points3D()
     lost = min(several.points3D)
-    for element in list(several.points3D[lost].track.elements)[2:]:
-        several.delete_observation(element.image_id, element.point2D_idx)
+    seen = [(element.image_id, element.point2D_idx) for element in several.points3D[lost].track.elements]
+    for image_id, keypoint in seen[2:]:
+        several.delete_observation(image_id, keypoint)
     assert several.points3D[lost].track.length() == 2
     _drop_points_of_two_views(several)
     assert several.num_points3D() == kept - 1 and lost not in several.points3D

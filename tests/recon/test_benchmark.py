@@ -29,6 +29,7 @@ def row(contestant, seconds, **changes):
         error=0.5,
         poses=PoseErrors(0.004, 0.003, 0.009, 0.001),
         seconds=seconds,
+        cpu=1.5 * seconds,
         stages={"Features": seconds / 2, "Mapping": seconds / 3},
         peak_memory=500_000_000,
     )
@@ -143,4 +144,4 @@ def test_side_by_side_on_sample_photos(sample_data, tmp_path):
         assert found.registered == found.photos == 5, found.failure
         assert found.poses is not None and found.poses.centre_max < 0.05
         assert found.points > 200 and found.track_length > 2
-        assert found.peak_memory > 5e7 and found.seconds > 0 and found.stages
+        assert found.peak_memory > 5e7 and found.seconds > 0 and found.cpu > 0 and found.stages
