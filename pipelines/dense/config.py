@@ -22,6 +22,7 @@ class DenseConfig:
         max_pixels: largest reprojection error between photos that agree, px of the depth maps.
         max_depth: largest relative difference of the depths of photos that agree.
         mesh: ``poisson`` or ``none``.
+        triangles: of the mesh at most; 0 keeps as many as come.
     """
 
     size: int = 1000
@@ -31,12 +32,14 @@ class DenseConfig:
     max_pixels: float = 1.0
     max_depth: float = 0.01
     mesh: str = "poisson"
+    triangles: int = 1_000_000
 
     def __post_init__(self) -> None:
         for name, value, least in (
             ("size", self.size, _SMALLEST),
             ("neighbours", self.neighbours, 1),
             ("consistent", self.consistent, 1),
+            ("triangles", self.triangles, 0),
         ):
             if value < least:
                 raise ConfigError(f"--{name} {value} is too small", f"it must be {least} at least", f"--{name} {least}")

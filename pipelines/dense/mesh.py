@@ -32,12 +32,14 @@ def spacing(points: NDArray[np.void]) -> float:
     return float(np.median(tree.query(some, k=2)[0][:, 1]))
 
 
-def poisson(points: NDArray[np.void], step: float) -> Mesh:
+def poisson(points: NDArray[np.void], step: float, most: int = 0) -> Mesh:
     """A mesh by way of an indicator function whose gradient is the points' normals.
 
     Args:
         points: of :data:`pipelines.dense.fuse.POINT`; those without a normal are left out.
         step: distance between points.
+        most: triangles that are left; 0 leaves all. Flat places lose theirs first (Garland and Heckbert, Surface
+            simplification using quadric error metrics, SIGGRAPH 1997).
     """
     import open3d as o3d
     from scipy.spatial import cKDTree
@@ -57,17 +59,20 @@ def poisson(points: NDArray[np.void], step: float) -> Mesh:
     grown = max(step, side / 2**depth)
     away = cKDTree(xyz - middle).query(np.asarray(made.vertices), distance_upper_bound=_REACH * grown)[0]
     made.remove_vertices_by_mask(~np.isfinite(away))
-    return _finished(made, middle)
+    return _finished(made, middle, most)
 
 
-def _finished(made: Any, middle: NDArray[np.float64]) -> Mesh:
-    """Without small pieces and degenerate triangles, back in its place."""
+def _finished(made: Any, middle: NDArray[np.float64], most: int) -> Mesh:
+    """Without small pieces, degenerate triangles and more triangles than ``most``, back in its place."""
     made.remove_degenerate_triangles()
     pieces, sizes, _ = made.cluster_connected_triangles()
     sizes = np.asarray(sizes)
     if len(sizes):
         least = max(_LEAST_TRIANGLES, _SMALL * sizes.max())
         made.remove_triangles_by_mask(sizes[np.asarray(pieces)] < least)
+    if most and len(made.triangles) > most:
+        made = made.simplify_quadric_decimation(most)
+        made.remove_degenerate_triangles()
     made.remove_unreferenced_vertices()
     made.compute_vertex_normals()
     rgb = np.clip(np.rint(np.asarray(made.vertex_colors) * 255), 0, 255).astype(np.uint8)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.errors import InputError
 from pipelines.store.files import write_atomic
 
 
@@ -41,16 +42,45 @@ def write_mesh(mesh: Mesh, path: Path) -> None:
     write_atomic(path, lambda stream: _WRITERS[path.suffix](mesh, stream))
 
 
+def read_mesh(path: Path) -> Mesh:
+    """A mesh back from the PLY file of :func:`write_mesh`.
+
+    Raises:
+        InputError: it is none.
+    """
+    content = path.read_bytes()
+    head, end, body = content.partition(b"end_header\n")
+    counts = [
+        int(line.split()[-1])
+        for line in head.decode("ascii", "replace").splitlines()
+        if " vertex " in line or " face " in line
+    ]
+    if not end or len(counts) != 2 or len(body) != counts[0] * _VERTEX.itemsize + counts[1] * _FACE.itemsize:
+        raise InputError(f"{path} cannot be read", "it is no mesh of recon dense, or damaged", "recon dense again")
+    vertices = np.frombuffer(body, _VERTEX, counts[0])
+    faces = np.frombuffer(body, _FACE, counts[1], offset=counts[0] * _VERTEX.itemsize)["corners"]
+    xyz, normals, rgb = (
+        np.column_stack([vertices[name] for name in names])
+        for names in (("x", "y", "z"), ("nx", "ny", "nz"), ("red", "green", "blue"))
+    )
+    return Mesh(xyz.astype(np.float64), normals, rgb, faces.astype(np.int32))
+
+
+_VERTEX = np.dtype(
+    [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")] + [(name, "u1") for name in ("red", "green", "blue")]
+)
+_FACE = np.dtype([("count", "u1"), ("corners", "<i4", (3,))])
+_PLY_TYPES = {"f4": "float", "u1": "uchar"}
+
+
 def _ply(mesh: Mesh, stream: BinaryIO) -> None:
-    floats = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
-    vertices = np.empty(len(mesh.xyz), np.dtype([*floats, *((name, "u1") for name in ("red", "green", "blue"))]))
+    vertices = np.empty(len(mesh.xyz), _VERTEX)
     for axis, (place, tilt, colour) in enumerate((("x", "nx", "red"), ("y", "ny", "green"), ("z", "nz", "blue"))):
         vertices[place], vertices[tilt], vertices[colour] = mesh.xyz[:, axis], mesh.normals[:, axis], mesh.rgb[:, axis]
-    faces = np.empty(len(mesh.faces), np.dtype([("count", "u1"), ("corners", "<i4", (3,))]))
+    faces = np.empty(len(mesh.faces), _FACE)
     faces["count"], faces["corners"] = 3, mesh.faces
     lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
-    lines += [f"property float {name}" for name, _ in floats]
-    lines += [f"property uchar {name}" for name in ("red", "green", "blue")]
+    lines += [f"property {_PLY_TYPES[_VERTEX[name].str[1:]]} {name}" for name in _VERTEX.names or ()]
     lines += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header\n"]
     stream.write("\n".join(lines).encode("ascii") + vertices.tobytes() + faces.tobytes())
 

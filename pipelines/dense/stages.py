@@ -150,7 +150,7 @@ def make_mesh(work: Work, points: NDArray[np.void], step: float) -> Mesh | None:
     if work.config.mesh == "none":
         return None
     with work.progress.stage("Mesh", 3) as task_bar:
-        mesh = poisson(points, step)
+        mesh = poisson(points, step, work.config.triangles)
         task_bar.advance(note="surface")
         if not len(mesh.faces):
             return None

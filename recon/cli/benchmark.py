@@ -153,6 +153,37 @@ def stereo(
         print(f"Pictures: {out / 'stereo.html'}")
 
 
+@app.command("dense")
+def dense(
+    maps: Annotated[list[Path], typer.Argument(metavar="MAP...", help="Maps in which `recon dense` has made a mesh.")],
+    truth: Annotated[
+        list[Path] | None,
+        typer.Option(help="Data set with the true cameras, for metres; once for each map, in their order."),
+    ] = None,
+    component: Annotated[int, typer.Option(help="Which model of the maps; 0 is the largest.")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """How well a mesh agrees with its map's points, of which it was not made.
+
+    Prints the median distance of the map's points from the mesh and the share within 3 cm (both in metres only with
+    --truth), the share that the mesh reaches, the median difference in depth, and the time and memory of that run.
+    """
+    from pipelines.core.errors import ConfigError
+    from recon.benchmark.dense import measured, results, table
+    from recon.cli.terminal import print_columns, print_json
+
+    known: list[Path | None] = [*(truth or [])] or [None] * len(maps)
+    if len(known) != len(maps):
+        raise ConfigError(
+            f"--truth was given {len(known)} times for {len(maps)} maps", "each map needs its own", "--truth once a map"
+        )
+    rows = [measured(place, own, component) for place, own in zip(maps, known, strict=True)]
+    if json_output:
+        print_json(results(rows))
+    else:
+        print_columns(*table(rows))
+
+
 _BOARDS = {
     "oxford": "Oxford affine sequences: mAP, matching score, MMA, homographies, inliers.",
     "sequences": "HPatches sequences, or any photos with homographies: the same figures.",

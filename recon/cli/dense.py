@@ -22,6 +22,7 @@ def dense(
     neighbours: Annotated[int, typer.Option(help="Photos that each one is compared with.")] = 5,
     consistent: Annotated[int, typer.Option(help="Other photos that must agree about a point.")] = 2,
     mesh: Annotated[str, typer.Option(help="poisson or none.")] = "poisson",
+    triangles: Annotated[int, typer.Option(help="Of the mesh at most; 0 for as many as come.")] = 1_000_000,
     photos: _Photos = None,
     component: Annotated[int, typer.Option(help="Which model of the map; 0 is the largest.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -40,7 +41,7 @@ def dense(
     from recon.cli.terminal import print_json, progress_for
     from recon.report.dense import write_dense_report
 
-    config = DenseConfig(size, descriptor, neighbours, consistent, mesh=mesh)
+    config = DenseConfig(size, descriptor, neighbours, consistent, mesh=mesh, triangles=triangles)
     result = run_dense(
         map,
         config,

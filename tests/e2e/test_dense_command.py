@@ -55,6 +55,26 @@ def test_products(dense_map):
     assert not drafts(dense_map)
 
 
+def test_benchmark_tells_what_the_ledger_says_and_metres_by_the_truth(dense_map, small_map, photos):
+    outcome = recon("benchmark", "dense", dense_map, "--truth", photos.parent, "--json")
+    assert outcome.code == 0, outcome
+    (row,) = json.loads(outcome.out)
+    ledger = json.loads((dense_map / "dense" / "dense.json").read_text())
+    assert row["triangles"] == ledger["faces"] and row["complete"] == ledger["complete"]
+    assert row["distance"] == pytest.approx(ledger["distance"], rel=0.01)
+    assert 0.5 < row["near"] < 1 and 1 < row["distance"] * row["metres"] * 1000 < 30
+    plain = recon("benchmark", "dense", dense_map)
+    assert plain.code == 0 and "units" in plain.out and "mm" not in plain.out
+    assert_complaint_only(recon("benchmark", "dense", small_map), 3, "There is no mesh in", "recon dense")
+    assert_complaint_only(recon("benchmark", "dense", dense_map, "--truth", dense_map), 3, "true cameras of 0 photos")
+
+
+def test_fewer_triangles(dense_map, tmp_path):
+    folder = shutil.copytree(dense_map, tmp_path / "map")
+    outcome = recon("dense", folder, *FAST, "--triangles", "5000", "--json")
+    assert 4000 < json.loads(outcome.out)["faces"] <= 5000
+
+
 def test_report(dense_map):
     text = (dense_map / "dense" / "report.html").read_text()
     assert text.count('class="turntable"') == 1 and text.count("<figure") == 12
@@ -159,6 +179,7 @@ def test_no_neighbours(small_map, photos, tmp_path):
 def test_wrong_options(small_map):
     assert_complaint_only(recon("dense", small_map, "-q", "--mesh", "cubes"), 2, "There is no mesh 'cubes'", "poisson")
     assert_complaint_only(recon("dense", small_map, "-q", "--size", "10"), 2, "--size 10 is too small")
+    assert_complaint_only(recon("dense", small_map, "-q", "--triangles", "-1"), 2, "--triangles -1 is too small")
     assert_complaint_only(recon("dense", small_map, "-q", "--component", "7"), 3, "There is no model 7")
 
 
