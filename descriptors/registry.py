@@ -12,17 +12,19 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, PairScorer, PairScorerSpec
 from descriptors.headers import read_header
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "recon.descriptors"
 
@@ -214,12 +216,25 @@ _FEATURES: tuple[Entry, ...] = (
 
 
 @cache
+def _own() -> dict[str, Callable[[], Descriptor]]:
+    return {entry.spec.name: entry for entry in _BUILT_IN + _FEATURES}
+
+
+@cache
 def _table() -> dict[str, Callable[[], Descriptor]]:
-    table: dict[str, Callable[[], Descriptor]] = {entry.spec.name: entry for entry in _BUILT_IN + _FEATURES}
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    """Built-in rows and those of installed packages, which cannot replace them; looking for these takes 30 ms."""
+    table = dict(_own())
+    for point in entry_points(ENTRY_POINT_GROUP):
         factory = point.load()
-        table[factory.spec.name] = factory
+        table.setdefault(factory.spec.name, factory)
     return table
+
+
+def entry_points(group: str) -> Iterable[EntryPoint]:
+    """What installed packages offer under a group."""
+    from importlib.metadata import entry_points as installed
+
+    return installed(group=group)
 
 
 def names() -> list[str]:
@@ -276,6 +291,8 @@ def _network_file(path: Path) -> Entry:
 
 def _entry(name: str) -> Callable[[], Descriptor]:
     name = _ALIASES.get(name, name)
+    if name in _own():
+        return _own()[name]
     table = _table()
     if name not in table and name.endswith(".safetensors"):
         return _network_file(Path(name))

@@ -4,7 +4,8 @@ Everything is done in tiles of 1,024 x 1,024 products (4 MB a thread), so that a
 rows and columns are searched.
 
 The products run in onnxruntime, whose float kernels use AVX-512 where numpy's OpenBLAS may not, and which
-stays on the calling thread, so that callers may work on one pair per core (see ``threads``).
+stays on the calling thread, so that callers may work on one pair per core (see ``threads``). Small ones, which would
+not be worth the 0.1 s that its import takes, run in OpenCV.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 
 TILE = 1024
+_SMALL = 1_500_000
+"""Products of a stripe up to which OpenCV takes as long: 1.6 ms for 1,000 x 1,000 of 128 dimensions. numpy would too,
+but keeps both cores busy, waiting."""
 # Rows of a tile are grouped twice into this many groups to find the two best per column (see _two_best_of_columns).
 _GROUPS = 32
 # Up to this k, k passes of argmax over a tile are faster than one argpartition.
@@ -102,13 +106,14 @@ def _search_stripe(
     a: NDArray[np.float32], b: NDArray[np.float32], near: Near, beside: Near, memory: NDArray[np.float32]
 ) -> None:
     n = len(a)
+    product = _small_product if n * len(b) <= _SMALL else _product
     rows = np.arange(n)
     padded = -(-n // _GROUPS) * _GROUPS
     for start in range(0, len(b), TILE):
         at = slice(start, min(start + TILE, len(b)))
         scores = memory[: padded * (at.stop - start)].reshape(padded, -1)
         scores[n:] = -np.inf
-        _product(a, b[at], scores[:n])
+        product(a, b[at], scores[:n])
         beside.merge(*_two_best_of_columns(scores), at)
         index = scores[:n].argmax(1)
         best = scores[rows, index]
@@ -212,6 +217,13 @@ def _spread(work: Callable[[Sequence[slice]], T], shares: list[list[slice]]) -> 
         return [work(shares[0])]
     with ThreadPoolExecutor(len(shares)) as pool:
         return list(pool.map(work, shares))
+
+
+def _small_product(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """out = a b^T on the calling thread."""
+    import cv2
+
+    cv2.gemm(a, b, 1, None, 0, dst=out, flags=cv2.GEMM_2_T)  # type: ignore[call-overload]
 
 
 @cache

@@ -18,6 +18,7 @@ from pipelines.benchmarks.truth import TrueCamera
 from pipelines.core.types import Photo
 from pipelines.images.read import read_gray
 from pipelines.pairwise.models import estimate
+from pipelines.stitch.local import Shifts
 
 Array = NDArray[np.float64]
 _SIDE = 1600
@@ -46,6 +47,7 @@ class SolvedPhoto:
         k: 0 for a pinhole.
         cam_from_world: (3,3), or None where ``plane_from_photo`` is given.
         plane_from_photo: (3,3) homography of a flat thing's photo, px, or None.
+        shifts: by how much its pixels are moved first, or None.
     """
 
     focal: float
@@ -53,9 +55,11 @@ class SolvedPhoto:
     k: float = 0.0
     cam_from_world: Array | None = None
     plane_from_photo: Array | None = None
+    shifts: Shifts | None = None
 
     def lift(self, xy: Array) -> Array:
         """(N,3) directions in the world, or homogeneous points of the plane."""
+        xy = xy if self.shifts is None else self.shifts.apply(xy)
         if self.plane_from_photo is not None:
             return np.c_[xy, np.ones(len(xy))] @ self.plane_from_photo.T
         x = xy - self.centre
@@ -64,6 +68,10 @@ class SolvedPhoto:
 
     def project(self, world: Array) -> Array:
         """(N,2) px, NaN behind the camera; the inverse of :meth:`lift`."""
+        xy = self._seen(world)
+        return xy if self.shifts is None else self.shifts.undo(xy)
+
+    def _seen(self, world: Array) -> Array:
         if self.plane_from_photo is not None:
             at = world @ np.linalg.inv(self.plane_from_photo).T
             return at[:, :2] / at[:, 2:]

@@ -13,7 +13,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from statistics import median
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.types import Camera, Photo
@@ -182,6 +181,8 @@ def assign_cameras(photos: Sequence[Photo], config: CameraConfig) -> tuple[list[
     Raises:
         ConfigError: as :func:`camera_prior`.
     """
+    from statistics import median  # imports decimal and fractions
+
     index = group_cameras(photos, config)
     cameras = []
     for number in range(max(index, default=-1) + 1):

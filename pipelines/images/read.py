@@ -275,6 +275,19 @@ def read_gray(photo: Photo, max_side: int = 0) -> Image:
     return _read(photo, max_side, color=False)
 
 
+def shrunk_image(image: Image, max_side: int) -> Image:
+    """The picture, shrunk by area averaging so that its longer side is at most ``max_side`` px."""
+    import cv2
+
+    height, width = image.pixels.shape[:2]
+    shrink = max_side / max(height, width)
+    if shrink >= 1:
+        return image
+    size = max(1, round(width * shrink)), max(1, round(height * shrink))
+    small = np.asarray(cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return Image(small, (image.scale[0] * width / size[0], image.scale[1] * height / size[1]))
+
+
 def read_color(photo: Photo, max_side: int = 0) -> NDArray[np.uint8]:
     """(H,W,3) RGB uint8 pixels of a photo; arguments and errors as :func:`read_gray`."""
     return read_color_image(photo, max_side).pixels

@@ -11,7 +11,7 @@ from descriptors.rerank import Described
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
 from pipelines.features.extract import FeatureConfig, describe_image, visible
-from pipelines.images.read import read_gray
+from pipelines.images.read import Image, read_gray
 from pipelines.matching.match import MatchConfig, Matcher, first_at_place, one_per_place
 
 
@@ -48,7 +48,10 @@ class FrontEnd:
         Raises:
             InputError: the file is gone or damaged.
         """
-        image = read_gray(photo, self.config.max_side)
+        return self.describe_image(photo, read_gray(photo, self.config.max_side))
+
+    def describe_image(self, photo: Photo, image: Image) -> Features:
+        """Features of a photo that has been read in grey, frames in pixels of its full resolution."""
         seen = visible(photo, image.pixels.shape)
         found = describe_image(image.pixels, self._descriptor, self.config, seen, self.matcher.scorer)
         return replace(found, frames=scale_frames(found.frames, image.scale))

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 _STEPS = 40
+_AHEAD = 0.05
+"""Least depth of a ray of depth 1 after a turn, to count as ahead of the camera."""
 _ENOUGH = 100
 """Homographies that a focal length is guessed from."""
 _K_SIGMA = 0.05
@@ -126,6 +128,15 @@ def _cross(v: Array) -> Array:
     return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
 
 
+def carry(cameras: Turned, source: int, target: int, x: Array) -> Array:
+    """(M,2) px from the target photo's centre where it sees what the source sees at ``x``; NaN where it cannot look."""
+    full = np.ones(len(x))
+    flat = rays(x, full * cameras.focal(source), full * cameras.distortion(source))
+    p = np.c_[flat, full] @ (cameras.rotations[target] @ cameras.rotations[source].T).T
+    ahead = np.where(p[:, 2] > _AHEAD, p[:, 2], np.nan)
+    return pixels(p[:, :2] / ahead[:, None], full * cameras.focal(target), full * cameras.distortion(target))
+
+
 def residuals(cameras: Turned, sights: Sights) -> Array:
     """(M,2) px: where the target would see it, minus where it does.
 
@@ -147,7 +158,7 @@ def linearise(cameras: Turned, sights: Sights) -> tuple[Array, Array, NDArray[np
     ray = np.c_[flat_s, np.ones(len(flat_s))]
     turn = cameras.rotations[sights.target] @ cameras.rotations[sights.source].transpose(0, 2, 1)
     p = np.einsum("mij,mj->mi", turn, ray)
-    ahead = p[:, 2] > 0.05
+    ahead = p[:, 2] > _AHEAD
     z = np.where(ahead, p[:, 2], 1.0)
     flat = p[:, :2] / z[:, None]
     place = pixels(flat, ft, kt)

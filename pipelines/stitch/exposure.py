@@ -12,6 +12,8 @@ from pipelines.stitch.projection import Canvas, Piece
 
 _DARK, _BRIGHT = 12, 243
 """Values outside are clipped or noise and say nothing about exposure."""
+_SAMPLES = 4000
+"""Pixels of an overlap whose median says how its photos differ."""
 _GREY = 3.0
 """Mean difference between the largest and the smallest channel of a photo that has no colour."""
 _BURNT = 0.002
@@ -30,11 +32,11 @@ def find_gains(
     """
     normal = np.eye(count) * 1e-3
     right = np.zeros((count, 3))
-    pieces = canvas.pieces
+    pieces, good = canvas.pieces, _telling(images, masks)
     for first in range(len(pieces)):
         for second in range(first + 1, len(pieces)):
             i, j = pieces[first].photo, pieces[second].photo
-            ratio, pixels = _log_ratio(images, masks, canvas, first, second)
+            ratio, pixels = _log_ratio(images, good, canvas, first, second)
             if i == j or pixels < 30:
                 continue
             weight = math.sqrt(pixels)
@@ -58,26 +60,34 @@ def _common(a: Piece, b: Piece) -> tuple[_View, _View] | None:
     return one, two
 
 
+def _telling(images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Per piece (h,w) 255 where the photo is and none of its channels is clipped."""
+    import cv2
+
+    low, high = (_DARK,) * 3, (_BRIGHT,) * 3
+    in_range = [np.asarray(cv2.inRange(image, low, high), np.uint8) for image in images]
+    return [good & mask for good, mask in zip(in_range, masks, strict=True)]
+
+
 def _log_ratio(
-    images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], canvas: Canvas, first: int, second: int
+    images: Sequence[NDArray[np.uint8]], good: Sequence[NDArray[np.uint8]], canvas: Canvas, first: int, second: int
 ) -> tuple[NDArray[np.float64], int]:
     """Median (3,) of log(first / second) where both are seen and neither is clipped, and over how many pixels."""
     views = _common(canvas.pieces[first], canvas.pieces[second])
     if views is None:
         return np.zeros(3), 0
-    one, two = images[first][views[0]], images[second][views[1]]
-    good = (masks[first][views[0]] > 0) & (masks[second][views[1]] > 0)
-    for side in (one, two):
-        good &= (side.min(2) >= _DARK) & (side.max(2) <= _BRIGHT)
-    pixels = int(good.sum())
-    if not pixels:
+    both = np.flatnonzero(good[first][views[0]] & good[second][views[1]])
+    if not len(both):
         return np.zeros(3), 0
-    ratio = np.median(np.log(one[good].astype(np.float64) / two[good]), axis=0)
+    some = both[:: max(1, len(both) // _SAMPLES)]
+    sides = images[first][views[0]], images[second][views[1]]
+    one, two = (np.log(side.reshape(-1, 3)[some].astype(np.float64)) for side in sides)
+    ratio = np.median(one - two, axis=0)
     # A photo without colour must not give its neighbour's colours a cast.
-    return np.full(3, ratio.mean()) if _is_grey(one[good]) or _is_grey(two[good]) else ratio, pixels
+    return np.full(3, ratio.mean()) if _is_grey(np.exp(one)) or _is_grey(np.exp(two)) else ratio, len(both)
 
 
-def _is_grey(pixels: NDArray[np.uint8]) -> bool:
+def _is_grey(pixels: NDArray) -> bool:
     return float(np.ptp(pixels, axis=1).mean()) < _GREY
 
 
@@ -91,7 +101,7 @@ def moderated(
     """
     shown = []
     for image, mask, piece in zip(images, masks, canvas.pieces, strict=True):
-        values = image[mask > 0][::4]
+        values = image.reshape(-1, 3)[::4][mask.ravel()[::4] > 0]
         values = values[values.max(1) <= _BRIGHT] if len(values) else values
         if len(values):
             shown.append((piece.photo, np.quantile(values, 1 - _BURNT, axis=0)))
@@ -114,9 +124,10 @@ def local_gains(
     import cv2
 
     # Of all channels alike: what differs in colour from place to place is the scene.
-    logs = [np.log(np.maximum(image, 1).astype(np.float32)).mean(2) for image in images]
-    good = [(mask > 0) & (image.min(2) >= _DARK) & (image.max(2) <= _BRIGHT)
-            for image, mask in zip(images, masks, strict=True)]  # fmt: skip
+    table = np.log(np.maximum(np.arange(256), 1)).astype(np.float32)
+    third = np.full((1, 3), 1 / 3)
+    logs = [np.asarray(cv2.transform(cv2.LUT(image, table), third), np.float32) for image in images]
+    good = _telling(images, masks)
     reach = _REACH * math.sqrt(float(np.median([mask.size for mask in masks])))
     sums = [np.zeros_like(log) for log in logs]
     counts = [np.zeros_like(log) for log in logs]
@@ -125,8 +136,8 @@ def local_gains(
             views = _common(canvas.pieces[first], canvas.pieces[second])
             if views is None or canvas.pieces[first].photo == canvas.pieces[second].photo:
                 continue
-            both = good[first][views[0]] & good[second][views[1]]
-            half = 0.5 * (logs[second][views[1]] - logs[first][views[0]]) * both
+            both = (good[first][views[0]] & good[second][views[1]]) > 0
+            half = np.float32(0.5) * (logs[second][views[1]] - logs[first][views[0]]) * both
             for index, view, sign in ((first, views[0], 1), (second, views[1], -1)):
                 sums[index][view] += np.float32(sign) * half
                 counts[index][view] += both

@@ -46,6 +46,11 @@ class SolvedFlat:
         every = np.concatenate(list(self.residuals.values()))
         return float(np.sqrt((every**2).mean()))
 
+    def carry(self, source: int, target: int, xy: Array) -> Array:
+        """(M,2) px of one member where it shows what another shows at ``xy``."""
+        step = np.asarray(np.linalg.solve(self.plane_from_photo[target], self.plane_from_photo[source]), np.float64)
+        return _carried(step, xy)
+
 
 @dataclass(frozen=True)
 class _Link:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores, map_items
-from pipelines.pairs.retrieval import build_index, similar_pairs
 from pipelines.pairwise.frontend import FrontEnd
 from pipelines.pairwise.models import estimate
 
@@ -101,6 +100,8 @@ def _pairs_of(features: Sequence[Features], seed: int) -> list[tuple[int, int]]:
     count = len(features)
     if count <= _ALL_PAIRS:
         return list(combinations(range(count), 2))
+    from pipelines.pairs.retrieval import build_index, similar_pairs
+
     index = build_index(count, lambda photo: features[photo], seed=seed)
     near = {(i, i + step) for step in range(1, _NEIGHBOURS + 1) for i in range(count - step)}
     return sorted(near | similar_pairs(index, _SIMILAR))

@@ -5,42 +5,76 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.types import Photo
-from pipelines.images.read import read_deep
+from pipelines.images.formats import to_8_bit
+from pipelines.images.read import Image, read_deep, read_gray
 
 _KEPT = 400 << 20
-"""Bytes of decoded photos that are kept for the next tile."""
+"""Bytes of decoded photos that are kept for the next use."""
 
 
 class Pixels:
-    """Decoded photos, the most recent ones kept."""
+    """Decoded photos, the most recent ones kept; threads may share it.
+
+    Photos that all fit into what is kept are decoded once, however often they are asked for.
+    """
 
     def __init__(self, photos: Sequence[Photo]) -> None:
-        self._photos = photos
+        self.photos = photos
         self._held: OrderedDict[int, NDArray] = OrderedDict()
+        self._lock = Lock()
         whole = sum(3 * photo.width * photo.height for photo in photos)
         self._all_fit = whole <= _KEPT
 
     def at(self, index: int, side: int) -> NDArray:
         """(H,W,3) RGB uint8 or uint16 with a longer side of about ``side`` px, or of the photo's own if smaller."""
+        longest = max(self.photos[index].width, self.photos[index].height)
+        if not self._all_fit and side < longest / 2:
+            return read_deep(self.photos[index], side)
+        return _shrunk(self._whole(index), side)
+
+    def grey(self, index: int, side: int) -> Image:
+        """A photo in grey, (H,W) uint8, its longer side at most ``side`` px."""
+        if not self._all_fit:
+            return read_gray(self.photos[index], side)
         import cv2
 
-        longest = max(self._photos[index].width, self._photos[index].height)
-        if not self._all_fit and side < longest / 2:
-            return read_deep(self._photos[index], side)
-        if index not in self._held:
-            self._held[index] = read_deep(self._photos[index])
+        whole = self._whole(index)
+        small = _shrunk(to_8_bit(cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY)), side)
+        return Image(small, (whole.shape[1] / small.shape[1], whole.shape[0] / small.shape[0]))
+
+    def subset(self, members: Sequence[int]) -> Pixels:
+        """Some of the photos, in another order; what is decoded already is not decoded again."""
+        out = Pixels([self.photos[index] for index in members])
+        out._held.update((place, self._held[index]) for place, index in enumerate(members) if index in self._held)
+        return out
+
+    def _whole(self, index: int) -> NDArray:
+        with self._lock:
+            if index in self._held:
+                self._held.move_to_end(index)
+                return self._held[index]
+        read = read_deep(self.photos[index])
+        with self._lock:
+            self._held[index] = read
             while sum(held.nbytes for held in self._held.values()) > _KEPT and len(self._held) > 1:
                 self._held.popitem(last=False)
-        self._held.move_to_end(index)
-        whole = self._held[index]
-        if side >= longest:
-            return whole
-        size = tuple(max(1, round(edge * side / longest)) for edge in whole.shape[1::-1])
-        return cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+        return read
+
+
+def _shrunk(picture: NDArray, side: int) -> NDArray:
+    import cv2
+
+    longest = max(picture.shape[:2])
+    if side >= longest:
+        return picture
+    size = tuple(max(1, round(edge * side / longest)) for edge in picture.shape[1::-1])
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), picture.dtype)
 
 
 def side_for(photo: Photo, density: float, wanted: float) -> int:

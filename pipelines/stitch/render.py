@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.progress import Progress
-from pipelines.core.types import Photo
+from pipelines.engine import cores
 from pipelines.stitch.crop import largest_rectangle
-from pipelines.stitch.debug import Debug
 from pipelines.stitch.exposure import apply_gain, find_gains, local_gains, moderated
 from pipelines.stitch.pixels import Pixels, side_for
-from pipelines.stitch.projection import Canvas, shrunk
+from pipelines.stitch.projection import Canvas, Piece, shrunk
 from pipelines.stitch.seams import find_seams
-from pipelines.stitch.tiles import blend_tile, shares_of, tiles_of
+from pipelines.stitch.tiles import (
+    Box,
+    Tile,
+    Warped,
+    blend_tile,
+    box_of,
+    part_of,
+    pieces_of,
+    shares_of,
+    tiles_of,
+    warp_part,
+)
 from pipelines.stitch.warp import View, warp
 
-_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL = 60_000, 1_500_000
+if TYPE_CHECKING:
+    from pipelines.stitch.debug import Debug
+
+_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL = 40_000, 1_500_000
 """Of a photo, where gains and seams are looked for (OpenCV takes 100,000), and of all photos."""
 
 
@@ -43,7 +58,7 @@ class Rendered:
 
 
 def render(
-    photos: Sequence[Photo],
+    pixels: Pixels,
     view: View,
     canvas: Canvas,
     *,
@@ -55,7 +70,7 @@ def render(
     """The panorama of photos whose places are known.
 
     Args:
-        photos: in the order of the view.
+        pixels: of the photos, in the order of the view.
         compensate: multiply each photo's colours so that overlaps agree.
         deep: 16 bit out, if a photo has them.
         debug: shown warped photos, gains and seams.
@@ -63,59 +78,82 @@ def render(
     Raises:
         InputError: a photo cannot be read any more.
     """
-    small = _small(photos, canvas)
-    pixels = Pixels(photos)
-    images, masks, has_depth = [], [], False
-    with progress.stage("Seams", None):
-        for piece in small.pieces:
-            photo = photos[piece.photo]
-            read = pixels.at(piece.photo, side_for(photo, view.density(piece.photo), 1.5 * small.scale))
-            has_depth |= read.dtype == np.uint16
-            image, mask = warp(_shallow(read), view, piece, small, (photo.width, photo.height))
-            images.append(image)
-            masks.append(mask)
-        gains = np.ones((len(photos), 3))
-        lit = images
-        if compensate:
-            gains = moderated(images, masks, small, find_gains(images, masks, small, len(photos)))
-            lit = [apply_gain(image, gains[piece.photo]) for image, piece in zip(images, small.pieces, strict=True)]
-            near = local_gains(lit, masks, small)
-            lit = [
-                np.clip(image * gain[..., None], 0, 255).astype(np.uint8) for image, gain in zip(lit, near, strict=True)
-            ]
-        else:
-            near = [np.ones(mask.shape, np.float32) for mask in masks]
-        seams = find_seams(lit, masks, small)
+    tiles, pieces = list(tiles_of(canvas)), pieces_of(canvas)
+    with ThreadPoolExecutor(cores()) as pool:
+
+        def begin(tile: Tile, boxes: Sequence[Box | None]) -> list[Future[Warped | None]]:
+            parts = [part_of(tile, piece, box) for piece, box in zip(pieces, boxes, strict=True)]
+            return [pool.submit(warp_part, part, pixels, view, canvas) for part in parts]
+
+        with progress.stage("Seams", None):
+            small = _small(canvas)
+            images, masks, has_depth = _warped_small(pixels, view, small, pool)
+            # A single tile is warped while the seams are looked for, which keeps one core busy.
+            early = begin(tiles[0], [box_of(piece) for piece in pieces]) if len(tiles) == 1 else None
+            lit, gains, near = _compensated(images, masks, small, len(pixels.photos), compensate)
+            seams = find_seams(lit, masks, small)
         if debug is not None:
-            debug.rendering(photos, small, images, lit, masks, seams)
-    deep = deep and has_depth
-    picture = np.zeros((canvas.height, canvas.width, 3), np.uint16 if deep else np.uint8)
-    covered = np.zeros((canvas.height, canvas.width), np.uint8)
-    near = [
-        gain[..., None] * gains[piece.photo].astype(np.float32) for gain, piece in zip(near, small.pieces, strict=True)
-    ]
-    tiles, shares = list(tiles_of(canvas)), shares_of(canvas, small, seams, near)
-    with progress.stage("Blending", len(tiles)) as task:
-        for tile in tiles:
-            out, mask = blend_tile(tile, photos, pixels, view, canvas, shares)
-            at = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-            picture[at], covered[at] = _stored(out, deep), mask
-            picture[at][mask == 0] = 0
-            task.advance()
+            debug.rendering(pixels.photos, small, images, lit, masks, seams)
+        deep = deep and has_depth
+        picture = np.zeros((canvas.height, canvas.width, 3), np.uint16 if deep else np.uint8)
+        covered = np.zeros((canvas.height, canvas.width), np.uint8)
+        shares = shares_of(canvas, small, seams, near)
+        boxes = [share.box() for share in shares]
+        with progress.stage("Blending", len(tiles)) as task:
+            for tile in tiles:
+                warped = [future.result() for future in early or begin(tile, boxes)]
+                out, mask, scale = blend_tile(tile, shares, warped, pool, deep=deep)
+                at = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+                picture[at], covered[at] = _stored(out, scale, deep), mask
+                picture[at][mask == 0] = 0
+                task.advance()
     return Rendered(picture, covered, gains)
+
+
+def _warped_small(
+    pixels: Pixels, view: View, small: Canvas, pool: ThreadPoolExecutor
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]], bool]:
+    """Each piece on the small canvas, 8 bit, its mask, and whether any photo has 16 bit."""
+
+    def one(piece: Piece) -> tuple[NDArray, NDArray[np.uint8], bool]:
+        photo = pixels.photos[piece.photo]
+        read = pixels.at(piece.photo, side_for(photo, view.density(piece.photo), 1.5 * small.scale))
+        return *warp(_shallow(read), view, piece, small, (photo.width, photo.height)), read.dtype == np.uint16
+
+    images, masks, depths = zip(*pool.map(one, small.pieces), strict=True)
+    return list(images), list(masks), any(depths)
+
+
+def _compensated(
+    images: list[NDArray[np.uint8]], masks: list[NDArray[np.uint8]], small: Canvas, count: int, wanted: bool
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.float64], list[NDArray[np.float32]]]:
+    """The pieces with their exposures made to agree, the photos' gains (N,3), and all gains (h,w,3) of each piece."""
+    import cv2
+
+    if not wanted:
+        return images, np.ones((count, 3)), [np.ones((*mask.shape, 3), np.float32) for mask in masks]
+    gains = moderated(images, masks, small, find_gains(images, masks, small, count))
+    own = [gains[piece.photo].astype(np.float32) for piece in small.pieces]
+    lit = [apply_gain(image, gain) for image, gain in zip(images, own, strict=True)]
+    near = [cv2.merge([part] * 3) for part in local_gains(lit, masks, small)]
+    both = [np.asarray(cv2.multiply(*one, dtype=cv2.CV_8U), np.uint8) for one in zip(lit, near, strict=True)]
+    return both, gains, [part * gain for part, gain in zip(near, own, strict=True)]
 
 
 def _shallow(pixels: NDArray) -> NDArray[np.uint8]:
     return pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
 
 
-def _stored(out: NDArray[np.float32], deep: bool) -> NDArray:
+def _stored(out: NDArray, scale: int, deep: bool) -> NDArray:
+    import cv2
+
+    positive = np.maximum(out, 0)
     if deep:
-        return np.clip(out * np.float32(257) + np.float32(0.5), 0, 65535).astype(np.uint16)
-    return np.clip(out + np.float32(0.5), 0, 255).astype(np.uint8)
+        return np.clip(positive * np.float32(257 / scale) + np.float32(0.5), 0, 65535).astype(np.uint16)
+    return cv2.convertScaleAbs(positive, alpha=1 / scale)
 
 
-def _small(photos: Sequence[Photo], canvas: Canvas) -> Canvas:
+def _small(canvas: Canvas) -> Canvas:
     typical = float(np.median([piece.width * piece.height for piece in canvas.pieces]))
     return shrunk(canvas, min(1.0, math.sqrt(min(_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL / len(canvas.pieces)) / typical)))
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,18 +16,24 @@ from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig
+from pipelines.images.read import Image, shrunk_image
 from pipelines.matching.match import MatchConfig
 from pipelines.pairwise.frontend import FrontEnd
-from pipelines.stitch.debug import Debug
 from pipelines.stitch.flat import MODELS, SolvedFlat, lay_out_flat, solve_flat
 from pipelines.stitch.limits import check_size
+from pipelines.stitch.local import Shifts, fit_shifts
 from pipelines.stitch.overlap import Overlap, components, find_overlaps, why_alone
+from pipelines.stitch.pixels import Pixels
 from pipelines.stitch.projection import PROJECTIONS, Canvas, choose, lay_out
+from pipelines.stitch.refine import refine
 from pipelines.stitch.render import Rendered, crop, render
 from pipelines.stitch.solve import Solved, solve
 from pipelines.stitch.tags import make_tags
-from pipelines.stitch.warp import FlatView, TurnedView, View
+from pipelines.stitch.warp import FlatView, ShiftedView, TurnedView, View
 from pipelines.stitch.write import FORMATS, format_of, write
+
+if TYPE_CHECKING:
+    from pipelines.stitch.debug import Debug
 
 MODES = ("rotation", *MODELS)
 
@@ -36,10 +43,13 @@ class StitchConfig:
     """How photos are stitched.
 
     Attributes:
-        features, match: the front end.
+        features, match: the front end, which tells what photos overlap; ``max_side`` of a few hundred px does. Not
+            fused: describing the keypoints that are kept takes less than all that a library's one pass describes.
+        max_side: longer side, px, at which the places of matches are measured.
         mode: ``rotation``: a camera that turned; ``affine`` or ``homography``: a flat thing, scanned or photographed.
         max_error: threshold of the homographies, px at 1,600 px.
         distortion: estimate the lens's radial distortion.
+        local: shift each photo's pixels a little where its camera alone does not make overlaps meet.
         projection: ``auto`` by field of view, or a name of the table in :mod:`pipelines.stitch.projection`.
         scale: of the panorama; 1 is the photos' own resolution.
         crop: cut to the largest inner rectangle; None does so where the format has no transparency.
@@ -49,12 +59,14 @@ class StitchConfig:
     """
 
     features: FeatureConfig = field(
-        default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=2000), max_side=800)
+        default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=600), max_side=400, fused=False)
     )
     match: MatchConfig = field(default_factory=MatchConfig)
+    max_side: int = 800
     mode: str = "rotation"
     max_error: float = 4.0
     distortion: bool = True
+    local: bool = True
     projection: str = "auto"
     scale: float = 1.0
     crop: bool | None = None
@@ -82,10 +94,11 @@ class StitchConfig:
 
 @dataclass(frozen=True)
 class Panorama:
-    """One panorama: its file, cameras, canvas, and each photo's gains (N,3)."""
+    """One panorama: its file, cameras, each photo's shifts (none where they were not asked for), canvas, picture."""
 
     path: Path
     solved: Solved | SolvedFlat
+    shifts: tuple[Shifts, ...]
     canvas: Canvas
     rendered: Rendered
 
@@ -138,7 +151,10 @@ def stitch(
         ConfigError: a panorama would be too large, or the projection cannot show it.
         OutputError: it cannot be written.
     """
+    import cv2
+
     check_out(out)
+    cv2.setNumThreads(max(1, cores() // len(photos)))  # photos are worked on side by side
     begin = time.perf_counter()
     seconds: dict[str, float] = {}
 
@@ -148,18 +164,20 @@ def stitch(
         seconds[stage] = round(seconds.get(stage, 0.0) + now - begin, 3)
         begin = now
 
-    front = FrontEnd(config.features, config.match)
-    features = _features(photos, front, progress)
+    front, pixels = FrontEnd(config.features, config.match), Pixels(photos)
+    features, images = _features(pixels, front, config.max_side, progress)
     lap("features")
     overlaps = find_overlaps(photos, features, front, max_error=config.max_error, seed=config.seed, progress=progress)
     lap("matching")
     if debug is not None:
         debug.overlaps(photos, overlaps)
+    exact = refine(overlaps, images, workers=cores())
+    lap("places")
     solved = [
         one
         for group in components(len(photos), overlaps)
         if len(group) > 1
-        for one in _solve(photos, group, overlaps, config)
+        for one in _solve(photos, group, exact, config)
     ]
     lap("cameras")
     used = {member for one in solved for member in one.members}
@@ -183,7 +201,7 @@ def stitch(
     panoramas = []
     for number, one in enumerate(solved, 1):
         path = out if len(solved) == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
-        panoramas.append(_panorama(path, photos, one, config, progress, debug))
+        panoramas.append(_panorama(path, pixels.subset(one.members), one, exact, config, progress, debug))
         lap("rendering")
     return StitchResult(tuple(photos), tuple(panoramas), (*unused, *rejected), seconds)
 
@@ -197,41 +215,64 @@ def _solve(
     return solve(photos, group, overlaps, max_error=limit, distortion=config.distortion, seed=seed)
 
 
-def _features(photos: Sequence[Photo], front: FrontEnd, progress: Progress) -> list[Features]:
+def _features(pixels: Pixels, front: FrontEnd, max_side: int, progress: Progress) -> tuple[list[Features], list[Image]]:
+    """Features of each photo, and the photo in grey at the resolution at which places are measured."""
     workers = 1 if front.uses_all_cores else cores()
-    features = []
-    with progress.stage("Features", len(photos)) as task:
-        for photo, found in zip(photos, map_items(front.describe, photos, workers=workers), strict=True):
+
+    def one(index: int) -> tuple[Features, Image]:
+        image = pixels.grey(index, max_side)
+        found = front.describe_image(pixels.photos[index], shrunk_image(image, front.config.max_side))
+        return found, image
+
+    features, images = [], []
+    with progress.stage("Features", len(pixels.photos)) as task:
+        for photo, (found, image) in zip(
+            pixels.photos, map_items(one, range(len(pixels.photos)), workers=workers), strict=True
+        ):
             features.append(found)
+            images.append(image)
             task.advance(note=photo.name)
-    return features
+    return features, images
 
 
 def _panorama(
     path: Path,
-    photos: Sequence[Photo],
+    pixels: Pixels,
     solved: Solved | SolvedFlat,
+    overlaps: Mapping[tuple[int, int], Overlap],
     config: StitchConfig,
     progress: Progress,
     debug: Debug | None,
 ) -> Panorama:
-    mine = [photos[i] for i in solved.members]
-    sizes = [(photo.width, photo.height) for photo in mine]
+    sizes = [(photo.width, photo.height) for photo in pixels.photos]
+    shifts = _shifts(solved, overlaps, sizes) if config.local else []
     canvas, view = _laid_out(solved, sizes, config)
     kind = format_of(path)
     check_size(canvas, config.max_megapixels, deep=kind.deep, longest=kind.longest)
-    rendered = render(mine, view, canvas, progress=progress, compensate=config.compensate, deep=kind.deep, debug=debug)
+    rendered = render(
+        pixels,
+        ShiftedView(view, shifts) if shifts else view,
+        canvas,
+        progress=progress,
+        compensate=config.compensate,
+        deep=kind.deep,
+        debug=debug,
+    )
     if config.crop or (config.crop is None and not kind.alpha):
         rendered = crop(rendered)
     if debug is not None:
         debug.blended(rendered.pixels)
-    height, width = rendered.mask.shape
-    write(
-        path,
-        rendered,
-        make_tags(mine, canvas, (width, height), (rendered.left, rendered.top), turned=config.mode == "rotation"),
-    )
-    return Panorama(path, solved, canvas, rendered)
+    size, corner = rendered.mask.shape[::-1], (rendered.left, rendered.top)
+    write(path, rendered, make_tags(pixels.photos, canvas, size, corner, turned=config.mode == "rotation"))
+    return Panorama(path, solved, tuple(shifts), canvas, rendered)
+
+
+def _shifts(
+    solved: Solved | SolvedFlat, overlaps: Mapping[tuple[int, int], Overlap], sizes: Sequence[tuple[int, int]]
+) -> list[Shifts]:
+    place = {photo: index for index, photo in enumerate(solved.members)}
+    matches = {(place[i], place[j]): (overlaps[i, j].a, overlaps[i, j].b) for i, j in solved.residuals}
+    return fit_shifts(solved.carry, matches, sizes)
 
 
 def _laid_out(
@@ -245,7 +286,11 @@ def _laid_out(
 
 
 def plain(result: StitchResult) -> dict[str, object]:
-    """The result as a JSON value: for each panorama cameras, overlaps and residuals; photos not used, with reasons."""
+    """The result as a JSON value: for each panorama cameras, overlaps and residuals; photos not used, with reasons.
+
+    Residuals are those of the cameras alone; what shifts of pixels there are besides says each photo's ``shift``, see
+    :meth:`pipelines.stitch.local.Shifts.packed`.
+    """
     return {
         "panoramas": [_plain_panorama(one, result.photos) for one in result.panoramas],
         "not_used": [{"photo": item.name, "why": item.why} for item in result.unused],
@@ -265,6 +310,7 @@ def _plain_panorama(panorama: Panorama, photos: Sequence[Photo]) -> dict[str, ob
             {
                 "name": photos[member].name,
                 **_place_of(solved, index),
+                **({"shift": panorama.shifts[index].packed()} if panorama.shifts else {}),
                 "gains": panorama.rendered.gains[index].tolist(),
             }
             for index, member in enumerate(solved.members)

@@ -16,6 +16,7 @@ from pipelines.stitch.adjust import (
     Sights,
     Turned,
     adjust,
+    carry,
     first_guess,
     focal_from_homographies,
     residuals,
@@ -23,7 +24,7 @@ from pipelines.stitch.adjust import (
 from pipelines.stitch.overlap import Overlap, components
 from pipelines.stitch.projection import straighten
 
-_MOST, _FEWEST, _ALTOGETHER = 250, 40, 25_000
+_MOST, _FEWEST, _ALTOGETHER = 300, 40, 25_000
 """Matches of a pair that are used, and of all pairs together; more say the same again."""
 _EXIF_SIGMA, _GUESS_SIGMA = 0.1, 0.6
 _ROBUST = 1.0
@@ -39,12 +40,14 @@ class Solved:
     Attributes:
         members: indices of its photos, in the order of the cameras.
         cameras: with a level horizon.
+        centres: (N,2) px of the photos.
         residuals: (i, j) photo indices -> (K,) px at full resolution, of all of the pair's inliers, both ways.
         dropped: (i, j, median px) of pairs that contradicted the others.
     """
 
     members: tuple[int, ...]
     cameras: Turned
+    centres: Array
     residuals: Mapping[tuple[int, int], Array]
     dropped: tuple[tuple[int, int, float], ...]
 
@@ -53,6 +56,10 @@ class Solved:
         """Root mean square of all residuals, px."""
         every = np.concatenate(list(self.residuals.values()))
         return float(np.sqrt((every**2).mean()))
+
+    def carry(self, source: int, target: int, xy: Array) -> Array:
+        """(M,2) px of one member where it sees what another sees at ``xy``; NaN where it cannot look."""
+        return carry(self.cameras, source, target, xy - self.centres[source]) + self.centres[target]
 
 
 def solve(
@@ -84,7 +91,7 @@ def solve(
         medians = {pair: float(np.median(values)) for pair, values in left.items()}
         worst = max(medians, key=medians.__getitem__)
         if medians[worst] <= _CONTRADICTS * max_error * scale:
-            return [Solved(tuple(members), cameras, left, tuple(dropped))]
+            return [Solved(tuple(members), cameras, _centres(photos, members), left, tuple(dropped))]
         if shared:
             shared = False
             continue
@@ -117,7 +124,7 @@ def _fit(
     mine = [photos[i] for i in members]
     local = _local(members, kept)
     group, first = _lenses(mine) if shared else (np.arange(len(mine)), mine)
-    centres = np.array([[(photo.width - 1) / 2, (photo.height - 1) / 2] for photo in mine])
+    centres = _centres(photos, members)
     sides = np.array([max(photo.width, photo.height) for photo in mine], np.float64)
     links = [(i, j, overlap.homography, len(overlap)) for (i, j), overlap in local.items()]
     known = np.array([photo.exif.focal_px or 0.0 for photo in first])
@@ -127,9 +134,8 @@ def _fit(
         focals = np.where(known > 0, known, guess * np.array([max(photo.width, photo.height) for photo in first]))
     start = first_guess(len(mine), group, links, centres, focals)
     prior = Prior(focals, np.where(known > 0, _EXIF_SIGMA, _GUESS_SIGMA), distortion)
-    random = np.random.default_rng(seed)
     most = int(np.clip(_ALTOGETHER // len(local), _FEWEST, _MOST))
-    some = [_sights(pair, overlap, centres, random, most) for pair, overlap in local.items()]
+    some = [_sights(pair, overlap, centres, most, seed) for pair, overlap in local.items()]
     cameras = adjust(start, _joined(some), prior, robust=_ROBUST * scale)
     cameras = Turned(straighten(cameras.rotations), cameras.focals, cameras.distortions, cameras.group)
     left = {}
@@ -137,6 +143,10 @@ def _fit(
         every = _sights(pair, overlap, centres).both_ways()
         left[members[pair[0]], members[pair[1]]] = np.linalg.norm(residuals(cameras, every), axis=1)
     return cameras, left
+
+
+def _centres(photos: Sequence[Photo], members: Sequence[int]) -> Array:
+    return np.array([[(photos[i].width - 1) / 2, (photos[i].height - 1) / 2] for i in members])
 
 
 def _lenses(photos: Sequence[Photo]) -> tuple[NDArray[np.int64], list[Photo]]:
@@ -157,13 +167,11 @@ def _lenses(photos: Sequence[Photo]) -> tuple[NDArray[np.int64], list[Photo]]:
     return np.array(group), first
 
 
-def _sights(
-    pair: tuple[int, int], overlap: Overlap, centres: Array, random: np.random.Generator | None = None, most: int = 0
-) -> Sights:
-    """All matches of a pair, or ``most`` of them."""
+def _sights(pair: tuple[int, int], overlap: Overlap, centres: Array, most: int | None = None, seed: int = 0) -> Sights:
+    """All matches of a pair, or at most ``most`` of them."""
     chosen = np.arange(len(overlap))
-    if random is not None and len(overlap) > most:
-        chosen = np.sort(random.choice(len(overlap), most, replace=False))
+    if most is not None and len(overlap) > most:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(overlap), most, replace=False))
     source, target = (np.full(len(chosen), index) for index in pair)
     return Sights(source, target, overlap.a[chosen] - centres[pair[0]], overlap.b[chosen] - centres[pair[1]])
 

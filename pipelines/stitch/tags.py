@@ -7,6 +7,7 @@ is understood by phones' viewers; a plane is an ordinary picture and only says h
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ class Tags:
 
 
 def make_tags(
-    photos: list[Photo], canvas: Canvas, size: tuple[int, int], corner: tuple[int, int], *, turned: bool
+    photos: Sequence[Photo], canvas: Canvas, size: tuple[int, int], corner: tuple[int, int], *, turned: bool
 ) -> Tags:
     """Tags of a panorama.
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.stitch.adjust import Array, Turned, pixels
+from pipelines.stitch.local import Shifts
 from pipelines.stitch.projection import PROJECTIONS, Canvas, Piece
 
 _STEP = 8
@@ -80,6 +81,27 @@ class FlatView:
         return float(1 / np.sqrt(max(abs(np.linalg.det(h) / w**3), 1e-12)))
 
 
+@dataclass(frozen=True)
+class ShiftedView:
+    """Photos whose pixels are shifted a little before their camera looks along them.
+
+    Attributes:
+        view: the cameras alone.
+        shifts: of each photo.
+    """
+
+    view: View
+    shifts: Sequence[Shifts]
+
+    def photo_px(self, photo: int, plane: Array) -> Array:
+        """See :class:`View`."""
+        return self.shifts[photo].undo(self.view.photo_px(photo, plane))
+
+    def density(self, photo: int) -> float:
+        """See :class:`View`."""
+        return self.view.density(photo)
+
+
 def warp(
     photo: NDArray, view: View, piece: Piece, canvas: Canvas, size: tuple[int, int]
 ) -> tuple[NDArray, NDArray[np.uint8]]:
@@ -95,19 +117,17 @@ def warp(
     """
     import cv2
 
-    x, y = _maps(view, piece, canvas)
     ratio = np.array(photo.shape[1::-1]) / size
-    inside = (x >= 0) & (y >= 0) & (x <= size[0] - 1) & (y <= size[1] - 1)
-    for axis, place in enumerate((x, y)):
-        place += np.float32(0.5)
-        place *= np.float32(ratio[axis])
-        place -= np.float32(0.5)
-    out = cv2.remap(photo, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    return out, inside.astype(np.uint8) * np.uint8(255)
+    places = _places(view, piece, canvas, ratio)
+    edge = 0.5 * ratio - 0.5  # where the photo's outermost pixels' centres lie at this resolution
+    inside = cv2.inRange(places, (*edge, 0, 0), (*(ratio * size - 1 - edge), 0, 0))
+    out = cv2.remap(photo, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload]
+    return out, np.asarray(inside, np.uint8)
 
 
-def _maps(view: View, piece: Piece, canvas: Canvas) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(h,w), (h,w) where each canvas pixel of a piece lies in the full-resolution photo, px; far off if nowhere."""
+def _places(view: View, piece: Piece, canvas: Canvas, ratio: NDArray) -> NDArray[np.float32]:
+    """(h,w,2) where each canvas pixel of a piece lies in the photo at ``ratio`` of its resolution, px; far off if
+    nowhere."""
     import cv2
 
     counts = [-(-side // _STEP) + 2 for side in (piece.width, piece.height)]
@@ -116,8 +136,8 @@ def _maps(view: View, piece: Piece, canvas: Canvas) -> tuple[NDArray[np.float32]
     across = canvas.origin[0] + (piece.left + across) / canvas.scale - piece.shift
     along = canvas.origin[1] + (piece.top + along) / canvas.scale
     plane = np.stack(np.meshgrid(across, along), -1).reshape(-1, 2)
-    nodes = np.nan_to_num(view.photo_px(piece.photo, plane), nan=_NOWHERE)
-    nodes = np.clip(nodes, _NOWHERE, -_NOWHERE).reshape(counts[1], counts[0], 2).astype(np.float32)
+    nodes = (view.photo_px(piece.photo, plane) + 0.5) * ratio - 0.5
+    nodes = np.clip(np.nan_to_num(nodes, nan=_NOWHERE), _NOWHERE, -_NOWHERE)
+    nodes = nodes.reshape(counts[1], counts[0], 2).astype(np.float32)
     fine = cv2.resize(nodes, (counts[0] * _STEP, counts[1] * _STEP), interpolation=cv2.INTER_LINEAR)
-    part = fine[_STEP : _STEP + piece.height, _STEP : _STEP + piece.width]
-    return np.ascontiguousarray(part[..., 0]), np.ascontiguousarray(part[..., 1])
+    return fine[_STEP : _STEP + piece.height, _STEP : _STEP + piece.width]

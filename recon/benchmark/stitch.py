@@ -24,6 +24,7 @@ from pipelines.core.progress import Progress
 from pipelines.core.types import Photo
 from pipelines.engine import cores
 from pipelines.images.read import scan
+from pipelines.stitch.local import Shifts
 from pipelines.store.files import make_folder, write_text
 
 PEER = "OpenCV Stitcher"
@@ -208,7 +209,8 @@ def _ours(told: dict[str, Any], photos: Sequence[Photo], picture: Path) -> tuple
         index = place[Path(entry["name"]).name]
         centre = np.array([photos[index].width - 1, photos[index].height - 1]) / 2
         rotation = np.array(entry["cam_from_world"])
-        solved[index] = SolvedPhoto(entry["focal_px"], centre, entry["distortion"], rotation)
+        shifts = Shifts.unpacked(entry["shift"])
+        solved[index] = SolvedPhoto(entry["focal_px"], centre, entry["distortion"], rotation, shifts=shifts)
     return solved, Path(largest["file"])
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from recon.cli.values import convert_plainly
+
 # name -> (module, function, one line for the help)
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "sfm": ("recon.cli.sfm", "sfm", "Photos in, 3D model out: camera poses, intrinsics, coloured points, a report."),
@@ -40,6 +42,7 @@ _GROUPS: dict[str, tuple[str, str, str]] = {
 }
 
 _INTERRUPTED = 130
+convert_plainly()
 
 
 class _LazyGroup(TyperGroup):

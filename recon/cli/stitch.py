@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pipelines.stitch.debug import Debug
 
 _Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns like 'a*.jpg'.", show_default=False)]
 _Out = Annotated[Path, typer.Option("--out", "-o", help="JPEG (cropped), or PNG, TIFF, WebP (transparent border).")]
@@ -18,8 +21,10 @@ def stitch(
     out: _Out = Path("pano.jpg"),
     descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own file.")] = "rootsift",
     detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
-    max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 2000,
-    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 800,
+    max_keypoints: Annotated[int, typer.Option(help="Keypoints kept per photo.")] = 600,
+    max_size: Annotated[
+        int, typer.Option(help="Longer side at which matches are measured, px; keypoints are found at half of it.")
+    ] = 800,
     mode: Annotated[
         str, typer.Option(help="rotation: the camera turned; affine: scans; homography: photos of something flat.")
     ] = "rotation",
@@ -28,6 +33,7 @@ def stitch(
     crop: _Crop = None,
     exposure: Annotated[bool, typer.Option(help="Make the overlaps' exposures agree.")] = True,
     distortion: Annotated[bool, typer.Option(help="Estimate the lens's radial distortion.")] = True,
+    local: Annotated[bool, typer.Option(help="Shift pixels a little where cameras alone leave ghosts.")] = True,
     max_error: Annotated[float, typer.Option(help="Threshold of matches, px at 1,600 px.")] = 4.0,
     max_megapixels: Annotated[float, typer.Option(help="Refuse larger panoramas.")] = 400.0,
     json_file: Annotated[Path | None, typer.Option("--json-file", help="Write the result as JSON here.")] = None,
@@ -45,7 +51,6 @@ def stitch(
 
     from pipelines.features.detectors import DetectorConfig
     from pipelines.features.extract import FeatureConfig
-    from pipelines.stitch.debug import Debug
     from pipelines.stitch.photos import find_photos
     from pipelines.stitch.run import StitchConfig, check_out, plain
     from pipelines.stitch.run import stitch as run
@@ -53,11 +58,14 @@ def stitch(
     from recon.cli.terminal import print_json, progress_for
 
     check_out(out)
+    keypoints = DetectorConfig(name=detector, max_keypoints=max_keypoints)
     config = StitchConfig(
-        FeatureConfig(descriptor, DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size),
+        FeatureConfig(descriptor, keypoints, max(64, max_size // 2), fused=False),
+        max_side=max_size,
         mode=mode,
         max_error=max_error,
         distortion=distortion,
+        local=local,
         projection=projection,
         scale=scale,
         crop=crop,
@@ -67,7 +75,7 @@ def stitch(
     )
     progress = progress_for(quiet or json_output)
     found, rejected = find_photos(photos, progress=progress)
-    result = run(found, rejected, out, config, progress=progress, debug=Debug(debug) if debug else None)
+    result = run(found, rejected, out, config, progress=progress, debug=_debug(debug))
     if json_file:
         write_text(json_file, json.dumps(plain(result), indent=2, ensure_ascii=False))
     if json_output:
@@ -81,3 +89,11 @@ def stitch(
         )
     for missing in result.unused:
         print(f"  not used: {missing.name}: {missing.why}", file=sys.stderr)
+
+
+def _debug(folder: Path | None) -> Debug | None:
+    if folder is None:
+        return None
+    from pipelines.stitch.debug import Debug
+
+    return Debug(folder)

@@ -77,7 +77,7 @@ def test_six_parts_of_a_page_become_the_page(tmp_path, model, lean):
     on_page = cv2.warpPerspective(np.full((700, 900), 255, np.uint8), origin @ common, made.shape[1::-1]) == 255
     assert np.abs(made[..., :3] - meant)[inside & on_page].mean() < 8
     told = plain_of(one, photos)
-    assert set(told["photos"][0]) == {"name", "plane_from_photo", "gains"} and told["projection"] == "flat"
+    assert set(told["photos"][0]) == {"name", "plane_from_photo", "shift", "gains"} and told["projection"] == "flat"
 
 
 def plain_of(one, photos):

@@ -16,10 +16,11 @@ from pipelines.core.types import Photo
 from pipelines.images.read import scan
 from pipelines.stitch import tiles
 from pipelines.stitch.adjust import Turned, rays
-from pipelines.stitch.blend import Blender, Layer
+from pipelines.stitch.blend import Blender
 from pipelines.stitch.debug import Debug
 from pipelines.stitch.exposure import local_gains, moderated
 from pipelines.stitch.limits import check_size
+from pipelines.stitch.pixels import Pixels
 from pipelines.stitch.projection import PROJECTIONS, Canvas, Piece, lay_out
 from pipelines.stitch.render import Rendered, render
 from pipelines.stitch.tags import make_tags
@@ -63,21 +64,25 @@ def expected(canvas: Canvas) -> np.ndarray:
 def rendered(photos, cameras, name="cylinder", **options) -> tuple[Rendered, Canvas]:
     canvas = lay_out(cameras, [SIZE] * len(photos), name, FOCAL)
     view = TurnedView(cameras, name, [SIZE] * len(photos))
-    return render(photos, view, canvas, progress=Silent(), **options), canvas
+    return render(Pixels(photos), view, canvas, progress=Silent(), **options), canvas
 
 
-def test_a_single_layer_comes_back_and_two_meet_without_a_step():
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_single_layer_comes_back_and_two_meet_without_a_step(deep):
     random = np.random.default_rng(0)
-    pixels = random.uniform(0, 255, (64, 128, 3)).astype(np.float32)
-    blender = Blender(128, 64, 4)
-    blender.add(Layer(pixels, np.ones((64, 128), np.float32), 0, 0))
-    np.testing.assert_allclose(blender.result(), pixels, atol=1e-3)
-    blender = Blender(128, 64, 4)
-    left = np.zeros((64, 128), np.float32)
-    left[:, :64] = 1
-    blender.add(Layer(np.full((64, 128, 3), 100, np.float32), left, 0, 0))
-    blender.add(Layer(np.full((64, 128, 3), 140, np.float32), 1 - left, 0, 0))
-    row = blender.result()[32, :, 0]
+    pixels = random.integers(0, 255, (64, 128, 3)).astype(np.uint16 if deep else np.uint8)
+    pixels = pixels * 257 if deep else pixels
+    one = np.ones((64, 128, 3), np.float32)
+    blender = Blender(128, 64, 4, deep=deep)
+    blender.add(blender.lit(pixels, one), np.full((64, 128), 255, np.uint8), 0, 0)
+    made = blender.result() / blender.scale
+    np.testing.assert_allclose(made, pixels / (257 if deep else 1), atol=1e-3 if deep else 0.1)
+    blender = Blender(128, 64, 4, deep=deep)
+    left = np.zeros((64, 128), np.uint8)
+    left[:, :64] = 255
+    for level, mask in ((100, left), (140, 255 - left)):
+        blender.add(blender.lit(np.full((64, 128, 3), level, np.uint8), one), mask, 0, 0)
+    row = blender.result()[32, :, 0] / blender.scale
     assert row[0] == pytest.approx(100, abs=1.5) and row[-1] == pytest.approx(140, abs=1.5)
     assert np.abs(np.diff(row)).max() < 4  # of 40
 
