@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -84,4 +85,5 @@ def test_both_contestants_on_three_photos_and_one_that_fails(sample_data, tmp_pa
     assert json.loads((out / "stitch.json").read_text()) == told
     write_board(out / "stitch.html", rows, Setting(640))
     page = (out / "stitch.html").read_text()
-    assert page.count("data:image/jpeg") == 2 and "nan" not in page and "https://" not in page
+    text = re.sub(r"base64,[\w+/=]*", "", page)  # three letters of a picture may be any
+    assert page.count("data:image/jpeg") == 2 and "nan" not in text and "https://" not in text
