@@ -1,26 +1,19 @@
 """Distances between sets of descriptors: nearest neighbours and mutual matches, in bounded memory.
 
-A score is the inner product: of unit vectors, ||a - b||^2 = 2 - 2 a.b; of bits written as +-1,
-Hamming = (D - a.b) / 2, exact in float32. :mod:`descriptors.tiles` finds the largest of them.
+Scores are inner products, see :mod:`descriptors.metrics`; :mod:`descriptors.tiles` finds the largest of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, Distance
-from descriptors.subspace import principal
+from descriptors.metrics import metric_of
+from descriptors.subspace import LARGE, principal
 from descriptors.tiles import largest, two_best
-
-# float32 scores near 1 do not resolve smaller L2 distances; two descriptors that close are the same one.
-_RESOLUTION = 1e-3
-_UNIT_TOLERANCE = 1e-2
-# Comparisons from which it pays to find principal directions first: sets of 2,000 and more.
-_LARGE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -72,11 +65,11 @@ def mutual_matches(
     """
     if not ratio > 0:
         raise DescriptorError(f"The ratio of the ratio test must be above 0; given was {ratio}.")
-    metric = _metric(distance)
-    rows, columns = _checked(a, b, metric)
+    metric = metric_of(distance)
+    rows, columns = metric.checked(a, b)
     if not len(rows) or not len(columns):
         return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
-    large = distance == "l2" and ratio < 1 and len(rows) * len(columns) >= _LARGE
+    large = distance == "l2" and ratio < 1 and len(rows) * len(columns) >= LARGE
     narrow = principal(rows, columns) if large and not exact else None
     near, beside = two_best(*(narrow or (rows, columns)), max(1, threads))
     # The same float was computed once for the row and for the column: equality means mutual.
@@ -91,7 +84,7 @@ def mutual_matches(
         # Products of the match and of the row's second are taken anew; of the column's only the narrow one is known.
         scores = np.einsum("nd,nd->n", rows[i], columns[j])
         second = np.where(np.isinf(second), second, np.einsum("nd,nd->n", rows[i], columns[near.rival[i]]))
-    ratios = np.where(tied, np.float32(1), _ratios(metric, scores, np.maximum(second, other), dim))
+    ratios = np.where(tied, np.float32(1), metric.ratios(scores, np.maximum(second, other), dim))
     kept = np.flatnonzero(ratios < ratio) if ratio < 1 else np.arange(len(i))
     i, j = i[kept], j[kept]
     return Matches(np.stack([i, j], 1).astype(np.int32), metric.exact(rows[i], columns[j]), ratios[kept])
@@ -119,110 +112,8 @@ def nearest(
     """
     if k < 0:
         raise DescriptorError(f"The number of neighbours must not be negative; given was {k}.")
-    metric = _metric(distance)
-    rows, columns = _checked(a, b, metric)
+    metric = metric_of(distance)
+    rows, columns = metric.checked(a, b)
     k = min(k, len(columns))
     index, scores = largest(rows, columns, k, max(1, threads))
     return index, metric.distance(scores, rows.shape[1])
-
-
-# --- metrics -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Metric:
-    """How a kind of descriptor becomes float32 rows whose inner product orders neighbours, and back."""
-
-    rows: Callable[[NDArray, str], NDArray[np.float32]]
-    distance: Callable[[NDArray[np.float32], int], NDArray[np.float32]]
-    exact: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
-
-
-def _unit_rows(x: NDArray, which: str) -> NDArray[np.float32]:
-    if x.dtype.kind != "f":
-        raise DescriptorError(f"L2 distance takes float descriptors; the {which} set has type {x.dtype}.")
-    rows = np.ascontiguousarray(x, np.float32)
-    square = np.einsum("nd,nd->n", rows, rows)
-    bad = np.flatnonzero(~((np.abs(square - 1) < _UNIT_TOLERANCE) | (square == 0)))
-    if len(bad):
-        row = int(bad[0])
-        if not np.isfinite(rows[row]).all():
-            raise DescriptorError(f"The {which} set of descriptors has NaN or infinity ({len(bad)} rows, first {row}).")
-        raise DescriptorError(
-            f"Descriptors are compared as vectors of unit length; row {row} of the {which} set has length "
-            f"{np.sqrt(square[row]):.4g} ({len(bad)} such rows). Divide each row by its norm first."
-        )
-    return rows
-
-
-def _sign_rows(x: NDArray, which: str) -> NDArray[np.float32]:
-    if x.dtype != np.uint8:
-        raise DescriptorError(f"Hamming distance takes packed uint8 bits; the {which} set has type {x.dtype}.")
-    rows = np.unpackbits(np.ascontiguousarray(x), axis=1).astype(np.float32)
-    rows *= 2
-    rows -= 1
-    return rows
-
-
-def _l2(scores: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
-    return np.sqrt(np.maximum(np.float32(2) - np.float32(2) * scores, np.float32(_RESOLUTION**2)))
-
-
-def _l2_exact(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.linalg.norm(a - b, axis=1).astype(np.float32)
-
-
-def _hamming(scores: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
-    return np.float32(0.5) * (np.float32(dim) - scores)
-
-
-def _hamming_exact(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.count_nonzero(a != b, axis=1).astype(np.float32)
-
-
-_METRICS: dict[str, _Metric] = {
-    "l2": _Metric(_unit_rows, _l2, _l2_exact),
-    "hamming": _Metric(_sign_rows, _hamming, _hamming_exact),
-}
-
-
-def _metric(distance: str) -> _Metric:
-    if distance not in _METRICS:
-        raise DescriptorError(f"There is no distance {distance!r}; known are {', '.join(_METRICS)}.")
-    return _METRICS[distance]
-
-
-def comparable_rows(x: NDArray, distance: Distance) -> NDArray[np.float32]:
-    """(N,D) float32 rows of descriptors, whose inner products are scores: the larger, the nearer.
-
-    Raises:
-        DescriptorError: as :func:`mutual_matches`.
-    """
-    return _metric(distance).rows(x, "given")
-
-
-def distances_of_scores(scores: NDArray[np.float32], dim: int, distance: Distance) -> NDArray[np.float32]:
-    """Distances (M,) of descriptors whose :func:`comparable_rows`, of ``dim`` columns, have these inner products."""
-    return _metric(distance).distance(scores, dim)
-
-
-def _checked(a: NDArray, b: NDArray, metric: _Metric) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    for x, which in ((a, "first"), (b, "second")):
-        if not isinstance(x, np.ndarray) or x.ndim != 2:
-            given = getattr(x, "shape", type(x).__name__)
-            raise DescriptorError(f"Descriptors are arrays of shape (N, D); the {which} set is {given}.")
-    if a.shape[1] != b.shape[1]:
-        raise DescriptorError(
-            f"Descriptors of different kinds cannot be compared: {a.shape[1]} columns against {b.shape[1]}."
-        )
-    return metric.rows(a, "first"), metric.rows(b, "second")
-
-
-# --- rivals --------------------------------------------------------------------------------------------------
-
-
-def _ratios(metric: _Metric, best: NDArray[np.float32], rival: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
-    """Distance (K,) over that of the rival; 1 where both are 0 bits: not distinctive at all; 0 without a rival."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = metric.distance(best, dim) / metric.distance(rival, dim)
-    return np.nan_to_num(ratios, nan=1.0, posinf=np.inf).astype(np.float32, copy=False)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+# Comparisons from which it pays to find principal directions first: sets of 2,000 and more.
+LARGE = 4_000_000
 # Of the variance, this much may be lost: chosen on the validation scenes, see mutual_matches.
 _LOST = 0.06
 # Fewer dimensions must save this share of them, or it is not worth while; the kernels like multiples of 16.

@@ -25,7 +25,7 @@ from pipelines.colmap.models import (
     write_model,
     write_text,
 )
-from pipelines.colmap.pose import FittedPose, absolute_pose, absolute_pose_inliers, refine_pose
+from pipelines.colmap.pose import FittedPose, absolute_pose, absolute_pose_inliers
 from pipelines.colmap.views import verify_pair, write_database
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "pixels_of_rays",
     "rays_of_pixels",
     "read_model",
-    "refine_pose",
     "registered_names",
     "set_colours",
     "to_colmap",

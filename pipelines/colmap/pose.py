@@ -1,8 +1,8 @@
-"""The pose of one camera from points seen in it, by COLMAP's LO-RANSAC and its refinement."""
+"""The pose of one camera from points seen in it, by COLMAP's LO-RANSAC."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,33 +73,3 @@ def absolute_pose_inliers(
     """Number of correspondences that agree with the best pose, see :func:`absolute_pose`; 0 if there is none."""
     found = absolute_pose(camera, xy, xyz, max_error=max_error, seed=seed)
     return 0 if found is None else int(found.inliers.sum())
-
-
-def refine_pose(
-    fit: FittedPose, xy: NDArray[np.float64], xyz: NDArray[np.float64], *, refine_focal: bool
-) -> FittedPose | None:
-    """Least reprojection error over the inliers, with a robust loss (Cauchy, 1 px).
-
-    Args:
-        fit: where to begin, and the inliers to fit to.
-        xy, xyz: as in :func:`absolute_pose`.
-        refine_focal: change the focal length too.
-
-    Returns:
-        None if the refinement failed.
-    """
-    if fit.inliers.sum() < _MIN_POINTS:
-        return None
-    pycolmap = load_pycolmap()
-    options = pycolmap.AbsolutePoseRefinementOptions()
-    options.refine_focal_length = refine_focal
-    made = to_colmap(fit.camera)
-    start = pycolmap.Rigid3d(fit.cam_from_world)
-    found = pycolmap.refine_absolute_pose(start, xy + 0.5, xyz, fit.inliers, made, options)
-    if found is None:
-        return None
-    pose = np.asarray(found["cam_from_world"].matrix(), np.float64)
-    camera = from_colmap(made, fit.camera.source)
-    if not (np.isfinite(pose).all() and np.isfinite(camera.params).all() and camera.params[0] > 0):
-        return None
-    return replace(fit, cam_from_world=pose, camera=camera)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.colmap import FittedPose
+from descriptors.metrics import metric_of
+from descriptors.views import Views, best_views
 from pipelines.core.types import Features
-from pipelines.localize.pose import project
+from pipelines.localize.pose import Fit, project
 
 _NEAR = 8
 """Keypoints, the nearest to a projected point, that are compared with it."""
@@ -18,8 +19,8 @@ _RATIO = 0.9
 def guided_matches(
     features: Features,
     places: NDArray[np.int32],
-    fit: FittedPose,
-    points: tuple[NDArray[np.float64], NDArray],
+    fit: Fit,
+    points: tuple[NDArray[np.float64], Views, NDArray[np.intp]],
     *,
     radius: float,
     limit: float,
@@ -30,26 +31,28 @@ def guided_matches(
         features: of the query, N of them.
         places: (N,) first keypoint at the place of each, see :func:`pipelines.matching.match.first_at_place`.
         fit: the pose.
-        points: (P,3) points of the map and (P,D) a descriptor of each, of the query's kind.
+        points: (P,3) points of the map, their views, and the indices of those that are looked for.
         radius: px around the expected place.
-        limit: largest descriptor distance, see :func:`paired_distances`.
+        limit: largest distance from the nearest view, see :func:`view_distances`.
 
     Returns:
         (M,2) keypoint and point; no point and no place twice.
     """
     from scipy.spatial import cKDTree
 
-    xyz, described = points
-    seen, _ = project(fit.camera, fit.cam_from_world, xyz)
+    xyz, views, sought = points
+    seen, _ = project(fit.camera, fit.cam_from_world, xyz[sought])
     size = (fit.camera.width, fit.camera.height)
-    wanted = np.flatnonzero(np.isfinite(seen).all(axis=1) & (seen > 0).all(axis=1) & (seen < size).all(axis=1))
+    inside = np.isfinite(seen).all(axis=1) & (seen > 0).all(axis=1) & (seen < size).all(axis=1)
+    wanted = sought[inside]
     if not len(wanted) or not len(features):
         return np.empty((0, 2), np.int64)
     count = min(_NEAR, len(features))
-    apart, near = cKDTree(features.xy).query(seen[wanted], k=count, distance_upper_bound=radius)
+    apart, near = cKDTree(features.xy).query(seen[inside], k=count, distance_upper_bound=radius)
     apart, near = apart.reshape(-1, count), near.reshape(-1, count).clip(0, len(features) - 1)
-    distances = paired_distances(features.descriptors[near.ravel()], np.repeat(described[wanted], count, axis=0))
-    distances = np.where(np.isfinite(apart.ravel()), distances, np.inf).reshape(-1, count)
+    distances = np.full(apart.shape, np.inf)
+    row, column = np.nonzero(np.isfinite(apart))
+    distances[row, column] = view_distances(features.descriptors[near[row, column]], views, wanted[row])
     best = distances.argmin(axis=1)
     rows = np.arange(len(wanted))
     place = places[near]
@@ -63,8 +66,11 @@ def guided_matches(
     return table[order][first].astype(np.int64)
 
 
-def paired_distances(a: NDArray, b: NDArray) -> NDArray[np.float64]:
-    """(N,) distances between the rows of two sets of descriptors: L2, or the number of differing bits."""
-    if a.dtype == np.uint8:
-        return np.bitwise_count(a ^ b).sum(axis=1).astype(np.float64)
-    return np.linalg.norm(a.astype(np.float64) - b.astype(np.float64), axis=1)
+def view_distances(rows: NDArray, views: Views, things: NDArray[np.integer]) -> NDArray[np.float32]:
+    """(N,) distances of descriptors (N,D) from the nearest view of the thing of each: L2, or bits that differ."""
+    if not len(rows):
+        return np.empty(0, np.float32)
+    metric = metric_of("hamming" if views.rows.dtype == np.uint8 else "l2")
+    mine, others = metric.checked(rows, views.rows)
+    every = np.arange(len(mine))
+    return metric.distance(best_views(mine, others, views, every, things), mine.shape[1])

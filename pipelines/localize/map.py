@@ -17,9 +17,10 @@ from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Exif, Model, Photo
 from pipelines.features.extract import FeatureConfig, FeatureFiles
+from pipelines.localize.looks import Looks, read_looks
 from pipelines.localize.result import Localisation
 from pipelines.matching.match import MatchConfig
-from pipelines.pairs.map_index import map_index
+from pipelines.pairs.map_index import map_index, retrieval_folder
 from pipelines.pairs.retrieval import RetrievalIndex
 from pipelines.store.alignment import ModelAlignment, read_alignment
 from pipelines.store.folder import MapFolder
@@ -35,12 +36,19 @@ class Component:
         point_of: number of a registered photo in the map -> (K,) int32 index of the 3D point that each of its keypoints
             sees, -1 for none; keypoints after the last that sees one are left out.
         cameras: number of a registered photo -> its camera as mapping refined it.
+        looks: what its points look like in each photo.
     """
 
     folder: str
     model: Model
     point_of: Mapping[int, NDArray[np.int32]]
     cameras: Mapping[int, Camera]
+    looks: Looks
+
+    def seen_by(self, number: int) -> NDArray[np.int32]:
+        """(K,) points that the keypoints of a registered photo see, in the order of ``looks``."""
+        points = self.point_of[number]
+        return points[points >= 0]
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class LocalMap:
 
 
 def load_map(root: Path, *, progress: Progress) -> LocalMap:
-    """Read a map of ``recon sfm``; makes its retrieval index if it has none yet.
+    """Read a map of ``recon sfm``; makes its retrieval index and its points' descriptors if it has none yet.
 
     Raises:
         InputError: there is no finished map in the folder, or parts of it are missing.
@@ -96,13 +104,13 @@ def load_map(root: Path, *, progress: Progress) -> LocalMap:
         )
     _check_descriptor(root, ledger)
     photos = tuple(_photo(entry) for entry in ledger["photos"])
-    components = tuple(_components(folder, photos))
+    keys = tuple(entry["features"] for entry in ledger["photos"])
+    files = FeatureFiles(folder.features, photos, keys, (0,) * len(keys), ())
+    components = tuple(_components(folder, files, progress))
     if not components:
         raise InputError(
             f"The map in {root} has no model", f"nothing can be read from {folder.sparse}", "run `recon sfm` again"
         )
-    keys = tuple(entry["features"] for entry in ledger["photos"])
-    files = FeatureFiles(folder.features, photos, keys, (0,) * len(keys), ())
     seed = int(ledger["seed"])
     return LocalMap(
         folder,
@@ -132,13 +140,20 @@ def _photo(entry: Mapping[str, Any]) -> Photo:
     return Photo(entry["name"], Path(entry["path"]), entry["width"], entry["height"], entry["content"], exif)
 
 
-def _components(folder: MapFolder, photos: tuple[Photo, ...]) -> list[Component]:
-    numbers = {photo.name: number for number, photo in enumerate(photos)}
+def _components(folder: MapFolder, files: FeatureFiles, progress: Progress) -> list[Component]:
+    numbers = {photo.name: number for number, photo in enumerate(files.photos)}
     paths = [path for path in folder.sparse.glob("*") if path.name.isdigit() and colmap.is_model(path)]
-    return [_component(path, numbers) for path in sorted(paths, key=lambda path: int(path.name))]
+    found = [
+        _component(path, numbers, files, retrieval_folder(folder) / f"looks-{path.name}", progress)
+        for path in sorted(paths, key=lambda path: int(path.name))
+    ]
+    return [part for part in found if part is not None]
 
 
-def _component(path: Path, numbers: Mapping[str, int]) -> Component:
+def _component(
+    path: Path, numbers: Mapping[str, int], files: FeatureFiles, looks: Path, progress: Progress
+) -> Component | None:
+    """One model; None if none of its photos is the map's."""
     model = colmap.read_model(path)
     order = np.argsort(model.obs_image, kind="stable")
     bounds = np.searchsorted(model.obs_image[order], np.arange(len(model.names) + 1))
@@ -151,4 +166,8 @@ def _component(path: Path, numbers: Mapping[str, int]) -> Component:
         points[keypoints] = model.obs_point[rows]
         if name in numbers:
             point_of[numbers[name]], cameras[numbers[name]] = points, model.cameras[image]
-    return Component(f"sparse/{path.name}", model, point_of, cameras)
+    if not point_of:
+        return None
+    return Component(
+        f"sparse/{path.name}", model, point_of, cameras, read_looks(looks, files, point_of, progress=progress)
+    )

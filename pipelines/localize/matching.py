@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from descriptors.distances import Matches
 from descriptors.rerank import Described
+from descriptors.views import Views
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
 from pipelines.localize.map import Component, LocalMap
@@ -25,14 +26,18 @@ class Correspondences:
     Attributes:
         part: the model.
         keypoint: (N,) int32 keypoint of the query.
-        point: (N,) int32 index of a point of the model; no (keypoint, point) twice.
-        photos: number of each photo of the map that was matched with -> (M,) rows of this table that it supports.
+        point: (N,) int32 index of a point of the model; no keypoint and no point twice.
+        photos: number of each photo of the map that was matched with -> (M,) rows of this table whose points it shows.
+        shown: (P,) all the points that these photos show, sorted.
+        views: what each of them looks like there.
     """
 
     part: Component
     keypoint: NDArray[np.int32]
     point: NDArray[np.int32]
     photos: Mapping[int, NDArray[np.int64]]
+    shown: NDArray[np.int32]
+    views: Views
 
 
 @dataclass(frozen=True)
@@ -44,18 +49,15 @@ class Near:
 
 
 class QueryMatcher:
-    """Describes and matches queries as the map's own photos were.
+    """Describes queries as the map's own photos were, and matches them with the map's points.
 
-    Of the map's descriptors it keeps those of recently matched photos, in half precision, within a fixed number of
-    bytes; a map of any size is searched in the same memory.
+    What these look like is read from disk; a map of any size is searched in the same memory.
     """
 
     def __init__(self, target: LocalMap) -> None:
         self._map = target
         self._front = FrontEnd(target.features, target.matching)
-        self._compact = DescriptorCache(target.files.load_descriptors)
         self._pair_features = DescriptorCache(target.files.load_pair_features)
-        self._places = DescriptorCache(lambda number: first_at_place(target.files.load_frames(number)))
         self._part_of = target.registered()
 
     def describe(self, photo: Photo) -> Features:
@@ -88,44 +90,32 @@ class QueryMatcher:
             found |= {number for number in part.point_of if self._map.files.photos[number].name in names}
         return found & set(self._part_of)
 
-    def _described(self, number: int) -> NDArray:
-        held = self._compact(number)
-        return held.astype(np.float32) if held.dtype == np.float16 else held
-
-    def match(self, features: Features, numbers: list[int]) -> list[Correspondences]:
+    def match(self, features: Features, numbers: Sequence[int]) -> list[Correspondences]:
         """Matches with the points that these photos see, one table per model, the largest table first."""
-        mine = first_at_place(features.frames)
-        found: dict[str, list[tuple[int, NDArray[np.int32]]]] = {}
-        for number in numbers:
-            pairs = one_per_place(self._pairs(features, number), mine, self._places(number)).pairs
-            part = self._part_of[number]
-            points = part.point_of[number]
-            pairs = pairs[pairs[:, 1] < len(points)]
-            seen = np.column_stack([pairs[:, 0], points[pairs[:, 1]]])
-            found.setdefault(part.folder, []).append((number, seen[seen[:, 1] >= 0].astype(np.int32)))
-        tables = [_table(part, found[part.folder]) for part in self._map.components if part.folder in found]
+        tables = []
+        for part in self._map.components:
+            showing = [number for number in numbers if self._part_of[number] is part]
+            if showing:
+                tables.append(self._match(features, part, showing))
         return sorted(tables, key=lambda table: -len(table.keypoint))
 
-    def points(self, table: Correspondences, numbers: list[int]) -> tuple[NDArray[np.int32], NDArray]:
-        """(P,) points of the table's model that these photos see, and (P,D) the descriptor that the first saw."""
-        points, described = [], []
-        for number in numbers:
-            seen = table.part.point_of[number]
-            keypoints = np.flatnonzero(seen >= 0)
-            points.append(seen[keypoints])
-            described.append(self._described(number)[keypoints])
-        unique, first = np.unique(np.concatenate(points), return_index=True)
-        return unique, np.concatenate(described)[first]
+    def _match(self, features: Features, part: Component, numbers: Sequence[int]) -> Correspondences:
+        rows = np.concatenate([part.looks.of(number) for number in numbers])
+        views, points = Views.grouped(rows, np.concatenate([part.seen_by(number) for number in numbers]))
+        found = self._compared(features, part, numbers, views)
+        places = np.arange(len(points), dtype=np.int32)
+        pairs = one_per_place(found, first_at_place(features.frames), places).pairs
+        matched = points[pairs[:, 1]]
+        photos = {number: np.flatnonzero(np.isin(matched, part.seen_by(number))) for number in numbers}
+        return Correspondences(part, pairs[:, 0], matched, photos, points, views)
 
-    def _pairs(self, features: Features, number: int) -> Matches:
-        kept = self._pair_features(number) if self._front.is_metric_network else None
-        query = Described(features.descriptors, features.pair_features)
-        return self._front.matcher(query, Described(self._described(number), kept), threads=cores())
-
-
-def _table(part: Component, found: list[tuple[int, NDArray[np.int32]]]) -> Correspondences:
-    every = np.concatenate([seen for _, seen in found])
-    unique, row = np.unique(every, axis=0, return_inverse=True)
-    rows = np.split(row.reshape(-1), np.cumsum([len(seen) for _, seen in found])[:-1])
-    photos = {number: at for (number, _), at in zip(found, rows, strict=True)}
-    return Correspondences(part, unique[:, 0].copy(), unique[:, 1].copy(), photos)
+    def _compared(self, features: Features, part: Component, numbers: Sequence[int], views: Views) -> Matches:
+        """Matches of keypoints and things. A metric network is shown one view of each, from the most similar photo."""
+        matcher = self._front.matcher
+        if not self._front.is_metric_network:
+            return matcher.with_views(features.descriptors, views, threads=cores())
+        kept = np.concatenate([self._pair_features(n)[np.flatnonzero(part.point_of[n] >= 0)] for n in numbers])
+        owner = np.concatenate([part.seen_by(number) for number in numbers])
+        pair_features = kept[np.argsort(owner, kind="stable")][views.starts]
+        one = Described(views.rows[views.starts], pair_features)
+        return matcher(Described(features.descriptors, features.pair_features), one, threads=cores())

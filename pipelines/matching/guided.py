@@ -14,7 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from descriptors.contract import Distance
-from descriptors.distances import Matches, comparable_rows, distances_of_scores
+from descriptors.distances import Matches
+from descriptors.metrics import metric_of
 
 _CELL = 16.0
 """Px at least of a cell's side; a photo has at most ``_CELLS`` of them to a side."""
@@ -58,7 +59,7 @@ class Cells:
         cell = at[:, 1] * columns + at[:, 0]
         order = np.argsort(cell, kind="stable").astype(np.int32)
         starts = np.searchsorted(cell[order], np.arange(columns * lines + 1)).astype(np.int32)
-        rows = comparable_rows(descriptors[order], distance)
+        rows = metric_of(distance).rows(descriptors[order], "given")
         return cls(order, points[order], rows, places[order], corner, side, (columns, lines), starts)
 
 
@@ -112,8 +113,9 @@ def guided_matches(
     i = i[np.argsort(a.index[i])]
     j = near.row[i]
     dim = a.rows.shape[1]
-    distances = distances_of_scores(near.best[i], dim, distance)
-    rivals = distances_of_scores(np.maximum(near.second[i], beside.second[j]), dim, distance)
+    metric = metric_of(distance)
+    distances = metric.distance(near.best[i], dim)
+    rivals = metric.distance(np.maximum(near.second[i], beside.second[j]), dim)
     ratios = (distances / np.minimum(rivals, np.float32(background))).astype(np.float32)
     return Matches(np.stack([a.index[i], b.index[j]], axis=1), distances, ratios)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import descriptors
 from descriptors.distances import Matches, mutual_matches
 from descriptors.rerank import Described, RerankRule, rerank_matches
+from descriptors.views import Views, match_views
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, TwoView
@@ -165,6 +166,11 @@ class Geometries:
     cameras: Sequence[Camera]
     config: VerifyConfig
     seed: int
+
+    def with_views(self, a: NDArray, things: Views, *, threads: int = 1) -> Matches:
+        """Matches of a photo's descriptors with things that were seen several times; not for a metric network."""
+        assert not isinstance(self.rule, RerankRule), "a metric network compares patches, not things"
+        return match_views(a, things, ratio=self.rule, distance=self._spec.distance, threads=threads)
 
 
 def match_pairs(

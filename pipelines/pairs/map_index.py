@@ -14,9 +14,14 @@ from pipelines.store.folder import MapFolder
 _CODE = 2
 
 
+def retrieval_folder(folder: MapFolder) -> Path:
+    """Where stands what new photos are looked for with."""
+    return folder.root / "retrieval"
+
+
 def index_file(folder: MapFolder) -> Path:
     """Where a map's index stands."""
-    return folder.root / "retrieval" / "index.npz"
+    return retrieval_folder(folder) / "index.npz"
 
 
 def map_index(folder: MapFolder, files: FeatureFiles, *, seed: int, progress: Progress) -> RetrievalIndex:

@@ -25,8 +25,8 @@ def localize(
     photos: Annotated[int, typer.Option(help="Photos of the map, the most similar, to match with.")] = 10,
     max_error: Annotated[float, typer.Option(help="Largest error of an inlier, px at 1,600 px.")] = 4.0,
     guided: Annotated[
-        bool, typer.Option("--guided", help="Look for more points of the map where the pose says they are seen.")
-    ] = False,
+        bool, typer.Option(help="Look for more points of the map where the pose says they are seen.")
+    ] = True,
     near: Annotated[
         str, typer.Option(help="X,Y,Z,RADIUS in the map's units: it was taken at most so far from there.")
     ] = "",

@@ -24,6 +24,7 @@ def serve(
     max_pixels: Annotated[int, typer.Option(min=1, help="Of a photo.")] = 100_000_000,
     clients: Annotated[int, typer.Option(min=1, help="Photos received, waiting or worked on at once.")] = 16,
     receive_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds in which a photo must arrive.")] = 20.0,
+    head_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds in which a request's head must arrive.")] = 10.0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until the answer, waiting included.")] = 60.0,
 ) -> None:
     """Keep a map in memory and tell over HTTP where photos were taken; open the address in a browser to drop one.
@@ -47,8 +48,9 @@ def serve(
         import uvicorn
 
         from recon.serve.app import LOG, LOOPBACK, JsonLines, make_app
+        from recon.serve.connection import server_config
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] not in ("fastapi", "uvicorn", "starlette"):
+        if error.name and error.name.split(".")[0] not in ("fastapi", "uvicorn", "starlette", "h11"):
             raise
         raise ConfigError(
             "recon serve needs FastAPI and uvicorn", f"{error.name} is not installed", "pip install 'recon[serve]'"
@@ -61,17 +63,14 @@ def serve(
 
     target = load_map(map_folder, progress=progress_for(False))
     service = Service(target, LocalizeConfig(photos=photos, max_error=max_error))
-    limits = Limits(max_bytes, max_pixels, receive_timeout, timeout, clients)
+    limits = Limits(max_bytes, max_pixels, receive_timeout, timeout, clients, head_timeout)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for log in (LOG, logging.getLogger("uvicorn.error")):
         log.handlers, log.propagate = [handler], False
         log.setLevel(logging.INFO)
     app = make_app(service, limits, token=token, hosts=LOOPBACK if _loopback(host) else ())
-    uvicorn.run(
-        app, host=host, port=port, log_config=None, access_log=False, limit_concurrency=4 * clients + 64,
-        timeout_keep_alive=5, timeout_graceful_shutdown=10, server_header=False,
-    )  # fmt: skip
+    uvicorn.Server(server_config(app, limits, host=host, port=port)).run()
 
 
 def _loopback(host: str) -> bool:

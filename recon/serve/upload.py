@@ -28,6 +28,7 @@ class Limits:
         receive: seconds in which its last byte must have come.
         answer: seconds until it must have been localised, waiting included.
         clients: photos that are received, wait or are worked on at once; the next ones are turned away.
+        head: seconds in which the head of a request must have come.
     """
 
     bytes: int = 30 << 20
@@ -35,6 +36,7 @@ class Limits:
     receive: float = 20.0
     answer: float = 60.0
     clients: int = 16
+    head: float = 10.0
 
 
 class RefusedError(Exception):

@@ -19,7 +19,7 @@ SAMPLE = Path(__file__).resolve().parents[2] / "sample_data" / "sfm"
 
 @pytest.fixture
 def every_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distances, "_LARGE", 0)
+    monkeypatch.setattr(distances, "LARGE", 0)
 
 
 @pytest.fixture(scope="module", params=["rootsift", "swift"])

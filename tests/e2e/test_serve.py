@@ -6,8 +6,12 @@ import base64
 import http.client
 import io
 import json
+import re
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -36,18 +40,18 @@ pytest.importorskip("uvicorn")
 import uvicorn
 
 from recon.serve.app import LOG, JsonLines, make_app
+from recon.serve.connection import server_config
 from recon.serve.service import Service
 from recon.serve.upload import Limits, shown_name
 
-LIMITS = Limits(bytes=2 << 20, pixels=4_000_000, receive=2.0, answer=30.0, clients=4)
+LIMITS = Limits(bytes=2 << 20, pixels=4_000_000, receive=2.0, answer=30.0, clients=4, head=2.0)
 
 
 class Running:
     """The service in a thread, on a free port."""
 
     def __init__(self, service: Service, limits: Limits, **options: Any) -> None:
-        config = uvicorn.Config(make_app(service, limits, **options), port=0, log_config=None, access_log=False)
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(server_config(make_app(service, limits, **options), limits))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         while not self._server.started:
@@ -186,6 +190,28 @@ def test_too_many_bytes_are_refused_unread(running):
     assert slow.startswith(b"HTTP/1.1 408") and time.monotonic() - begin < 8
 
 
+def test_a_head_that_comes_too_slowly_is_not_waited_for(running, query):
+    """Nothing, a part, or a byte a while; on a fresh connection and after a request that was answered."""
+    begin = time.monotonic()
+    with ThreadPoolExecutor(3) as pool:
+        silent = pool.submit(running.raw, "")
+        partial = pool.submit(running.raw, "POST /localize HTTP/1.1\r\nHost: loc")
+        second = pool.submit(running.raw, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal")
+        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as link:
+            try:
+                for char in b"GET /health HTTP/1.1\r\nHost: localhost\r\n":
+                    link.sendall(bytes([char]))
+                    time.sleep(0.2)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            assert link.recv(100).startswith(b"HTTP/1.1 408")
+    assert silent.result().startswith(b"HTTP/1.1 408") and partial.result().startswith(b"HTTP/1.1 408")
+    assert second.result().startswith(b"HTTP/1.1 200") and time.monotonic() - begin < 15
+    # One that is in time may take as long for its body as bodies may.
+    status, answer = running.photo(query)
+    assert status == 200 and answer["verdict"] == "found"
+
+
 def test_names_are_only_shown(running, query):
     before = set(Path(tempfile.gettempdir()).glob("recon-query-*"))
     for name in ("..%2F..%2Fetc%2Fpasswd", "C%3A%5Ca%5Cpasswd", "a%00b%0Apasswd", "x" * 5000):
@@ -258,17 +284,18 @@ def test_fifty_clients_good_and_bad_at_once(running, query, capfd):
         "type": lambda: running.photo(query, content_type="text/plain")[0],
         "huge": lambda: int(running.raw(head + "Content-Length: 999999999\r\n\r\n")[9:12]),
         "slow": lambda: int(running.raw(head + "Content-Length: 5000\r\n\r\n", b"x")[9:12]),
+        "head": lambda: int(running.raw(head + "X-Slow: ")[9:12]),
         "noise": lambda: int(running.raw("\x16\x03\x01 garbage\r\n\r\n")[9:12] or 400),
         "path": lambda: running.photo(query, "/localize?name=../../../etc/passwd")[0],
         "gone": lambda: leave(head + "Content-Length: 5000\r\n\r\n"),
     }
     names = [name for name in kinds for _ in range(5)]
-    with ThreadPoolExecutor(50) as pool:
+    with ThreadPoolExecutor(len(names)) as pool:
         statuses = list(pool.map(lambda name: kinds[name](), names))
     done.set()
     allowed = {
         "good": {200, 503}, "other": {200, 503}, "broken": {422, 503}, "bomb": {413, 503}, "type": {415},
-        "huge": {413}, "slow": {408, 503}, "noise": {400}, "path": {200, 503}, "gone": {0},
+        "huge": {413}, "slow": {408, 503}, "head": {408}, "noise": {400}, "path": {200, 503}, "gone": {0},
     }  # fmt: skip
     wrong = [(name, status) for name, status in zip(names, statuses, strict=True) if status not in allowed[name]]
     assert not wrong, wrong
@@ -317,6 +344,44 @@ def test_each_request_is_a_line_of_json(running, query):
         and good["name"] == "ab.jpg"
     )
     assert bad["status"] == 422 and bad["path"] == "/localize" and bad["event"] == "request"
+
+
+def test_a_restart_loses_nothing(small_map, query):
+    """Told to end while it works, it still answers; started again, it answers the same; the map is as it was."""
+
+    def start() -> tuple[subprocess.Popen[str], int]:
+        command = [sys.executable, "-m", "recon", "serve", "--map", str(small_map), "--port", "0"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                return process, int(found[1])
+        raise AssertionError(f"it ended with {process.wait()}")
+
+    def post(port: int) -> tuple[int, dict[str, Any]]:
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        link.request("POST", "/localize", query, {"content-type": "image/jpeg"})
+        answer = link.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    before = {path: path.stat().st_mtime_ns for path in small_map.rglob("*")}
+    answers = []
+    for _ in range(2):
+        process, port = start()
+        try:
+            assert post(port)[0] == 200
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(post, port)
+                time.sleep(0.1)
+                process.send_signal(signal.SIGTERM)
+                answers.append(asked.result())
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert [status for status, _ in answers] == [200, 200]
+    first, again = ({**answer, "seconds": 0} for _, answer in answers)
+    assert first == again and first["verdict"] == "found"
+    assert {path: path.stat().st_mtime_ns for path in small_map.rglob("*")} == before
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
