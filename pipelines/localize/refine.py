@@ -25,7 +25,7 @@ _OFF_CENTRE = 0.005
 _DISTORTION = 0.1
 """Sigma of the first radial term of a lens that nothing is known of."""
 _STEPS = 20
-_CONVERGED, _FARTHEST = 1e-8, 3.0
+_CONVERGED, _FARTHEST = 1e-6, 3.0
 """Largest change of a step in radians, distances to the points, logarithms of the focal length, longer sides."""
 _SMALL = 1e-5
 """Of which derivatives are taken by differences."""

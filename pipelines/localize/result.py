@@ -28,9 +28,9 @@ class Origin(StrEnum):
     MAP = "map"
     """The map holds photos of the same camera, by EXIF or, without it, by size and fit; theirs are used as refined."""
     EXIF = "exif"
-    """EXIF's focal length, refined with the pose."""
+    """EXIF's focal length, refined with the pose, as are principal point and radial distortion."""
     ESTIMATED = "estimated"
-    """Nothing was known: the focal length was found together with the pose."""
+    """Nothing was known: focal length, principal point and radial distortion were found together with the pose."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class QueryPose:
         metric: whether the map's units are metres, see ``recon map align``.
         place: latitude and longitude in degrees, altitude in metres, if the map knows where on earth it is.
 
-    Both standard deviations follow from the inliers' residuals and, where intrinsics were not given or the map's, from
-    a principal point that may be 0.5 % of the longer side off. The map's own error is not in them: its points are
-    taken as exact.
+    Both standard deviations follow from the inliers' residuals, from how exactly each point was triangulated and,
+    where intrinsics were not given or the map's, from what the photo leaves open of them. What all points have in
+    common, the error of the map's cameras, is not in them.
     """
 
     cam_from_world: NDArray[np.float64]

@@ -39,8 +39,9 @@ def localize(
 
     Intrinsics: those given; else those of the map's photos of the same camera; else EXIF's focal length, refined; else
     the focal length is estimated with the pose, and the result says so, unless a camera of the map explains the photo
-    as well. Sigmas are in the units of the map (metres after
-    `recon map align`); they hold for the pose in the map as it is, the map's own error is not in them.
+    as well. Where it is refined or estimated, so are principal point and radial distortion, as far as the photo tells.
+    Sigmas are in the units of the map (metres after `recon map align`); they hold for the pose in the map as it is,
+    what its cameras are off is not in them.
 
     Exit codes: 0 at least one query has a pose, 2 wrong option or another descriptor than the map's, 3 no map, or no
     query could be read, 6 cannot write, 8 no query was found, 130 interrupted.
