@@ -152,6 +152,11 @@ class Matcher:
         limit = self.waiting if waiting else self.ratio
         return mutual_matches(a.descriptors, b.descriptors, ratio=limit, distance=self.distance, threads=threads)
 
+    def with_views(self, a: NDArray, things: Views, *, threads: int = 1) -> Matches:
+        """Matches of a photo's descriptors with things that were seen several times; not for a metric network."""
+        assert self.scorer is None, "a metric network compares patches, not things"
+        return match_views(a, things, ratio=self.ratio, distance=self.distance, threads=threads)
+
 
 @dataclass(frozen=True)
 class Geometries:
@@ -166,11 +171,6 @@ class Geometries:
     cameras: Sequence[Camera]
     config: VerifyConfig
     seed: int
-
-    def with_views(self, a: NDArray, things: Views, *, threads: int = 1) -> Matches:
-        """Matches of a photo's descriptors with things that were seen several times; not for a metric network."""
-        assert not isinstance(self.rule, RerankRule), "a metric network compares patches, not things"
-        return match_views(a, things, ratio=self.rule, distance=self._spec.distance, threads=threads)
 
 
 def match_pairs(

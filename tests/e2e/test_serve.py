@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import io
 import json
-import re
-import signal
-import socket
-import struct
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-import zlib
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import psutil
 import pytest
 from browser import CHROMIUM, Browser
 from command import assert_refused, recon
@@ -37,61 +25,10 @@ from pipelines.localize.query import LocalizeConfig
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
-import uvicorn
+from serving import LIMITS, Running, bomb, foreign
 
-from recon.serve.app import LOG, JsonLines, make_app
-from recon.serve.connection import server_config
 from recon.serve.service import Service
-from recon.serve.upload import Limits, shown_name
-
-LIMITS = Limits(bytes=2 << 20, pixels=4_000_000, receive=2.0, answer=30.0, clients=4, head=2.0)
-
-
-class Running:
-    """The service in a thread, on a free port."""
-
-    def __init__(self, service: Service, limits: Limits, **options: Any) -> None:
-        self._server = uvicorn.Server(server_config(make_app(service, limits, **options), limits))
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.02)
-        self.port = self._server.servers[0].sockets[0].getsockname()[1]
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(20)
-
-    def ask(
-        self, method: str, path: str, body: bytes = b"", **headers: str
-    ) -> tuple[int, dict[str, str], dict[str, Any] | str]:
-        """Status, headers, and the body: JSON's value, or text."""
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            link.request(method, path, body or None, {name.replace("_", "-"): value for name, value in headers.items()})
-            answer = link.getresponse()
-            text = answer.read().decode()
-            known = {name.lower(): value for name, value in answer.getheaders()}
-            return answer.status, known, json.loads(text) if "json" in known.get("content-type", "") else text
-        finally:
-            link.close()
-
-    def photo(self, data: bytes, path: str = "/localize", **headers: str) -> tuple[int, Any]:
-        """Status and answer for a photo."""
-        status, _, answer = self.ask("POST", path, data, **{"content_type": "image/jpeg", **headers})
-        return status, answer
-
-    def raw(self, head: str, body: bytes = b"", wait: float = 10.0) -> bytes:
-        """What comes back for bytes of any kind."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as link:
-            link.sendall(head.encode() + body)
-            parts = []
-            try:
-                while part := link.recv(65536):
-                    parts.append(part)
-            except (TimeoutError, ConnectionResetError):
-                pass
-            return b"".join(parts)
+from recon.serve.upload import shown_name
 
 
 @pytest.fixture(scope="module")
@@ -109,25 +46,6 @@ def running(service: Service) -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def query(sample_data: Path) -> bytes:
     return (sample_data / "query" / "images" / "query_near.jpg").read_bytes()
-
-
-def bomb(side: int = 30_000) -> bytes:
-    """A PNG of a few kilobytes that decodes to 900 megapixels."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    rows = zlib.compressobj(9)
-    line = b"\0" * (side // 8 + 1)
-    data = b"".join(rows.compress(line) for _ in range(side)) + rows.flush()
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
-def foreign() -> bytes:
-    """A photo of nothing that the map knows."""
-    noise = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (360, 480), np.uint8), (0, 0), 2)
-    return cv2.imencode(".jpg", cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX))[1].tobytes()
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -190,28 +108,6 @@ def test_too_many_bytes_are_refused_unread(running):
     assert slow.startswith(b"HTTP/1.1 408") and time.monotonic() - begin < 8
 
 
-def test_a_head_that_comes_too_slowly_is_not_waited_for(running, query):
-    """Nothing, a part, or a byte a while; on a fresh connection and after a request that was answered."""
-    begin = time.monotonic()
-    with ThreadPoolExecutor(3) as pool:
-        silent = pool.submit(running.raw, "")
-        partial = pool.submit(running.raw, "POST /localize HTTP/1.1\r\nHost: loc")
-        second = pool.submit(running.raw, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal")
-        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as link:
-            try:
-                for char in b"GET /health HTTP/1.1\r\nHost: localhost\r\n":
-                    link.sendall(bytes([char]))
-                    time.sleep(0.2)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
-            assert link.recv(100).startswith(b"HTTP/1.1 408")
-    assert silent.result().startswith(b"HTTP/1.1 408") and partial.result().startswith(b"HTTP/1.1 408")
-    assert second.result().startswith(b"HTTP/1.1 200") and time.monotonic() - begin < 15
-    # One that is in time may take as long for its body as bodies may.
-    status, answer = running.photo(query)
-    assert status == 200 and answer["verdict"] == "found"
-
-
 def test_names_are_only_shown(running, query):
     before = set(Path(tempfile.gettempdir()).glob("recon-query-*"))
     for name in ("..%2F..%2Fetc%2Fpasswd", "C%3A%5Ca%5Cpasswd", "a%00b%0Apasswd", "x" * 5000):
@@ -253,135 +149,6 @@ def test_the_command_refuses_open_addresses_without_a_token_and_says_what_to_ins
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert_refused(recon("serve", "--map", small_map), 2, "uvicorn", "recon[serve]")
-
-
-# --- many at once -----------------------------------------------------------------------------------------------------
-
-
-def test_fifty_clients_good_and_bad_at_once(running, query, capfd):
-    """Every answer is one that the description names, and the memory stays within what the limits allow."""
-    running.photo(query)
-    process = psutil.Process()
-    before, most, done = process.memory_info().rss, [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.05):
-            most[0] = max(most[0], process.memory_info().rss)
-
-    threading.Thread(target=watch, daemon=True).start()
-    head = "POST /localize HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
-    blast = bomb()
-
-    def leave(text: str) -> int:
-        running.raw(text, b"x", wait=0.05)
-        return 0
-
-    kinds = {
-        "good": lambda: running.photo(query)[0],
-        "other": lambda: running.photo(foreign())[0],
-        "broken": lambda: running.photo(query[:5000])[0],
-        "bomb": lambda: running.photo(blast, content_type="image/png")[0],
-        "type": lambda: running.photo(query, content_type="text/plain")[0],
-        "huge": lambda: int(running.raw(head + "Content-Length: 999999999\r\n\r\n")[9:12]),
-        "slow": lambda: int(running.raw(head + "Content-Length: 5000\r\n\r\n", b"x")[9:12]),
-        "head": lambda: int(running.raw(head + "X-Slow: ")[9:12]),
-        "noise": lambda: int(running.raw("\x16\x03\x01 garbage\r\n\r\n")[9:12] or 400),
-        "path": lambda: running.photo(query, "/localize?name=../../../etc/passwd")[0],
-        "gone": lambda: leave(head + "Content-Length: 5000\r\n\r\n"),
-    }
-    names = [name for name in kinds for _ in range(5)]
-    with ThreadPoolExecutor(len(names)) as pool:
-        statuses = list(pool.map(lambda name: kinds[name](), names))
-    done.set()
-    allowed = {
-        "good": {200, 503}, "other": {200, 503}, "broken": {422, 503}, "bomb": {413, 503}, "type": {415},
-        "huge": {413}, "slow": {408, 503}, "head": {408}, "noise": {400}, "path": {200, 503}, "gone": {0},
-    }  # fmt: skip
-    wrong = [(name, status) for name, status in zip(names, statuses, strict=True) if status not in allowed[name]]
-    assert not wrong, wrong
-    assert Counter(statuses)[503] > 0, "four places were enough for fifty clients"
-    # A decoded bomb alone would be 900 MB; limits allow four photos of 4 megapixels and their features.
-    assert most[0] - before < 300 << 20, f"{(most[0] - before) >> 20} MB more"
-    end = time.monotonic() + 30
-    while running.ask("GET", "/health")[2]["clients"]["inside"] and time.monotonic() < end:
-        time.sleep(0.1)
-    assert running.ask("GET", "/health")[2]["clients"]["inside"] == 0
-    assert running.photo(query)[1]["verdict"] == "found"
-
-
-def test_a_full_queue_says_when_to_come_back_and_late_answers_are_dropped(service, query):
-    slow = Running(service, Limits(clients=1, answer=0.01))
-    try:
-        status, _ = slow.photo(query)
-        assert status == 504
-        status, known, _ = slow.ask("POST", "/localize", query, content_type="image/jpeg")
-        # The first photo's thread may have ended by now; until then its place is taken.
-        assert status in (503, 504)
-        if status == 503:
-            assert int(known["retry-after"]) >= 1
-    finally:
-        slow.stop()
-
-
-def test_each_request_is_a_line_of_json(running, query):
-    import logging
-
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines())
-    LOG.addHandler(handler)
-    LOG.setLevel(logging.INFO)
-    try:
-        running.photo(query, "/localize?name=a%0Ab.jpg")
-        running.photo(b"x")
-    finally:
-        LOG.removeHandler(handler)
-    good, bad = (json.loads(line) for line in stream.getvalue().splitlines())
-    assert (
-        good["status"] == 200
-        and good["verdict"] == "found"
-        and good["bytes"] == len(query)
-        and good["name"] == "ab.jpg"
-    )
-    assert bad["status"] == 422 and bad["path"] == "/localize" and bad["event"] == "request"
-
-
-def test_a_restart_loses_nothing(small_map, query):
-    """Told to end while it works, it still answers; started again, it answers the same; the map is as it was."""
-
-    def start() -> tuple[subprocess.Popen[str], int]:
-        command = [sys.executable, "-m", "recon", "serve", "--map", str(small_map), "--port", "0"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None
-        for line in process.stderr:
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
-                return process, int(found[1])
-        raise AssertionError(f"it ended with {process.wait()}")
-
-    def post(port: int) -> tuple[int, dict[str, Any]]:
-        link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        link.request("POST", "/localize", query, {"content-type": "image/jpeg"})
-        answer = link.getresponse()
-        return answer.status, json.loads(answer.read())
-
-    before = {path: path.stat().st_mtime_ns for path in small_map.rglob("*")}
-    answers = []
-    for _ in range(2):
-        process, port = start()
-        try:
-            assert post(port)[0] == 200
-            with ThreadPoolExecutor(1) as pool:
-                asked = pool.submit(post, port)
-                time.sleep(0.1)
-                process.send_signal(signal.SIGTERM)
-                answers.append(asked.result())
-            process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert [status for status, _ in answers] == [200, 200]
-    first, again = ({**answer, "seconds": 0} for _, answer in answers)
-    assert first == again and first["verdict"] == "found"
-    assert {path: path.stat().st_mtime_ns for path in small_map.rglob("*")} == before
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_sigmas_are_the_spread_of_many_trials(noise, sigma):
     centres, turns, told = [], [], []
     for _ in range(80):
         # Where intrinsics are estimated they differ from what is expected as the priors say.
-        camera = CAMERA if sigma is None else replace(CAMERA, params=tuple(true + rng.normal(0, (0, 5, 5, 0.1))))
+        camera = CAMERA if sigma is None else replace(CAMERA, params=tuple(true + rng.normal(0, (0, 2, 2, 0.1))))
         seen = project(camera, POSE, xyz)[0] + rng.normal(0, noise, xy.shape)
         found = refined(CAMERA, sighted(seen, xyz), sigma)
         centres.append(centre_of(found))
