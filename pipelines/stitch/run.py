@@ -59,7 +59,7 @@ class StitchConfig:
     """
 
     features: FeatureConfig = field(
-        default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=600), max_side=400, fused=False)
+        default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=600), max_side=320, fused=False)
     )
     match: MatchConfig = field(default_factory=MatchConfig)
     max_side: int = 800

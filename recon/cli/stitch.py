@@ -23,7 +23,8 @@ def stitch(
     detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
     max_keypoints: Annotated[int, typer.Option(help="Keypoints kept per photo.")] = 600,
     max_size: Annotated[
-        int, typer.Option(help="Longer side at which matches are measured, px; keypoints are found at half of it.")
+        int,
+        typer.Option(help="Longer side at which matches are measured, px; keypoints are found at two fifths."),
     ] = 800,
     mode: Annotated[
         str, typer.Option(help="rotation: the camera turned; affine: scans; homography: photos of something flat.")
@@ -60,7 +61,7 @@ def stitch(
     check_out(out)
     keypoints = DetectorConfig(name=detector, max_keypoints=max_keypoints)
     config = StitchConfig(
-        FeatureConfig(descriptor, keypoints, max(64, max_size // 2), fused=False),
+        FeatureConfig(descriptor, keypoints, max(64, 2 * max_size // 5), fused=False),
         max_side=max_size,
         mode=mode,
         max_error=max_error,
