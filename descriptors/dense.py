@@ -34,7 +34,7 @@ class DenseForm:
 
 
 FORMS: dict[str, DenseForm] = {
-    "swift-stereo": DenseForm(1, True, 9),
+    "swift-stereo": DenseForm(1, True, 6),
     "swift": DenseForm(2, False, 36),
     "swift-small": DenseForm(2, False, 36),
     "l2net": DenseForm(2, False, 36),

@@ -74,6 +74,13 @@ def single_photos(given: Given) -> list[Path]:
     return paths
 
 
+def scene_photos(given: Given, *, every: int) -> list[Path]:
+    """Every ``every``-th photo of the folders' training scenes, in the order of their names."""
+    folders = [folder for folder in _split(given).folders if _holds(folder, "scenes")]
+    scenes = [scene for folder in folders for scene in scene_folders(folder, validation=False)]
+    return [path for scene in scenes for path in photos_below(scene / "images")[::every]]
+
+
 def own_sources(given: Given) -> list[str]:
     """The maps and Brown's sets among the sources, by the paths of their folders."""
     sources = _split(given)

@@ -1,7 +1,7 @@
 """Made stereo pairs with exact disparities: photos on slanted and curved pieces in front of each other, seen twice.
 
-For training and choosing matching costs. Occlusions, borders, thin things, low texture and two cameras that expose,
-blur and scatter differently are in them; no benchmark's picture is.
+For training and choosing matching costs. Occlusions, borders, thin things, low texture, printed sheets and two cameras
+that expose, blur and scatter differently are in them; no benchmark's picture is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class PairRange:
         gain, gamma: spread (standard deviation of the logarithm) of either camera's exposure and curve.
         noise: largest standard deviation of sensor noise, grey values.
         blur: largest standard deviation of the lens's blur, px.
+        alike: share of the pairs taken by one and the same camera, whose noise is at most a third of that.
         flat: share of the pieces whose texture is faded.
+        printed: share of the pieces that wear a printed sheet, not a photo.
+        fine: middle of the logarithm of how many texels fall on a pixel: the larger, the sharper.
     """
 
     width: int = 448
@@ -43,12 +46,31 @@ class PairRange:
     gamma: float = 0.05
     noise: float = 3.0
     blur: float = 0.6
+    alike: float = 0.5
     flat: float = 0.3
+    printed: float = 0.15
+    fine: float = 0.3
+
+
+@dataclass(frozen=True)
+class Camera:
+    """How a camera turns light into grey values.
+
+    Attributes:
+        gain, gamma: of its exposure and curve.
+        noise: standard deviation, grey values.
+        blur: standard deviation, px.
+    """
+
+    gain: float = 1.0
+    gamma: float = 1.0
+    noise: float = 0.0
+    blur: float = 0.0
 
 
 @dataclass(frozen=True)
 class StereoPair:
-    """A rectified pair.
+    """A rectified pair; taken by cameras, or the light itself, without noise, as :func:`made_light` leaves it.
 
     Attributes:
         left, right: (H,W,3) uint8 RGB.
@@ -107,6 +129,15 @@ class _Piece:
 
 def made_pair(photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.random.Generator) -> StereoPair:
     """A pair whose surfaces wear the photos (H,W,3) uint8; the same generator state gives the same pair."""
+    light = made_light(photos, limits, rng)
+    sides = [
+        taken(side, camera, rng) for side, camera in zip((light.left, light.right), cameras(limits, rng), strict=True)
+    ]
+    return replace(light, left=sides[0], right=sides[1])
+
+
+def made_light(photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.random.Generator) -> StereoPair:
+    """What falls into the two cameras, each pixel the mean of its subpixels."""
     pieces = _pieces(photos, limits, rng)
     height, width = limits.height, limits.width
     x, y = (((np.arange(_FINE * n, dtype=np.float32) + 0.5) / _FINE - 0.5) for n in (width, height))
@@ -119,25 +150,46 @@ def made_pair(photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.ra
     rows = np.repeat(np.arange(height, dtype=np.float32)[:, None], width, axis=1)
     met = cv2.remap(other, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=-99.0)
     visible = (np.abs(met - disparity) < 0.75) & (columns >= 0)
-    return StereoPair(_photographed(left, limits, rng), _photographed(right, limits, rng), disparity, visible)
+    return StereoPair(_levels(left, limits), _levels(right, limits), disparity, visible)
 
 
-def photos_of(folder: Path) -> list[NDArray[np.uint8]]:
-    """RGB photos of a folder, and of the folders in it, in the order of their names.
+def cameras(limits: PairRange, rng: np.random.Generator) -> tuple[Camera, Camera]:
+    """Two cameras within the limits, either alike or not."""
+    alike = rng.random() < limits.alike
+    most = limits.noise / 3 if alike else limits.noise
+
+    def one() -> Camera:
+        gain, gamma = (float(np.exp(rng.normal(0, spread))) for spread in (limits.gain, limits.gamma))
+        return Camera(gain, gamma, rng.uniform(min(0.3, most), most), rng.uniform(0, limits.blur))
+
+    first = one()
+    return first, first if alike else one()
+
+
+def taken(light: NDArray, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Grey values or colours (H,W) or (H,W,3), 0 to 255, as the camera stores them."""
+    seen = light.astype(np.float32)
+    if camera.blur > 0.15:
+        seen = np.asarray(cv2.GaussianBlur(seen, (0, 0), camera.blur), np.float32)
+    noise = rng.standard_normal(seen.shape, np.float32) * np.float32(camera.noise)
+    return np.clip(np.rint(exposed(seen, camera) + noise), 0, 255).astype(np.uint8)
+
+
+def exposed(light: NDArray, camera: Camera) -> NDArray:
+    """Grey values through the camera's curve, neither blurred nor rounded."""
+    return 255 * (light / 255) ** camera.gamma * camera.gain
+
+
+def read_photos(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
+    """RGB photos (H,W,3); files that are none are left out.
 
     Raises:
         DataError: there are none.
     """
-    found = [cv2.imread(str(path)) for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".png")]
+    found = [photo for path in paths if (photo := cv2.imread(str(path))) is not None]
     if not found:
-        raise DataError(f"There are no photos in {folder}.")
-    return [np.ascontiguousarray(photo[:, :, ::-1]) for photo in found if photo is not None]
-
-
-def exposed(pair: StereoPair, limits: PairRange, rng: np.random.Generator) -> StereoPair:
-    """The pair taken again with other exposures and noise."""
-    sides = [_photographed(side.astype(np.float32), limits, rng) for side in (pair.left, pair.right)]
-    return replace(pair, left=sides[0], right=sides[1])
+        raise DataError("There are no photos that made pairs could wear.")
+    return [np.ascontiguousarray(photo[:, :, ::-1]) for photo in found]
 
 
 def _pieces(photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.random.Generator) -> list[_Piece]:
@@ -161,19 +213,38 @@ def _pieces(photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.rand
 def _piece(
     photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.random.Generator, lift: float, slant: float
 ) -> _Piece:
-    photo = photos[int(rng.integers(len(photos)))]
+    printed = rng.random() < limits.printed
+    photo = _sheet(rng) if printed else photos[int(rng.integers(len(photos)))]
     b, c = rng.normal(0, slant, 2).clip(-0.25, 0.25)
     middle = rng.uniform(0, limits.width), rng.uniform(0, limits.height)
     steep = rng.uniform(0.01, 0.12) if rng.random() < 0.35 else 0.0
     fx, fy = rng.uniform(0.005, 0.04, 2)
     wave = np.array([steep / max(fx, fy), fx, fy, rng.uniform(0, 6.28)])
-    angle, scale = rng.normal(0, 0.4), np.exp(rng.normal(0, 0.4))
+    angle, scale = rng.normal(0, 0.3), np.exp(min(rng.normal(limits.fine, 0.4), 0.75))
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     texture = np.c_[turn, rng.uniform(0, 300, 2)]
-    fade = rng.uniform(0.03, 0.4) if rng.random() < limits.flat else rng.uniform(0.6, 1.1)
+    fade = rng.uniform(0.03, 0.4) if rng.random() < limits.flat else rng.uniform(0.6, 1.2)
     plane = np.array([lift - b * middle[0] - c * middle[1], b, c])
-    tint = rng.uniform(0.7, 1.1, 3).astype(np.float32)
+    tint = rng.uniform(0.8, 1.3, 3).astype(np.float32)
     return _Piece(limits.largest - 2.0, photo, plane, wave, texture, fade, tint=tint)
+
+
+def _sheet(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A printed sheet: even patches with sharp edges, and lines of letters."""
+    high, wide = 480, 640
+    sheet = np.full((high, wide, 3), rng.integers(60, 256, 3), np.uint8)
+    for _ in range(rng.integers(3, 25)):
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        x, y = int(rng.integers(-60, wide)), int(rng.integers(-60, high))
+        w, h = rng.integers(8, 220, 2).tolist()
+        cv2.rectangle(sheet, (x, y), (x + w, y + h), colour, -1 if rng.random() < 0.7 else int(rng.integers(1, 7)))
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 ,.;"))
+    for _ in range(rng.integers(0, 30)):
+        text = "".join(rng.choice(letters, int(rng.integers(3, 30))))
+        place = int(rng.integers(-40, wide)), int(rng.integers(0, high))
+        size, ink = float(np.exp(rng.uniform(-0.9, 1.2))), tuple(rng.integers(0, 256, 3).tolist())
+        cv2.putText(sheet, text, place, int(rng.integers(0, 8)), size, ink, int(rng.integers(1, 4)), cv2.LINE_AA)
+    return sheet
 
 
 def _mask(limits: PairRange, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -232,14 +303,7 @@ def _at_pixels(fine: Plane) -> Plane:
     return np.where(same, parts.mean(axis=2), ordered[:, :, 2]).astype(np.float32)
 
 
-def _photographed(light: NDArray[np.float32], limits: PairRange, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Colours, fine or at pixels, as a camera of this exposure, blur and noise stores them."""
-    size = limits.width, limits.height
-    seen = light if light.shape[1::-1] == size else cv2.resize(light, size, interpolation=cv2.INTER_AREA)
-    blur = rng.uniform(0, limits.blur)
-    if blur > 0.15:
-        seen = cv2.GaussianBlur(seen, (0, 0), blur)
-    gain, gamma = np.exp(rng.normal(0, limits.gain)), np.exp(rng.normal(0, limits.gamma))
-    bright = 255 * (np.maximum(seen, 0) / 255) ** gamma * gain
-    noisy = bright + rng.normal(0, rng.uniform(0.3, limits.noise), bright.shape)
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+def _levels(fine: NDArray[np.float32], limits: PairRange) -> NDArray[np.uint8]:
+    """Colours of pixels, from those of their subpixels."""
+    seen = cv2.resize(fine, (limits.width, limits.height), interpolation=cv2.INTER_AREA)
+    return np.clip(np.rint(seen), 0, 255).astype(np.uint8)

@@ -7,9 +7,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from descriptors.training.validate import Figures
+
+class FoundFigures(Protocol):
+    """A dataclass of numbers in 0..1 that a training is judged by, as :class:`.validate.Figures`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def said(self) -> str:
+        """In one line."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Progress:
     done: float
     loss: float
     pairs_per_second: float
-    figures: Figures | None = None
+    figures: FoundFigures | None = None
     seconds_left: float = math.nan
 
 
@@ -74,6 +82,8 @@ def still_falling(rows: Sequence[dict[str, Any]]) -> float:
     return (before - after) / before if before else 0.0
 
 
+_CALLED = {"rank1": "rank 1", "fpr95": "FPR95", "within_1": "within 1 px", "at_edges": "at edges"}
+"""Figures in words, where their names are none."""
 _WIDTH, _HEIGHT, _LEFT, _TOP = 640, 200, 56, 28
 
 
@@ -81,11 +91,8 @@ def curve(rows: Sequence[dict[str, Any]], title: str) -> str:
     """An SVG of two plots over the share of the training that is done: the loss, and the validation figures."""
     loss = [(row["done"], row["loss"]) for row in rows if "loss" in row]
     judged = [(row["done"], row["figures"]) for row in rows if row.get("figures")]
-    figures = {
-        "matching": [(done, found["matching"]) for done, found in judged],
-        "rank 1": [(done, found["rank1"]) for done, found in judged],
-        "FPR95": [(done, found["fpr95"]) for done, found in judged],
-    }
+    names = judged[0][1] if judged else ()
+    figures = {_CALLED.get(name, name): [(done, found[name]) for done, found in judged] for name in names}
     high = max((value for _, value in loss), default=1.0)
     low = min((value for _, value in loss), default=0.0)
     parts = [

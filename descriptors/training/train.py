@@ -242,7 +242,7 @@ class _Run:
             "spent": self.clock.spent,
         }
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        _replace(self.checkpoint, lambda path: torch.save(state, path))
+        replaced(self.checkpoint, lambda path: torch.save(state, path))
         trained = {name for name, _ in self.network.named_parameters()}
         state_of_use = {k: v for k, v in self.network.state_dict().items() if not k.endswith("num_batches_tracked")}
         tensors = pack(state_of_use, trained)
@@ -261,11 +261,12 @@ class _Run:
             "validation": json.dumps(asdict(figures)),
         }
         content = save(tensors, metadata=metadata)
-        _replace(self.out, lambda path: path.write_bytes(content))
+        replaced(self.out, lambda path: path.write_bytes(content))
         return figures
 
 
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+def replaced(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file beside its place and move it there."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     write(partial)
     os.replace(partial, path)

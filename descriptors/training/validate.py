@@ -43,6 +43,10 @@ class Figures:
     rank1: float
     matching: float
 
+    def said(self) -> str:
+        """In one line."""
+        return f"matching {self.matching:.3f}, rank 1 {self.rank1:.3f}, FPR95 {100 * self.fpr95:.2f} %"
+
 
 @dataclass(frozen=True)
 class _MadePair:

@@ -17,9 +17,32 @@ from pipelines.depth.dense_features import dense_describer
 from pipelines.depth.sgm import Penalties, Winners, aggregate, winners, winners_from_right
 
 CENSUS = "census"
-_MIX = {"swift-stereo": (0.7, 0.8, 70)}
-"""Of descriptors that are mixed with census: its share, the cosine's gain, the cost of what lies outside."""
-_DEFAULT_MIX = (0.7, 0.8, 70)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What suits a matching cost.
+
+    Attributes:
+        census: share of census in it.
+        gain: of the cosine, see :class:`pipelines.depth.cost.CostFunction`.
+        outside: cost of what lies outside the second picture.
+        penalties: of semi-global matching.
+    """
+
+    census: float = 0.7
+    gain: float = 0.8
+    outside: int = 70
+    penalties: Penalties = field(default_factory=lambda: Penalties(30, 300, 6.0, 40))
+
+
+_SETTINGS = {CENSUS: Setting(census=1.0), "swift-stereo": Setting(census=0.4, gain=0.54)}
+"""Of costs that were looked at by themselves; all others have the same."""
+
+
+def setting(cost: str) -> Setting:
+    """Of a cost by its name."""
+    return _SETTINGS.get(cost, Setting())
 
 
 @dataclass(frozen=True)
@@ -28,7 +51,7 @@ class PairEngine:
 
     Attributes:
         cost: ``census``, or a descriptor of the zoo, which is mixed with census.
-        penalties: of semi-global matching.
+        penalties: of semi-global matching; None takes those that suit the cost.
         tolerance: px by which the two pictures' disparities may differ.
         speckle: pieces of fewer pixels are removed (at 640 × 480 px; in proportion at other sizes).
         reach, spread: half window (px) and grey values of the weighted median at the end.
@@ -37,7 +60,7 @@ class PairEngine:
     """
 
     cost: str = "swift-stereo"
-    penalties: Penalties = field(default_factory=lambda: Penalties(30, 300, 6.0, 40))
+    penalties: Penalties | None = None
     tolerance: float = 1.0
     speckle: int = 60
     reach: int = 6
@@ -69,10 +92,9 @@ def cost_function(cost: str, threads: int | None = None) -> CostFunction:
         DescriptorError: no descriptor has the name, or its weights are missing.
         ConfigError: a metric network.
     """
-    if cost == CENSUS:
-        return CostFunction(outside=70)
-    share, gain, outside = _MIX.get(cost, _DEFAULT_MIX)
-    return CostFunction(dense_describer(cost, threads), share, gain, outside)
+    suits = setting(cost)
+    describer = None if cost == CENSUS else dense_describer(cost, threads)
+    return CostFunction(describer, suits.census, suits.gain, suits.outside)
 
 
 def match_pair(
@@ -99,7 +121,7 @@ def match_pair(
     ours, theirs = (function.features(_gray(side)) for side in (left, right))
     volume = function.shifted(ours, theirs, start, count)
     del ours, theirs
-    sums = aggregate(volume, left, engine.penalties)
+    sums = aggregate(volume, left, engine.penalties or setting(engine.cost).penalties)
     del volume
     best, other = winners(sums), winners_from_right_of(sums, start)
     del sums

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from descriptors.training.curve import FoundFigures
     from descriptors.training.curve import Progress as TrainingProgress
-    from descriptors.training.validate import Figures
 
 
 def train(
@@ -67,18 +69,28 @@ def train(
     if name == "all":
         _train_all(data, out or Path("zoo"), names, minutes, steps, pairs, device, seed, held_out)
         return
-    from descriptors.training.train import train as run
-
+    run, held_out = _trainer(name, pairs, held_out)
     target = out or Path(f"{name}.safetensors")
     with _Reports() as reports:
         figures = run(
-            name, data, target, minutes=minutes, steps=steps, pairs=pairs, device=device, seed=seed,
-            start=_weights(start), resume=resume, progress=lambda state: reports.show(name, state),
+            name, data, target, minutes=minutes, steps=steps, device=device, seed=seed, start=_weights(start),
+            resume=resume, progress=lambda state: reports.show(name, state),
         )  # fmt: skip
-    typer.echo(f"{target}: {_said(figures)} on {held_out}")
+    typer.echo(f"{target}: {figures.said()} on {held_out}")
 
 
 _VALIDATION = "the validation scenes"
+
+
+def _trainer(name: str, pairs: int | None, held_out: str) -> tuple[Callable[..., FoundFigures], str]:
+    """What trains a network, and what its figures are of: keypoints' patches, or every pixel of made stereo pairs."""
+    from descriptors.training.stereo import STEREO_RECIPES, train_stereo
+
+    if name in STEREO_RECIPES:
+        return partial(train_stereo, pairs=pairs), "made pairs of held-out photos"
+    from descriptors.training.train import train
+
+    return partial(train, pairs=pairs), held_out
 
 
 def _train_all(
@@ -98,7 +110,7 @@ def _train_all(
                 failed += 1
                 reports.say(f"{outcome.name}: not trained. {outcome.error}")
             elif outcome.figures:
-                reports.say(f"{outcome.name}: {_said(outcome.figures)} on {held_out}")
+                reports.say(f"{outcome.name}: {outcome.figures.said()} on {held_out}")
             else:
                 reports.say(f"{outcome.name}: there already")
     if failed:
@@ -132,23 +144,19 @@ class _Reports:
     def show(self, name: str, state: TrainingProgress) -> None:
         """One report of a training."""
         if state.step == 0 and state.figures:
-            self.say(f"{name} before: {_said(state.figures)}")
+            self.say(f"{name} before: {state.figures.said()}")
             return
         note = f"step {state.step}  loss {state.loss:.4f}  {state.pairs_per_second:.0f} pairs/s  "
         note += f"{_duration(state.seconds_left)} left"
         if self._bars is not None:
             self._bars.update(self._task, description=name, completed=state.done, note=note)
         if self._bars is None or state.figures:
-            judged = f"  {_said(state.figures)}" if state.figures else ""
+            judged = f"  {state.figures.said()}" if state.figures else ""
             self.say(f"{name} {100 * state.done:5.1f} %  {note}{judged}")
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(seconds, 0):.0f} s"
-
-
-def _said(figures: Figures) -> str:
-    return f"matching {figures.matching:.3f}, rank 1 {figures.rank1:.3f}, FPR95 {100 * figures.fpr95:.2f} %"
 
 
 def _weights(start: str | None) -> Path | None:

@@ -13,7 +13,6 @@ from descriptors.datasets.stereo_pairs import PairRange, made_pair
 from descriptors.dense import FORMS, DenseNetwork
 from descriptors.networks import build
 from descriptors.networks.dense import FullyConvolutional
-from descriptors.training.stereo import _loss
 
 
 def picture(height: int = 60, width: int = 70) -> np.ndarray:
@@ -36,15 +35,15 @@ def test_the_pixel_most_like_a_patch_is_its_middle(name: str) -> None:
         own = network(patch)[0]
     assert vectors.shape[1:] == given.shape[2:]
     alike = torch.einsum("chw,c->hw", vectors, own)
-    place = divmod(int(alike.argmax()), 3 * size)
-    assert max(abs(place[0] - middle), abs(place[1] - middle)) <= 1  # the middle of an even patch is between pixels
+    near = alike[middle - 1 : middle + 2, middle - 1 : middle + 2]  # the middle of an even patch is between pixels
+    assert near.max() > alike.max() - 1e-5  # others may be as like it: bits of comparisons are few
     assert alike.max() > (0.999 if name in ("swift-stereo", "tfeat") else 0.6)
 
 
 def test_a_vector_depends_neither_on_tiles_nor_on_what_is_far(monkeypatch) -> None:
     network = DenseNetwork(descriptors.spec("swift-stereo"), "swift-stereo", threads=1)
     whole = network.describe(picture())
-    assert whole.shape == (60, 70, 32)
+    assert whole.shape == (60, 70, 64)
     np.testing.assert_allclose(np.linalg.norm(whole, axis=2), 1, atol=1e-4)
     monkeypatch.setattr("descriptors.dense._TILE", 32)
     np.testing.assert_allclose(network.describe(picture()), whole, atol=2e-5)
@@ -68,21 +67,3 @@ def test_made_pairs_show_the_same_thing_where_both_see_it() -> None:
     apart = np.abs(seen - pair.left).mean(axis=2)
     hidden = ~pair.visible & (x - pair.disparity >= 0)
     assert np.median(apart[pair.visible]) < 4 and np.median(apart[hidden]) > 3 * np.median(apart[pair.visible])
-
-
-def test_the_loss_is_small_where_the_right_disparity_wins_and_only_there() -> None:
-    class Table(torch.nn.Module):
-        """A vector for each grey value: one column, one value."""
-
-        def dense(self, given: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.one_hot(given[:, 0].long(), 64).permute(0, 3, 1, 2).float()
-
-    columns = torch.arange(20.0)
-    left = (columns + 20).expand(1, 1, 4, 20)
-    right = (torch.arange(20.0 + 9) + 20 - 9 + 3).expand(1, 1, 4, 29)  # shows at x what the left one shows at x + 3
-    seen = torch.ones(1, 4, 20, dtype=torch.bool)
-    truth = torch.full((1, 4, 20), 3.0)
-    loss, share = _loss(Table(), left, right, truth, seen, torch.tensor(30.0), 10)
-    assert loss < 0.01 and share == 1
-    wrong, share = _loss(Table(), left, right, truth + 2, seen, torch.tensor(30.0), 10)
-    assert wrong > 10 and share == 0
