@@ -41,8 +41,8 @@ class MatchConfig:
 
     Attributes:
         ratio: largest nearest / second-nearest distance ratio; None takes the descriptor's own, set from data.
-        first: how many of the largest keypoints of each photo are compared first; if they show a geometry, all others
-            are compared along its lines alone. 0 compares all with all.
+        first: how many of the largest keypoints of each photo are compared first, if both focal lengths are known; if
+            they show a geometry, all others are compared along its lines alone. 0 compares all with all.
     """
 
     ratio: float | None = None
@@ -245,7 +245,8 @@ def _all_with_all(files: FeatureFiles, matcher: Matcher) -> _Match:
 
 
 def _along_lines(files: FeatureFiles, matcher: Matcher, config: MatchConfig, geometries: Geometries) -> _Match:
-    """The largest keypoints first, the others along the lines of their geometry."""
+    """The largest keypoints first, the others along the lines of their geometry; where a focal length is a guess, all
+    with all."""
     from pipelines.matching.coarse import Rule, coarse_to_fine, prepare
 
     def read(index: int) -> Prepared:
@@ -254,9 +255,12 @@ def _along_lines(files: FeatureFiles, matcher: Matcher, config: MatchConfig, geo
         return prepare(features.frames, features.descriptors, places, config.first, matcher.distance)
 
     prepared = DescriptorCache(read)
+    all_with_all = _all_with_all(files, matcher)
 
     def match(pair: tuple[int, int]) -> Candidates:
         cameras = geometries.cameras[pair[0]], geometries.cameras[pair[1]]
+        if any(camera.source == "guess" for camera in cameras):
+            return all_with_all(pair)
         a, b = prepared(pair[0]), prepared(pair[1])
 
         def geometry(matches: NDArray[np.int32]) -> TwoView | None:
