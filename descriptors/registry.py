@@ -123,11 +123,11 @@ _NETWORKS: tuple[Entry, ...] = (
     _CS_L2NET,
     _CS_L2NET_PLUS,
     *(_signs(network) for network in (_L2NET, _L2NET_PLUS, _CS_L2NET, _CS_L2NET_PLUS)),
-    _network("hardnet", 128, 1_334_560, _MISHCHUK, ratio=0.825),
+    _network("hardnet", 128, 1_334_560, _MISHCHUK, ratio=0.85),
     _network("sosnet", 128, 1_334_560, _TIAN_SOS),
-    _network("hynet", 128, 1_336_355, _TIAN_HY),
+    _network("hynet", 128, 1_336_355, _TIAN_HY, ratio=0.825),
     _network("swift", 128, 540_256, _OWN, ratio=0.85),
-    _network("swift-small", 128, 353_352, _OWN),
+    _network("swift-small", 128, 353_352, _OWN, ratio=0.825),
 )
 
 # Made for every pixel of a picture (recon stereo), not for keypoints: trained on made pairs, by a recipe of its own.
@@ -171,32 +171,37 @@ _BUILT_IN: tuple[Entry, ...] = (
 )
 
 
-def _scorer(name: str, width: int, parameters: int, source: str, *, embeds: bool = False) -> ScorerEntry:
+def _scorer(
+    name: str, width: int, parameters: int, source: str, *, threshold: float, margin: float, embeds: bool = False
+) -> ScorerEntry:  # fmt: skip
     """Row of a metric network that has features of one patch."""
     shortlist = f"{name}-l2" if embeds else "rootsift"
     spec = PairScorerSpec(
-        name, width, embeds=embeds, shortlist=shortlist, parameters=parameters, weights=f"{name}.safetensors",
-        source=source,
+        name, width, embeds=embeds, shortlist=shortlist, threshold=threshold, margin=margin, parameters=parameters,
+        weights=f"{name}.safetensors", source=source,
     )  # fmt: skip
     return ScorerEntry(spec)
 
 
-def _two_channel(name: str, parameters: int, source: str) -> ScorerEntry:
+def _two_channel(name: str, parameters: int, source: str, *, threshold: float, margin: float) -> ScorerEntry:
     """Row of a metric network that reads pairs of patches, bytes as they are."""
-    spec = PairScorerSpec(name, 64 * 64, raw=True, parameters=parameters, weights=f"{name}.safetensors", source=source)
+    spec = PairScorerSpec(
+        name, 64 * 64, raw=True, threshold=threshold, margin=margin, parameters=parameters,
+        weights=f"{name}.safetensors", source=source,
+    )  # fmt: skip
     return ScorerEntry(spec)
 
 
-# Thresholds and margins stay at 0 until they are set from data, with the weights.
+# Thresholds and margins are those that `python -m descriptors.training.ratio NAME --data DIR --pairs 1` advises.
 _SCORERS: tuple[ScorerEntry, ...] = (
-    _scorer("matchnet", 512, 3_119_602, _HAN, embeds=True),
-    _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO),
-    _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO),
-    _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, embeds=True),
-    _two_channel("deepcompare-2ch", 979_169, _ZAGORUYKO),
-    _two_channel("deepcompare-2ch2stream", 2_353_153, _ZAGORUYKO),
-    _two_channel("gloss-snet", 979_969, _KUMAR),
-    _two_channel("gloss-cs-snet", 2_355_073, _KUMAR),
+    _scorer("matchnet", 512, 3_119_602, _HAN, threshold=4.248, margin=0.874, embeds=True),
+    _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO, threshold=3.127, margin=0.688),
+    _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO, threshold=1.951, margin=0.202),
+    _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, threshold=1.135, margin=0.312, embeds=True),
+    _two_channel("deepcompare-2ch", 979_169, _ZAGORUYKO, threshold=1.034, margin=0.112),
+    _two_channel("deepcompare-2ch2stream", 2_353_153, _ZAGORUYKO, threshold=1.408, margin=0.149),
+    _two_channel("gloss-snet", 979_969, _KUMAR, threshold=0.771, margin=0.092),
+    _two_channel("gloss-cs-snet", 2_355_073, _KUMAR, threshold=0.896, margin=0.16),
 )
 
 
