@@ -12,13 +12,14 @@ import numpy as np
 from pipelines.store.files import write_text
 from recon.benchmark.sfm import PEER, Row, Setting, table
 
-_STAGE_COLOURS = ("#0e8ca4", "#55b8a6", "#e2a23b", "#c8553d", "#7a5195", "#8a8f98", "#3d5a80", "#b5838d")
+_STAGE_COLOURS = ("#0e8ca4", "#55b8a6", "#e2a23b", "#c8553d", "#7a5195", "#8a8f98", "#3d5a80", "#b5838d",
+                  "#6a994e", "#2b2d42")  # fmt: skip
 STYLE = """
 :root{--ink:#1c2733;--soft:#5b6b7a;--line:#d8dee5;--page:#f6f8fa;--card:#fff;--peer:#9aa7b4;--ours:#0e8ca4}
 @media(prefers-color-scheme:dark){:root{--ink:#e6ecf2;--soft:#9aa9b8;--line:#2c3947;--page:#12181f;--card:#1a222c;
 --peer:#627182}}
 body{margin:0;font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page)}
-main{max-width:1080px;margin:auto;padding:2rem 1rem}h1{font-size:1.5rem;margin:0 0 .3rem}
+main{max-width:1180px;margin:auto;padding:2rem 1rem}h1{font-size:1.5rem;margin:0 0 .3rem}
 h2{font-size:1.05rem;margin:0 0 .8rem}p{color:var(--soft);margin:.2rem 0 1.4rem}
 section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1.1rem 1.2rem;margin:0 0 1.2rem;
 overflow-x:auto}svg{display:block;max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
