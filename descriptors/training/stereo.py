@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -70,9 +70,7 @@ class StereoRecipe:
     rate: float = 1e-3
     warmup: int = 20
     minutes: float = 5.0
-    looks: PairRange = field(
-        default_factory=lambda: PairRange(pieces=(2, 9), alike=0.8, printed=0.12, flat=0.15, fine=0.4)
-    )
+    looks: PairRange = _LOOKS
 
 
 STEREO_RECIPES: dict[str, StereoRecipe] = {"swift-stereo": StereoRecipe()}

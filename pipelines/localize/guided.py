@@ -29,7 +29,7 @@ def guided_matches(
 
     Args:
         features: of the query, N of them.
-        places: (N,) first keypoint at the place of each, see :func:`pipelines.matching.match.first_at_place`.
+        places: (N,) first keypoint at the place of each, see :func:`pipelines.matching.candidates.first_at_place`.
         fit: the pose.
         points: (P,3) points of the map, their views, and the indices of those that are looked for.
         radius: px around the expected place.

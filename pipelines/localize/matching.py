@@ -15,7 +15,8 @@ from descriptors.views import Views
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
 from pipelines.localize.map import Component, LocalMap
-from pipelines.matching.match import DescriptorCache, first_at_place, one_per_place
+from pipelines.matching.candidates import first_at_place, one_per_place
+from pipelines.matching.match import DescriptorCache
 from pipelines.pairwise.frontend import FrontEnd
 
 

@@ -20,7 +20,7 @@ from pipelines.localize.pose import Fit, coverage, fit_pose, project, refit
 from pipelines.localize.result import Evidence, Localisation, MatchedPhoto, Origin, QueryPose, Verdict
 from pipelines.localize.sightings import Sightings, pixel_size, sightings
 from pipelines.localize.verdict import judge
-from pipelines.matching.match import first_at_place
+from pipelines.matching.candidates import first_at_place
 
 _FEW = 20
 """Keypoints below which a query says nothing."""

@@ -12,7 +12,8 @@ from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
 from pipelines.features.extract import FeatureConfig, describe_image, visible
 from pipelines.images.read import Image, read_gray
-from pipelines.matching.match import MatchConfig, Matcher, first_at_place, one_per_place
+from pipelines.matching.candidates import first_at_place, one_per_place
+from pipelines.matching.match import MatchConfig, Matcher
 
 
 class FrontEnd:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from descriptors.distances import nearest
 from pipelines.core.types import Features, Photo
 from pipelines.geometry.chance import HOMOGRAPHY, log_false_alarms_of
-from pipelines.matching.match import first_at_place
+from pipelines.matching.candidates import first_at_place
 from pipelines.pairwise.models import estimate
 
 Array = NDArray[np.float64]

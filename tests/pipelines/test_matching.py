@@ -6,7 +6,8 @@ import numpy as np
 
 from descriptors.distances import Matches
 from descriptors.frames import frames_from_keypoints
-from pipelines.matching.match import blockwise, first_at_place, one_per_place
+from pipelines.matching.candidates import first_at_place, one_per_place
+from pipelines.matching.match import blockwise
 
 
 def test_first_at_place():
