@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from descriptors.networks.l2net import L2Net
 from descriptors.networks.normalize import unit_length
 
 _LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
@@ -68,6 +69,29 @@ class HyNet(nn.Module):
                 nn.init.orthogonal_(module.weight, gain=0.6)
                 if module.bias is not None:
                     nn.init.constant_(module.bias, 0.01)
+
+    @torch.no_grad()
+    def adopt(self, other: L2Net) -> None:
+        """Take the filters of a network with batch norm and compute nearly the same: a training from here is shorter.
+
+        What batch norm subtracted and divided by goes into filters and biases, the thresholds become ReLU's. The first
+        filters give up their sum, since a grey level is not taken off the patch here.
+        """
+        given, own = list(other.first) + list(other.trunk), list(self.trunk)[2:]
+        convolutions = [module for module in own if isinstance(module, nn.Conv2d)]
+        before = [module for module in given if isinstance(module, nn.Conv2d)]
+        norms = [module for module in given if isinstance(module, nn.BatchNorm2d)]
+        for mine, theirs, norm in zip(convolutions, before, norms, strict=True):
+            assert norm.running_mean is not None and norm.running_var is not None and mine.bias is not None
+            scale = (norm.running_var + norm.eps).rsqrt()
+            mine.weight.copy_(theirs.weight * scale[:, None, None, None])
+            mine.bias.copy_(-norm.running_mean * scale)
+        first = convolutions[0]
+        first.weight -= first.weight.mean(dim=(1, 2, 3), keepdim=True)
+        for module in own:
+            if isinstance(module, ThresholdedLinearUnit):
+                module.tau.zero_()
+        self.last.load_state_dict(other.last.state_dict())
 
     def raw(self, patches: Tensor) -> Tensor:
         """Vectors (N,128) before they are scaled to unit length: the loss looks at their lengths too."""

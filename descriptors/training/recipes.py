@@ -72,7 +72,8 @@ class Recipe:
         data: batches for two cores, on which a step shall take about half a second.
         gpu_pairs: pairs of a batch on a GPU.
         fused: compile the network for the training, where its norms are many small steps over all maps.
-        start: recipe whose weights, where they are there already, the zoo's training begins with; of the same layers.
+        start: recipe whose weights, where they are there already, the zoo's training begins with; of the same layers,
+            but for HyNet, see :meth:`descriptors.networks.hynet.HyNet.adopt`.
         differs: what differs from the paper, for the card, besides what all recipes have in common.
     """
 
@@ -177,8 +178,8 @@ RECIPES: dict[str, Recipe] = {
     "swift-small": Recipe(
         "swift-small", HardestInBatch(), learning_rate=4e-3, minutes=40, data=_BATCH_512, differs=(_OWN,)
     ),
-    "hynet": replace(_trunk("hynet", HyNetLoss(), _HARDEST), data=_BATCH_64, fused=True),
     "sosnet": _trunk("sosnet", SOSNetLoss(), _HARDEST, start="hardnet", minutes=30),
+    "hynet": replace(_trunk("hynet", HyNetLoss(), _HARDEST, start="sosnet"), data=_BATCH_64, fused=True),
     "cs-l2net": _central_surround(turns=False),
     "cs-l2net-plus": _central_surround(_TURNS, turns=True),
     "tfeat-margin": _tfeat(TripletLoss(hardest=32, ramp=0.3)),

@@ -23,6 +23,8 @@ from safetensors.torch import save
 from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import Given, described, licences, own_sources
 from descriptors.networks import SCORERS, build
+from descriptors.networks.hynet import HyNet
+from descriptors.networks.l2net import L2Net
 from descriptors.packing import pack
 from descriptors.runtime import read_network
 from descriptors.scorers import halved_rootsift
@@ -143,7 +145,11 @@ class _Run:
         return self.step / self.steps if self.steps else self.clock.spent / (60 * self.minutes)
 
     def begin_with(self, weights: Path) -> None:
-        self.network.load_state_dict(read_network(weights).state_dict())
+        given = read_network(weights)
+        if isinstance(self.network, HyNet) and isinstance(given, L2Net):
+            self.network.adopt(given)
+        else:
+            self.network.load_state_dict(given.state_dict())
         self.started_from = hashlib.sha256(weights.read_bytes()).hexdigest()
 
     def resume(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from descriptors.networks.deepdesc import L2Pooling, SubtractiveNormalization
 from descriptors.networks.hynet import FilterResponseNorm, HyNet, ThresholdedLinearUnit
 from descriptors.networks.l2net import L2Net
 from descriptors.networks.normalize import INSTANCE_NORM_FLOOR, standardize, unit_length
+from descriptors.runtime import WEIGHTS, read_network
 
 # A convolution of n filters, k px, c channels before it: n·k·k·c weights, n biases. Layers as in FACTS §7.
 _L2NET = 9 * (32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 64 * 128 * 128
@@ -152,3 +154,15 @@ def test_l2net_feature_maps_are_batch_normalised() -> None:
 def test_unknown_network_is_named() -> None:
     with pytest.raises(DescriptorError, match="l3net"):
         build("l3net")
+
+
+def test_hynet_adopts_what_a_network_with_batch_norm_has_learned(textured: np.ndarray) -> None:
+    teacher, network = read_network(WEIGHTS / registry.spec("hardnet").weights).eval(), HyNet().eval()
+    corners = [(y, x) for y in range(0, 224, 20) for x in range(0, 224, 20)]
+    patches = torch.from_numpy(np.stack([textured[None, y : y + 32, x : x + 32] for y, x in corners])).float()
+    with torch.no_grad():
+        assert isinstance(teacher, L2Net)
+        network.adopt(teacher)
+        agreement = teacher(patches) @ network(patches).T
+    assert agreement.diagonal().mean() > 0.5
+    assert (agreement.argmax(dim=1) == torch.arange(len(patches))).float().mean() > 0.9
