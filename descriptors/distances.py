@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, Distance
 from descriptors.metrics import metric_of
-from descriptors.subspace import LARGE, principal
-from descriptors.tiles import largest, two_best
+from descriptors.tiles import largest, mutual_nearest
+
+_LARGE = 4_000_000
+"""Comparisons from which they are searched in eight bits first: sets of 2,000 and more."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,7 @@ class Matches:
         return len(self.pairs)
 
 
-def mutual_matches(
-    a: NDArray, b: NDArray, *, ratio: float, distance: Distance = "l2", threads: int = 1, exact: bool = False
-) -> Matches:
+def mutual_matches(a: NDArray, b: NDArray, *, ratio: float, distance: Distance = "l2", threads: int = 1) -> Matches:
     """Mutual nearest neighbours that also pass Lowe's ratio test, from a to b and from b to a.
 
     A pair is kept if each is the other's nearest and, on both sides, d(nearest) < ratio * d(second nearest).
@@ -45,10 +45,8 @@ def mutual_matches(
     rejects the match. Where a side has no second descriptor, its ratio test is passed. L2 distances below
     0.001 count as 0.001. The function keeps no state and may be called from several threads at once.
 
-    Large sets of floats are searched in their principal directions (:mod:`descriptors.subspace`): the distances of
-    matches are exact, and so are those of the second nearest of ``a``; the second nearest of ``b`` seem a little
-    farther away than they are. Between photos of the validation scenes 99.6 % of RootSIFT's matches are the same and
-    5.7 % come in addition, whose ratio is just above the limit. ``exact`` leaves that out.
+    Large sets are searched in eight bits (:mod:`descriptors.eight_bit`) and measured exactly: of two neighbours whose
+    distances are all but equal the farther one may be taken for the nearer.
 
     Args:
         a, b: (N,D) and (M,D) float of unit length (rows of zeros match nothing), or packed uint8 bits for Hamming.
@@ -56,7 +54,6 @@ def mutual_matches(
         distance: ``l2`` or ``hamming``.
         threads: cores to use for this pair. Over many pairs, one thread a pair and several pairs at once is
             as fast, and leaves other Python work to the waiting core.
-        exact: compare all dimensions, however many descriptors there are.
 
     Raises:
         DescriptorError: for NaN or infinity, vectors not of unit length, wrong shapes, types or dimensions.
@@ -69,22 +66,12 @@ def mutual_matches(
     rows, columns = metric.checked(a, b)
     if not len(rows) or not len(columns):
         return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
-    large = distance == "l2" and ratio < 1 and len(rows) * len(columns) >= LARGE
-    narrow = principal(rows, columns) if large and not exact else None
-    near, beside = two_best(*(narrow or (rows, columns)), max(1, threads))
-    # The same float was computed once for the row and for the column: equality means mutual.
-    i = np.flatnonzero((near.best == beside.best[near.index]) & (near.best > -np.inf))
-    _, first_use = np.unique(near.index[i], return_index=True)
-    i = i[np.sort(first_use)]
-    j = near.index[i]
-    dim, scores = rows.shape[1], near.best[i]
-    second, other = near.second[i], beside.second[j]
-    tied = other >= scores
-    if narrow is not None:
-        # Products of the match and of the row's second are taken anew; of the column's only the narrow one is known.
-        scores = np.einsum("nd,nd->n", rows[i], columns[j])
-        second = np.where(np.isinf(second), second, np.einsum("nd,nd->n", rows[i], columns[near.rival[i]]))
-    ratios = np.where(tied, np.float32(1), metric.ratios(scores, np.maximum(second, other), dim))
+    search = mutual_nearest
+    if ratio < 1 and len(rows) * len(columns) >= _LARGE:
+        # Here, because it takes 0.2 s to import, which small sets are not worth.
+        from descriptors.eight_bit import mutual_nearest as search
+    found = search(rows, columns, max(1, threads))
+    i, j, ratios = found.i, found.j, metric.ratios(found.products, found.rivals, rows.shape[1])
     kept = np.flatnonzero(ratios < ratio) if ratio < 1 else np.arange(len(i))
     i, j = i[kept], j[kept]
     return Matches(np.stack([i, j], 1).astype(np.int32), metric.exact(rows[i], columns[j]), ratios[kept])

@@ -43,19 +43,17 @@ PRODUCT_MODEL = (
 
 @dataclass(frozen=True)
 class Near:
-    """Best and second-best score of each of n descriptors; ``index`` and ``rival`` are whose, where it is known."""
+    """Best and second-best score of each of n descriptors; ``index`` is whose the best is, where it is known."""
 
     best: NDArray[np.float32]
     second: NDArray[np.float32]
     index: NDArray[np.int32]
-    rival: NDArray[np.int32]
 
     @classmethod
     def none(cls, n: int) -> Near:
         return cls(
             np.full(n, -np.inf, np.float32),
             np.full(n, -np.inf, np.float32),
-            np.zeros(n, np.int32),
             np.zeros(n, np.int32),
         )
 
@@ -65,18 +63,32 @@ class Near:
         np.maximum(np.maximum(runner_up, second), np.minimum(mine, best), out=runner_up)
         np.maximum(mine, best, out=mine)
 
-    def take(
-        self, best: NDArray[np.float32], second: NDArray[np.float32], index: NDArray[np.intp], rival: NDArray[np.intp]
-    ) -> None:
-        """As :meth:`merge`, for all descriptors, with the candidates' indices; the earlier of equals stays."""
-        first = np.where(best > self.best, index, self.index)
-        loser = np.where(best > self.best, self.index, index)
-        self.rival[second > self.second] = rival[second > self.second]
-        lost = np.minimum(best, self.best)
-        beaten = lost > np.maximum(second, self.second)
-        self.rival[beaten] = loser[beaten]
-        self.index[:] = first
-        self.merge(best, second)
+
+@dataclass(frozen=True)
+class Mutual:
+    """Mutual nearest neighbours of two sets.
+
+    Attributes:
+        i, j: (K,) rows of the first set, ascending, and of the second; each at most once.
+        products: (K,) float32 their inner products.
+        rivals: (K,) float32 the larger product of the second-nearest of either side; -inf where no side has one.
+    """
+
+    i: NDArray[np.intp]
+    j: NDArray[np.intp]
+    products: NDArray[np.float32]
+    rivals: NDArray[np.float32]
+
+
+def mutual_nearest(a: NDArray[np.float32], b: NDArray[np.float32], threads: int) -> Mutual:
+    """Rows of a (N,D) and b (M,D) that are each other's nearest; among equals the lowest indices."""
+    near, beside = two_best(a, b, threads)
+    # The same float was computed once for the row and for the column: equality means mutual.
+    i = np.flatnonzero((near.best == beside.best[near.index]) & (near.best > -np.inf))
+    _, first_use = np.unique(near.index[i], return_index=True)
+    i = i[np.sort(first_use)]
+    j = near.index[i].astype(np.intp)
+    return Mutual(i, j, near.best[i], np.maximum(near.second[i], beside.second[j]))
 
 
 def two_best(a: NDArray[np.float32], b: NDArray[np.float32], threads: int) -> tuple[Near, Near]:
@@ -90,13 +102,13 @@ def two_best(a: NDArray[np.float32], b: NDArray[np.float32], threads: int) -> tu
             _search_stripe(
                 a[stripe],
                 b,
-                Near(near.best[stripe], near.second[stripe], near.index[stripe], near.rival[stripe]),
+                Near(near.best[stripe], near.second[stripe], near.index[stripe]),
                 beside,
                 memory,
             )
         return beside
 
-    beside, *others = _spread(work, _shares(len(a), threads))
+    beside, *others = spread(work, shares(len(a), threads, TILE))
     for other in others:
         beside.merge(other.best, other.second)
     return near, beside
@@ -118,8 +130,8 @@ def _search_stripe(
         index = scores[:n].argmax(1)
         best = scores[rows, index]
         scores[rows, index] = -np.inf
-        after = scores[:n].argmax(1)
-        near.take(best, scores[rows, after], index + start, after + start)
+        near.index[:] = np.where(best > near.best, index + start, near.index)
+        near.merge(best, scores[:n].max(1))
 
 
 def _two_best_of_columns(scores: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -162,7 +174,7 @@ def largest(
             index[stripe], values[stripe] = _largest_of_stripe(a[stripe], b, k, memory)
 
     if len(a) and k:
-        _spread(work, _shares(len(a), threads))
+        spread(work, shares(len(a), threads, TILE))
     return index, values
 
 
@@ -203,16 +215,16 @@ def _largest(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], ND
 # --- work on cores -------------------------------------------------------------------------------------------
 
 
-def _shares(n: int, threads: int) -> list[list[slice]]:
-    """Stripes of at most TILE rows of 0..n, dealt evenly to at most ``threads`` workers."""
+def shares(n: int, threads: int, rows: int) -> list[list[slice]]:
+    """Stripes of at most ``rows`` rows of 0..n, dealt evenly to at most ``threads`` workers."""
     workers = max(1, min(threads, -(-n // _GROUPS)))
-    stripes = -(-n // (workers * TILE)) * workers
+    stripes = -(-n // (workers * rows)) * workers
     edges = np.linspace(0, n, stripes + 1).astype(int)
     every = [slice(int(low), int(high)) for low, high in pairwise(edges) if high > low]
     return [share for share in (every[worker::workers] for worker in range(workers)) if share]
 
 
-def _spread(work: Callable[[Sequence[slice]], T], shares: list[list[slice]]) -> list[T]:
+def spread(work: Callable[[Sequence[slice]], T], shares: list[list[slice]]) -> list[T]:
     if len(shares) == 1:
         return [work(shares[0])]
     with ThreadPoolExecutor(len(shares)) as pool:
@@ -227,7 +239,7 @@ def _small_product(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[
 
 
 @cache
-def _product_session() -> Any:
+def _session(model: bytes) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -235,14 +247,19 @@ def _product_session() -> Any:
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(PRODUCT_MODEL, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def multiply(model: bytes, a: NDArray, b: NDArray, out: NDArray) -> None:
+    """out = what a serialised model makes of a and b, on the calling thread and without the GIL; all contiguous."""
+    session = _session(model)
+    binding = session.io_binding()
+    for name, given in (("a", a), ("b", b)):
+        binding.bind_input(name, "cpu", 0, given.dtype, given.shape, given.ctypes.data)
+    binding.bind_output("s", "cpu", 0, out.dtype, out.shape, out.ctypes.data)
+    session.run_with_iobinding(binding)
 
 
 def _product(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """out = a b^T, on the calling thread and without the GIL; all three contiguous float32."""
-    session = _product_session()
-    binding = session.io_binding()
-    binding.bind_input("a", "cpu", 0, np.float32, a.shape, a.ctypes.data)
-    binding.bind_input("b", "cpu", 0, np.float32, b.shape, b.ctypes.data)
-    binding.bind_output("s", "cpu", 0, np.float32, out.shape, out.ctypes.data)
-    session.run_with_iobinding(binding)
+    """out = a b^T."""
+    multiply(PRODUCT_MODEL, a, b, out)

@@ -87,9 +87,7 @@ class Rule:
 
 def coarse_to_fine(a: Prepared, b: Prepared, geometry: Geometry, rule: Rule) -> Candidates:
     """Match a pair of photos; ``geometry`` estimates that of its matches."""
-    found = mutual_matches(
-        a.descriptors[a.large], b.descriptors[b.large], ratio=rule.waiting, distance=rule.distance, exact=True
-    )
+    found = mutual_matches(a.descriptors[a.large], b.descriptors[b.large], ratio=rule.waiting, distance=rule.distance)
     pairs = np.stack([a.large[found.pairs[:, 0]], b.large[found.pairs[:, 1]]], axis=1)
     large = one_per_place(Matches(pairs, found.distances, found.ratios), a.places, b.places)
     first = Candidates.of(large, rule.ratio)

@@ -190,12 +190,3 @@ def test_the_literal_product_model_is_what_onnx_makes_of_it() -> None:
     graph = make.make_graph([node], "product", [shapes["a"], shapes["b"]], [shapes["s"]])
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 13)], ir_version=8)
     assert onnx.ModelProto.FromString(tiles.PRODUCT_MODEL) == model
-
-
-def test_second_nearest_are_known_by_index_across_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiles, "TILE", 32)
-    a, b = unit(70, 16), unit(200, 16, seed=3)
-    near, _ = tiles.two_best(a, b, 1)
-    order = np.argsort(-(a @ b.T), axis=1)
-    np.testing.assert_array_equal(near.index, order[:, 0])
-    np.testing.assert_array_equal(near.rival, order[:, 1])
