@@ -83,13 +83,15 @@ def write_stereo(scene: Scene, folder: Path) -> None:
     (folder / "calib.txt").write_text(middlebury_calibration(left, right, disparity), encoding="ascii")
 
 
-def stereo_truth(scene: Scene, left: Shot, right: Shot) -> tuple[np.ndarray, np.ndarray]:
+def stereo_truth(
+    scene: Scene, left: Shot, right: Shot, baseline: float = takes.STEREO_BASELINE
+) -> tuple[np.ndarray, np.ndarray]:
     """Disparity x0 - x1 (H, W) float32, and a mask (H, W): 255 seen by both, 128 hidden from the right camera."""
     camera, other = left.camera, right.camera
     columns, rows = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
     depth = depth_map(scene, camera, columns[0], rows[:, 0]).astype(np.float64)
     doffs = other.K[0, 2] - camera.K[0, 2]
-    disparity = camera.K[0, 0] * takes.STEREO_BASELINE / depth - doffs
+    disparity = camera.K[0, 0] * baseline / depth - doffs
     there = columns - disparity
     origins = np.broadcast_to(other.centre, (depth.size, 3))
     seen = scene.cast(origins, other.directions(there.ravel(), rows.ravel())).depth.reshape(depth.shape)
@@ -97,14 +99,16 @@ def stereo_truth(scene: Scene, left: Shot, right: Shot) -> tuple[np.ndarray, np.
     return disparity.astype(np.float32), np.where(both, 255, 128).astype(np.uint8)
 
 
-def middlebury_calibration(left: Shot, right: Shot, disparity: np.ndarray) -> str:
+def middlebury_calibration(
+    left: Shot, right: Shot, disparity: np.ndarray, baseline: float = takes.STEREO_BASELINE
+) -> str:
     """calib.txt of the 2014 set: depth = baseline * f / (disparity + doffs), baseline in mm."""
     rows = ["[" + "; ".join(" ".join(f"{v:g}" for v in row) for row in s.camera.K) + "]" for s in (left, right)]
     entries = {
         "cam0": rows[0],
         "cam1": rows[1],
         "doffs": f"{right.camera.K[0, 2] - left.camera.K[0, 2]:g}",
-        "baseline": f"{1000 * takes.STEREO_BASELINE:g}",
+        "baseline": f"{1000 * baseline:g}",
         "width": left.camera.width,
         "height": left.camera.height,
         "ndisp": int(np.ceil(disparity.max() / 16 + 0.25)) * 16,
