@@ -12,6 +12,7 @@ import base64
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,10 +90,21 @@ class Shifts:
         """The inverse of :meth:`apply`, by fixed-point iteration: shifts change by far less than a px a px."""
         seen = np.isfinite(xy).all(1, keepdims=True)
         wanted = np.where(seen, xy, 0.0)
-        found = wanted
-        for _ in range(_UNDO):
+        found = wanted + self._back.at(wanted)
+        for _ in range(2):
             found = wanted - self.at(found)
         return np.where(seen, found, np.nan)
+
+    @cached_property
+    def _back(self) -> Shifts:
+        """Nearly the inverse: what undoes the shifts at the nodes."""
+        height, width = self.grid.shape[:2]
+        across, down = np.meshgrid(np.arange(width), np.arange(height))
+        nodes = np.float64(self.step) * np.column_stack([across.ravel(), down.ravel()])
+        off = np.zeros_like(nodes)
+        for _ in range(_UNDO):
+            off = -self.at(nodes + off)
+        return Shifts(self.step, off.reshape(self.grid.shape).astype(np.float32))
 
 
 Carry = Callable[[int, int, Array], Array]

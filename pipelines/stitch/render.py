@@ -24,10 +24,12 @@ from pipelines.stitch.tiles import (
     Warped,
     blend_tile,
     box_of,
+    claims_of,
     part_of,
     pieces_of,
-    shares_of,
+    shown_box,
     tiles_of,
+    turned_round,
     warp_part,
 )
 from pipelines.stitch.warp import View, warp
@@ -80,32 +82,34 @@ def render(
     """
     tiles, pieces = list(tiles_of(canvas)), pieces_of(canvas)
     with ThreadPoolExecutor(cores()) as pool:
-
-        def begin(tile: Tile, boxes: Sequence[Box | None]) -> list[Future[Warped | None]]:
-            parts = [part_of(tile, piece, box) for piece, box in zip(pieces, boxes, strict=True)]
-            return [pool.submit(warp_part, part, pixels, view, canvas) for part in parts]
-
         with progress.stage("Seams", None):
-            small = _small(canvas)
+            step = _step(canvas)
+            small = shrunk(canvas, step)
             images, masks, has_depth = _warped_small(pixels, view, small, pool)
+            deep = deep and has_depth
+            lit, gains, near = _compensated(images, masks, small, len(pixels.photos), compensate)
+            factors = turned_round(canvas, small, near, step)
+
+            def begin(tile: Tile, boxes: Sequence[Box | None]) -> list[Future[Warped | None]]:
+                parts = [part_of(tile, piece, box) for piece, box in zip(pieces, boxes, strict=True)]
+                return [
+                    pool.submit(warp_part, part, factor, pixels, view, canvas, deep=deep)
+                    for part, factor in zip(parts, factors, strict=True)
+                ]
+
             # A single tile is warped while the seams are looked for, which keeps one core busy.
             early = begin(tiles[0], [box_of(piece) for piece in pieces]) if len(tiles) == 1 else None
-            lit, gains, near = _compensated(images, masks, small, len(pixels.photos), compensate)
             seams = find_seams(lit, masks, small)
         if debug is not None:
             debug.rendering(pixels.photos, small, images, lit, masks, seams)
-        deep = deep and has_depth
         picture = np.zeros((canvas.height, canvas.width, 3), np.uint16 if deep else np.uint8)
         covered = np.zeros((canvas.height, canvas.width), np.uint8)
-        shares = shares_of(canvas, small, seams, near)
-        boxes = [share.box() for share in shares]
+        claims = [claims_of(one) for one in turned_round(canvas, small, seams, step)]
         with progress.stage("Blending", len(tiles)) as task:
             for tile in tiles:
-                warped = [future.result() for future in early or begin(tile, boxes)]
-                out, mask, scale = blend_tile(tile, shares, warped, pool, deep=deep)
+                warped = [future.result() for future in early or begin(tile, [shown_box(one) for one in claims])]
                 at = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-                picture[at], covered[at] = _stored(out, scale, deep), mask
-                picture[at][mask == 0] = 0
+                blend_tile(tile, claims, warped, pool, picture[at], covered[at])
                 task.advance()
     return Rendered(picture, covered, gains)
 
@@ -144,18 +148,11 @@ def _shallow(pixels: NDArray) -> NDArray[np.uint8]:
     return pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
 
 
-def _stored(out: NDArray, scale: int, deep: bool) -> NDArray:
-    import cv2
-
-    positive = np.maximum(out, 0)
-    if deep:
-        return np.clip(positive * np.float32(257 / scale) + np.float32(0.5), 0, 65535).astype(np.uint16)
-    return cv2.convertScaleAbs(positive, alpha=1 / scale)
-
-
-def _small(canvas: Canvas) -> Canvas:
+def _step(canvas: Canvas) -> int:
+    """px of the canvas in one of those where gains and seams are looked for."""
     typical = float(np.median([piece.width * piece.height for piece in canvas.pieces]))
-    return shrunk(canvas, min(1.0, math.sqrt(min(_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL / len(canvas.pieces)) / typical)))
+    wanted = min(_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL / len(canvas.pieces))
+    return max(1, round(math.sqrt(typical / wanted)))
 
 
 def crop(rendered: Rendered) -> Rendered:

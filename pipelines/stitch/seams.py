@@ -35,7 +35,7 @@ def find_seams(
         _shut(masks, canvas)
     if len(images) == 1:
         return masks
-    half = shrunk(canvas, 0.5)
+    half = shrunk(canvas, 2)
     sizes = [(piece.width, piece.height) for piece in half.pieces]
     rough = _cut(
         [_resized(image, size, cv2.INTER_AREA) for image, size in zip(images, sizes, strict=True)],

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.stitch.blend import Blender
+from pipelines.stitch.blend import Blender, Layer, light
+from pipelines.stitch.coarse import Coarse, strips_of
 from pipelines.stitch.pixels import Pixels, side_for
 from pipelines.stitch.projection import Canvas, Piece
 from pipelines.stitch.warp import View, warp
@@ -83,60 +84,6 @@ def _tile(canvas: Canvas, box: Box, margin: int, bands: int) -> Tile:
     return Tile(*box, left, top, width, height, bands)
 
 
-@dataclass(frozen=True)
-class Share:
-    """What is shown of a piece, and its gains (h,w,3): found on a canvas ``factor`` times as large, where they begin at
-    pixel ``left``, ``top``."""
-
-    piece: Piece
-    seam: NDArray[np.uint8]
-    gain: NDArray[np.float32]
-    factor: float
-    left: float
-    top: float
-
-    def box(self) -> Box | None:
-        """Left, top, right, bottom on the canvas of what is shown, two pixels of the mask more; None for nothing."""
-        rows, columns = np.flatnonzero(self.seam.any(1)), np.flatnonzero(self.seam.any(0))
-        if not len(rows):
-            return None
-        return (
-            math.floor((columns[0] - 2 + self.left) / self.factor),
-            math.floor((rows[0] - 2 + self.top) / self.factor),
-            math.ceil((columns[-1] + 3 + self.left) / self.factor),
-            math.ceil((rows[-1] + 3 + self.top) / self.factor),
-        )
-
-    def claim(self, part: Piece, inside: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(h,w) how strongly a part of the piece claims each pixel: the mask, enlarged, and 1 near it.
-
-        Where three photos meet, and at the panorama's edge, nobody may have a share in the mask.
-        """
-        import cv2
-
-        place, size, flags = self._place(part), (part.width, part.height), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        grown = cv2.dilate(np.pad(np.maximum(self.seam, 1) * (self.seam > 0), 3), np.ones((5, 5), np.uint8))
-        wider = place + np.array([[0, 0, 3.0], [0, 0, 3.0]])
-        own = cv2.warpAffine(self.seam, place, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
-        near = cv2.warpAffine(grown, wider, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
-        return np.maximum(own, np.minimum(near, 1)) & inside
-
-    def gains(self, part: Piece) -> NDArray[np.float32]:
-        """(h,w,3) the gains of a part of the piece."""
-        import cv2
-
-        size, flags = (part.width, part.height), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        out = cv2.warpAffine(self.gain, self._place(part), size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(out, np.float32)
-
-    def _place(self, part: Piece) -> NDArray[np.float64]:
-        """(2,3) from the pixels of a part to those of the masks."""
-        f = self.factor
-        return np.array(
-            [[f, 0, (part.left + 0.5) * f - 0.5 - self.left], [0, f, (part.top + 0.5) * f - 0.5 - self.top]]
-        )
-
-
 def box_of(piece: Piece) -> Box:
     """All of a piece."""
     return piece.left, piece.top, piece.left + piece.width, piece.top + piece.height
@@ -152,27 +99,48 @@ def pieces_of(canvas: Canvas) -> list[Piece]:
     ]
 
 
-def shares_of(
-    canvas: Canvas, small: Canvas, seams: Sequence[NDArray[np.uint8]], near: Sequence[NDArray[np.float32]]
-) -> list[Share]:
-    """What is shown of :func:`pieces_of`, by seams and gains on a smaller canvas."""
-    factor = small.scale / canvas.scale
+def turned_round(canvas: Canvas, small: Canvas, parts: Sequence[NDArray], step: int) -> list[Coarse]:
+    """What is known of each of a smaller canvas's pieces, for :func:`pieces_of`."""
     turns = (-1, 0, 1) if canvas.closed else (0,)
-    places = [
-        (beside.left + turn * canvas.width * factor, beside.top, seam, gain)
-        for beside, seam, gain in zip(small.pieces, seams, near, strict=True)
+    return [
+        Coarse(part, step, piece.left * step + turn * canvas.width, piece.top * step)
+        for piece, part in zip(small.pieces, parts, strict=True)
         for turn in turns
     ]
-    return [
-        Share(piece, seam, gain, factor, left, top)
-        for piece, (left, top, seam, gain) in zip(pieces_of(canvas), places, strict=True)
-    ]
+
+
+_NEAR = 2
+"""Cells beyond its mask that a piece claims where nobody else does."""
+
+
+def claims_of(seam: Coarse) -> Coarse:
+    """How strongly a piece claims each pixel, 0 to 255: the seams' mask, and 1 near it.
+
+    Where three photos meet, and at the panorama's edge, nobody may have a share in the mask.
+    """
+    import cv2
+
+    wide = np.pad(seam.values, _NEAR + 1)
+    near = cv2.dilate(wide, np.ones((2 * _NEAR + 1,) * 2, np.uint8))
+    margin = (_NEAR + 1) * seam.step
+    return Coarse(np.maximum(wide, np.minimum(near, 1)), seam.step, seam.left - margin, seam.top - margin)
+
+
+def shown_box(claims: Coarse) -> Box | None:
+    """Left, top, right, bottom on the canvas of what a piece claims; None for nothing."""
+    import cv2
+
+    left, top, width, height = cv2.boundingRect(claims.values)
+    if not width:
+        return None
+    left, top = claims.left + left * claims.step, claims.top + top * claims.step
+    return left, top, left + width * claims.step, top + height * claims.step
 
 
 @dataclass(frozen=True)
 class Warped:
-    """Part of a photo on a tile: the part, whose corner is in px of the canvas, its (h,w,3) pixels, and (h,w) 255 where
-    the photo is."""
+    """Part of a photo on a tile: the part, whose corner is in px of the canvas, its (h,w,3) pixels times their gains as
+    layers hold them, and (h,w) 255 where the photo is."""
 
     part: Piece
     pixels: NDArray
@@ -197,77 +165,87 @@ def part_of(tile: Tile, piece: Piece, box: Box | None) -> Piece | None:
     )
 
 
-def warp_part(part: Piece | None, pixels: Pixels, view: View, canvas: Canvas) -> Warped | None:
-    """A part as it lies on the canvas; None for none."""
+def warp_part(
+    part: Piece | None, gains: Coarse, pixels: Pixels, view: View, canvas: Canvas, *, deep: bool
+) -> Warped | None:
+    """A part as it lies on the canvas, for a picture of 16 bit if ``deep``; None for none."""
     if part is None:
         return None
+
+    def lit(strip: NDArray, at: Piece, out: NDArray) -> None:
+        light(strip, gains.part(at.left, at.top, at.width, at.height), out)
+
     photo = pixels.photos[part.photo]
     read = pixels.at(part.photo, side_for(photo, view.density(part.photo), 1.2 * canvas.scale))
-    return Warped(part, *warp(read, view, part, canvas, (photo.width, photo.height)))
+    return Warped(
+        part, *warp(read, view, part, canvas, (photo.width, photo.height), lit, np.float32 if deep else np.uint8)
+    )
 
 
 def blend_tile(
-    tile: Tile, shares: Sequence[Share], warped: Sequence[Warped | None], pool: ThreadPoolExecutor, *, deep: bool
-) -> tuple[NDArray, NDArray[np.uint8], int]:
-    """(h,w,3) the tile's pixels, (h,w) 255 where there is a photo, and by how much the pixels are too large.
+    tile: Tile, claims: Sequence[Coarse], warped: Sequence[Warped | None], pool: ThreadPoolExecutor, picture: NDArray,
+    covered: NDArray[np.uint8],
+) -> None:  # fmt: skip
+    """Write a tile's pixels.
 
     Args:
-        warped: of each share, the part on this tile.
-        pool: where layers are lit while others are added.
-        deep: keep fractions of grey values.
+        claims: of each piece, see :func:`claims_of`.
+        warped: of each piece, the part on this tile.
+        picture: (h,w,3), the tile's part of it.
+        covered: (h,w), written 255 where there is a photo.
     """
-    layers = [(share, one) for share, one in zip(shares, warped, strict=True) if one is not None]
-    masks, covered = _shared_out(tile, layers)
-    blender = Blender(tile.width, tile.height, tile.bands, deep=deep)
-
-    def lit(share: Share, one: Warped, box: tuple[slice, slice]) -> NDArray:
-        part = replace(one.part, left=one.part.left + box[1].start, top=one.part.top + box[0].start,
-                       width=box[1].stop - box[1].start, height=box[0].stop - box[0].start)  # fmt: skip
-        return blender.lit(one.pixels[box], share.gains(part))
-
-    boxes = [_shown(mask, tile.unit) for mask in masks]
-    work = [
-        (pool.submit(lit, share, one, box), mask[box], _at(tile, one.part), box)
-        for (share, one), mask, box in zip(layers, masks, boxes, strict=True)
-        if box is not None
-    ]
-    for pixels, mask, (rows, columns), box in work:
-        blender.add(pixels.result(), mask, columns.start + box[1].start, rows.start + box[0].start)
-    return blender.result()[tile.inner], covered[tile.inner], blender.scale
-
-
-def _shared_out(
-    tile: Tile, layers: Sequence[tuple[Share, Warped]]
-) -> tuple[list[NDArray[np.uint8]], NDArray[np.uint8]]:
-    """Per layer (h,w) 255 where no other one claims a pixel more strongly, each pixel once; and where any does."""
-    most = np.zeros((tile.height, tile.width), np.uint8)
-    claims = [share.claim(one.part, one.inside) for share, one in layers]
-    for (_, one), claim in zip(layers, claims, strict=True):
-        at = _at(tile, one.part)
-        np.maximum(most[at], claim, out=most[at])
-    masks, taken = [], np.zeros_like(most)
-    for (_, one), claim in zip(layers, claims, strict=True):
-        at = _at(tile, one.part)
-        mask = np.where((claim == most[at]) & (claim > 0) & (taken[at] == 0), 255, 0).astype(np.uint8)
-        taken[at] |= mask
-        masks.append(mask)
-    return masks, taken
-
-
-def _shown(mask: NDArray[np.uint8], unit: int) -> tuple[slice, slice] | None:
-    """Rows and columns, multiples of ``unit``, of what is shown and what bands need around it; None for nothing."""
     import cv2
 
-    left, top, width, height = cv2.boundingRect(mask)
-    if not width:
-        return None
-    reach = 2 * unit
-    ends = zip((top, left), (top + height, left + width), mask.shape, strict=True)
-    rows, columns = (
-        slice(max(0, (low - reach) // unit * unit), min(full, -(-(high + reach) // unit) * unit))
-        for low, high, full in ends
+    layers = [(claim, one) for claim, one in zip(claims, warped, strict=True) if one is not None]
+    owner = np.zeros((tile.height, tile.width), np.uint8 if len(layers) < 256 else np.uint16)
+    list(pool.map(lambda rows: _share_out(tile, layers, rows, owner), strips_of(tile.height, tile.width)))
+    cut = [_layer(number, tile, one, owner) for number, (_, one) in enumerate(layers, 1)]
+    blender = Blender(owner, tile.bands, pool)
+    blender.add([layer for layer in cut if layer is not None])
+    rows, columns = tile.inner
+
+    def write(strip: slice) -> None:
+        top, bottom = strip.start - rows.start, strip.stop - rows.start
+        blender.write(strip, columns, picture[top:bottom])
+        covered[top:bottom] = cv2.inRange(owner[strip, columns], 1, len(layers))  # type: ignore[call-overload]
+
+    inner = (
+        slice(rows.start + one.start, rows.start + one.stop) for one in strips_of(rows.stop - rows.start, tile.width)
     )
-    return rows, columns
+    for _ in pool.map(write, inner):
+        pass
+
+
+def _share_out(tile: Tile, layers: Sequence[tuple[Coarse, Warped]], rows: slice, owner: NDArray) -> None:
+    """Give each pixel in some rows of a tile to the layer that claims it most strongly, the first of equal ones."""
+    most = np.zeros((rows.stop - rows.start, tile.width), np.uint8)
+    for number, (claims, one) in enumerate(layers, 1):
+        at = _at(tile, one.part)
+        top, bottom = max(rows.start, at[0].start), min(rows.stop, at[0].stop)
+        if top >= bottom:
+            continue
+        claim = claims.part(one.part.left, tile.outer_top + top, one.part.width, bottom - top)
+        claim = claim & one.inside[top - at[0].start : bottom - at[0].start]
+        here = most[top - rows.start : bottom - rows.start, at[1]]
+        np.copyto(owner[top:bottom, at[1]], number, where=claim > here, casting="unsafe")
+        np.maximum(here, claim, out=here)
+
+
+def _layer(number: int, tile: Tile, warped: Warped, owner: NDArray) -> Layer | None:
+    """What is shown of a part and what bands need around it; None for nothing."""
+    import cv2
+
+    rows, columns = _at(tile, warped.part)
+    box = cv2.boundingRect(cv2.inRange(owner[rows, columns], number, number))  # type: ignore[call-overload]
+    if not box[2]:
+        return None
+    low = [max(0, (begin - 2 * tile.unit) // tile.unit * tile.unit) for begin in box[:2]]
+    high = [
+        min(full, -(-(begin + length + 2 * tile.unit) // tile.unit) * tile.unit)
+        for begin, length, full in zip(box[:2], box[2:], warped.inside.shape[::-1], strict=True)
+    ]
+    pixels = warped.pixels[low[1] : high[1], low[0] : high[0]]
+    return Layer(number, columns.start + low[0], rows.start + low[1], pixels)
 
 
 def _at(tile: Tile, part: Piece) -> tuple[slice, slice]:

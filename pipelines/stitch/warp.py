@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.stitch.adjust import Array, Turned, pixels
+from pipelines.stitch.coarse import Coarse, strips_of
 from pipelines.stitch.local import Shifts
 from pipelines.stitch.projection import PROJECTIONS, Canvas, Piece
 
-_STEP = 8
-"""Canvas px between the nodes at which the map is computed; between them it is linear to some 0.01 px."""
+_STEP = 16
+"""Canvas px between the nodes at which the map is computed; between them it is linear to some 0.03 px."""
 _NOWHERE = -1e6
 
 
@@ -102,15 +103,29 @@ class ShiftedView:
         return self.view.density(photo)
 
 
+Light = Callable[[NDArray, Piece, NDArray], None]
+"""(pixels, part of the canvas that they fill, where they go): what is done to a strip of a photo on its way."""
+
+
 def warp(
-    photo: NDArray, view: View, piece: Piece, canvas: Canvas, size: tuple[int, int]
+    photo: NDArray,
+    view: View,
+    piece: Piece,
+    canvas: Canvas,
+    size: tuple[int, int],
+    light: Light | None = None,
+    depth: type | None = None,
 ) -> tuple[NDArray, NDArray[np.uint8]]:
     """A photo, or part of it, as it lies on the canvas.
+
+    Strip by strip, so that what is needed in between stays in the processor's cache.
 
     Args:
         photo: (H,W,3) uint8, uint16 or float32, at any resolution.
         piece: the part of the canvas to fill.
         size: (width, height) of the full-resolution photo.
+        light: writes the pixels; None leaves them as they are.
+        depth: of the pixels after ``light``; None for the photo's.
 
     Returns:
         (h,w,3) pixels of the piece, mirrored beyond the photo's edges, and (h,w) mask, 255 where the photo is.
@@ -118,26 +133,34 @@ def warp(
     import cv2
 
     ratio = np.array(photo.shape[1::-1]) / size
-    places = _places(view, piece, canvas, ratio)
     edge = 0.5 * ratio - 0.5  # where the photo's outermost pixels' centres lie at this resolution
-    inside = cv2.inRange(places, (*edge, 0, 0), (*(ratio * size - 1 - edge), 0, 0))
-    out = cv2.remap(photo, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload]
-    return out, np.asarray(inside, np.uint8)
+    low, high = (*edge, 0, 0), (*(ratio * size - 1 - edge), 0, 0)
+    places = _places(view, piece, canvas, ratio)
+    out = np.empty((piece.height, piece.width, 3), depth or photo.dtype)
+    inside = np.empty((piece.height, piece.width), np.uint8)
+    strips = list(strips_of(piece.height, piece.width))
+    unlit = None if light is None else np.empty((strips[0].stop, piece.width, 3), photo.dtype)
+    for rows in strips:
+        part = replace(piece, top=piece.top + rows.start, height=rows.stop - rows.start)
+        at = places.part(part.left, part.top, part.width, part.height)
+        cv2.inRange(at, low, high, inside[rows])
+        kept = out[rows] if unlit is None else unlit[: part.height]
+        cv2.remap(photo, at, None, cv2.INTER_CUBIC, dst=kept, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload]
+        if light is not None:
+            light(kept, part, out[rows])
+    return out, inside
 
 
-def _places(view: View, piece: Piece, canvas: Canvas, ratio: NDArray) -> NDArray[np.float32]:
-    """(h,w,2) where each canvas pixel of a piece lies in the photo at ``ratio`` of its resolution, px; far off if
-    nowhere."""
-    import cv2
-
+def _places(view: View, piece: Piece, canvas: Canvas, ratio: NDArray) -> Coarse:
+    """Where the pixels of a piece lie in the photo at ``ratio`` of its resolution, px; far off if nowhere."""
     counts = [-(-side // _STEP) + 2 for side in (piece.width, piece.height)]
-    # A node stands in the middle of its cell, as cv2.resize has it; one cell more on each side.
+    # A node stands in the middle of its cell; one cell more on each side.
     across, along = ((np.arange(count) - 0.5) * _STEP - 0.5 for count in counts)
     across = canvas.origin[0] + (piece.left + across) / canvas.scale - piece.shift
     along = canvas.origin[1] + (piece.top + along) / canvas.scale
     plane = np.stack(np.meshgrid(across, along), -1).reshape(-1, 2)
     nodes = (view.photo_px(piece.photo, plane) + 0.5) * ratio - 0.5
     nodes = np.clip(np.nan_to_num(nodes, nan=_NOWHERE), _NOWHERE, -_NOWHERE)
-    nodes = nodes.reshape(counts[1], counts[0], 2).astype(np.float32)
-    fine = cv2.resize(nodes, (counts[0] * _STEP, counts[1] * _STEP), interpolation=cv2.INTER_LINEAR)
-    return fine[_STEP : _STEP + piece.height, _STEP : _STEP + piece.width]
+    return Coarse(
+        nodes.reshape(counts[1], counts[0], 2).astype(np.float32), _STEP, piece.left - _STEP, piece.top - _STEP
+    )
