@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import colmap
 from pipelines.core.errors import ConfigError
 from pipelines.core.types import Camera, TwoView
 from pipelines.geometry.chance import log_false_alarms
@@ -67,6 +66,8 @@ def estimate_two_view(
         tested: the matches were looked for along the lines of a geometry that is no chance; all lie near it, so that
             they cannot be asked again.
     """
+    from pipelines import colmap  # Not at the top: panoramas take the configuration alone.
+
     view = colmap.verify_pair(
         cameras,
         xy,

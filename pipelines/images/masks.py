@@ -83,6 +83,9 @@ def alpha_mask(photo: Photo) -> NDArray[np.bool_] | None:
     """
     pillow = formats.pillow()
     try:
+        head = np.fromfile(photo.path, np.uint8, 4)
+        if formats.is_jpeg(head):
+            return None
         with pillow.open(photo.path) as picture:
             if not picture.has_transparency_data:
                 return None
@@ -91,7 +94,6 @@ def alpha_mask(photo: Photo) -> NDArray[np.bool_] | None:
         return None
     except Exception as error:  # Pillow's plugins raise whatever a broken file leads them to.
         raise InputError(f"{photo.name} cannot be read", str(error), "save it again") from error
-    head = np.fromfile(photo.path, np.uint8, 4)
     seen = formats.apply_orientation(alpha, formats.stored_orientation(head, photo.exif.orientation)) > 0
     return None if seen.all() else seen
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.median import median
+
 Array = NDArray[np.float64]
 _STEPS = 40
 _AHEAD = 0.05
@@ -331,5 +333,5 @@ def focal_from_homographies(
         turns = np.linalg.inv(cameras[1]) @ matrices @ cameras[0]
         # Of a matrix scaled to determinant 1 the singular values' logarithms add up to 0: their spread is the strain.
         strain = np.log(np.linalg.svd(turns, compute_uv=False)).std(axis=1)
-        costs.append(np.median(strain) + 1e-4 * np.log(candidate / guess) ** 2)
+        costs.append(median(strain) + 1e-4 * np.log(candidate / guess) ** 2)
     return float(candidates[int(np.argmin(costs))])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.median import median
 from pipelines.stitch.projection import Canvas, Piece
 
 _DARK, _BRIGHT = 12, 243
@@ -82,7 +83,7 @@ def _log_ratio(
     some = both[:: max(1, len(both) // _SAMPLES)]
     sides = images[first][views[0]], images[second][views[1]]
     one, two = (np.log(side.reshape(-1, 3)[some].astype(np.float64)) for side in sides)
-    ratio = np.median(one - two, axis=0)
+    ratio = median(one - two)
     # A photo without colour must not give its neighbour's colours a cast.
     return np.full(3, ratio.mean()) if _is_grey(np.exp(one)) or _is_grey(np.exp(two)) else ratio, len(both)
 
@@ -104,7 +105,8 @@ def moderated(
         values = image.reshape(-1, 3)[::4][mask.ravel()[::4] > 0]
         values = values[values.max(1) <= _BRIGHT] if len(values) else values
         if len(values):
-            shown.append((piece.photo, np.quantile(values, 1 - _BURNT, axis=0)))
+            rank = math.ceil((1 - _BURNT) * (len(values) - 1))
+            shown.append((piece.photo, np.partition(values, rank, axis=0)[rank].astype(np.float64)))
     for share in np.linspace(1, 0, 21):
         drawn = gains**share
         if all((bright * drawn[photo]).max() <= 255 for photo, bright in shown):
@@ -128,7 +130,7 @@ def local_gains(
     third = np.full((1, 3), 1 / 3)
     logs = [np.asarray(cv2.transform(cv2.LUT(image, table), third), np.float32) for image in images]
     good = _telling(images, masks)
-    reach = _REACH * math.sqrt(float(np.median([mask.size for mask in masks])))
+    reach = _REACH * math.sqrt(float(median([mask.size for mask in masks])))
     sums = [np.zeros_like(log) for log in logs]
     counts = [np.zeros_like(log) for log in logs]
     for first in range(len(images)):

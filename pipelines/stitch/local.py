@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.median import median
 from pipelines.stitch.adjust import Array
 
 _NODES = 32
@@ -143,7 +144,7 @@ def _spread(shifts: Shifts, x: Array, off: Array, reach: float) -> NDArray[np.fl
     around = Shifts(shifts.step, _smooth(alike, reach, 1e-6))
     apart = np.linalg.norm(off - around.at(x), axis=1)
     least = _LEAST * shifts.step * _NODES / 800
-    scale = max(least, 2 * float(np.median(apart))) if len(apart) else least
+    scale = max(least, 2 * float(median(apart))) if len(apart) else least
     return _splat(shifts, x, off, 1 / (1 + (apart / scale) ** 2))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.core.errors import ConfigError, NoModelError, NoOverlapError, OutputError
+from pipelines.core.median import median
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items
@@ -281,7 +282,7 @@ def _laid_out(
     if isinstance(solved, SolvedFlat):
         return lay_out_flat(solved.plane_from_photo, sizes, config.scale), FlatView(solved.plane_from_photo, sizes)
     name = choose(solved.cameras, sizes) if config.projection == "auto" else config.projection
-    focal = float(np.median([solved.cameras.focal(i) for i in range(len(sizes))]))
+    focal = float(median([solved.cameras.focal(i) for i in range(len(sizes))]))
     return lay_out(solved.cameras, sizes, name, focal * config.scale), TurnedView(solved.cameras, name, sizes)
 
 
@@ -317,7 +318,7 @@ def _plain_panorama(panorama: Panorama, photos: Sequence[Photo]) -> dict[str, ob
         ],
         "overlaps": [
             {"photos": [photos[i].name, photos[j].name], "matches": len(values) // 2,
-             "median_residual_px": float(np.median(values)), "rms_residual_px": float(np.sqrt((values**2).mean()))}
+             "median_residual_px": float(median(values)), "rms_residual_px": float(np.sqrt((values**2).mean()))}
             for (i, j), values in solved.residuals.items()
         ],
         "contradicting_pairs": [

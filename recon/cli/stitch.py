@@ -49,7 +49,11 @@ def stitch(
     panorama although there is overlap, 6 cannot write.
     """
     import json
+    import os
 
+    # Photos and pairs are worked on side by side, and the algebra's own threads wait for work by spinning. It reads
+    # this when numpy is imported, which nothing above has done.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pipelines.features.detectors import DetectorConfig
     from pipelines.features.extract import FeatureConfig
     from pipelines.stitch.photos import find_photos
