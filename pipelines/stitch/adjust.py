@@ -325,13 +325,11 @@ def focal_from_homographies(
     matrices = np.stack([link[2] for link in strongest])
     ends = np.array([link[:2] for link in strongest]).T
     candidates = guess * np.exp(np.linspace(np.log(0.3), np.log(6), 80))
-    costs = []
-    for candidate in candidates:
-        cameras = np.zeros((2, len(strongest), 3, 3))
-        cameras[:, :, 0, 0] = cameras[:, :, 1, 1] = candidate * sides[ends]
-        cameras[:, :, :2, 2], cameras[:, :, 2, 2] = centres[ends], 1
-        turns = np.linalg.inv(cameras[1]) @ matrices @ cameras[0]
-        # Of a matrix scaled to determinant 1 the singular values' logarithms add up to 0: their spread is the strain.
-        strain = np.log(np.linalg.svd(turns, compute_uv=False)).std(axis=1)
-        costs.append(median(strain) + 1e-4 * np.log(candidate / guess) ** 2)
+    cameras = np.zeros((len(candidates), 2, len(strongest), 3, 3))
+    cameras[..., 0, 0] = cameras[..., 1, 1] = candidates[:, None, None] * sides[ends]
+    cameras[..., :2, 2], cameras[..., 2, 2] = centres[ends], 1
+    turns = np.linalg.inv(cameras[:, 1]) @ matrices @ cameras[:, 0]
+    # Of a matrix scaled to determinant 1 the singular values' logarithms add up to 0: their spread is the strain.
+    strain = np.log(np.linalg.svd(turns, compute_uv=False)).std(axis=2)
+    costs = median(strain.T) + 1e-4 * np.log(candidates / guess) ** 2
     return float(candidates[int(np.argmin(costs))])

@@ -68,7 +68,8 @@ def light(pixels: NDArray, gains: NDArray[np.float32], out: NDArray) -> None:
 
     unit = 1 / 257 if pixels.dtype == np.uint16 else 1.0
     cv2.multiply(pixels, gains, dst=out, scale=unit, dtype=cv2.CV_8U if out.dtype == np.uint8 else cv2.CV_32F)
-    np.minimum(out, 255, out=out)
+    if out.dtype == np.float32:
+        np.minimum(out, 255, out=out)
 
 
 class Blender:

@@ -9,6 +9,7 @@ to scattered data (Lee, Wolberg and Shin, TVCG 1997) in method. Away from overla
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,48 +124,110 @@ def fit_shifts(
         sizes: (width, height) of each photo, px.
     """
     shifts = [Shifts.none(*size) for size in sizes]
-    both = [(i, j, a, b) for (i, j), (a, b) in matches.items()] + [(j, i, b, a) for (i, j), (a, b) in matches.items()]
+    if not any(len(a) for a, _ in matches.values()):
+        return shifts
+    links = [(i, j, a, b) for (i, j), (a, b) in matches.items()] + [(j, i, b, a) for (i, j), (a, b) in matches.items()]
+    rows, columns = (max(one.grid.shape[side] for one in shifts) for side in (0, 1))
+    here = _Spots.of([(shifts[i], i, number, x) for number, (i, _, x, _) in enumerate(links)], rows, columns)
+    there = _Spots.of([(shifts[j], j, number, y) for number, (_, j, _, y) in enumerate(links)], rows, columns)
+    ends = np.cumsum([0, *(len(x) for _, _, x, _ in links)])
+    parts = [slice(begin, end) for begin, end in itertools.pairwise(ends)]
+    least = np.array([_LEAST * shifts[i].step * _NODES / 800 for i, _, _, _ in links])
+    grids = np.zeros((len(shifts), rows, columns, 2))
     for reach in _REACHES:
+        from_there = there.at(grids)
+        base, by_shift = _carried(carry, links, parts, there.xy + from_there)
+        known = np.isfinite(np.concatenate([base, by_shift.reshape(-1, 4)], 1)).all(1)
+        base, by_shift = np.where(known[:, None], base, 0), np.where(known[:, None, None], by_shift, 0)
+        counts, smoother = known.astype(np.float64), _Smoother(rows, columns, reach)
         for _ in range(_SWEEPS):
-            sums = [np.zeros((*one.grid.shape[:2], 3), np.float32) for one in shifts]
-            for here, there, x, y in both:
-                off = carry(there, here, shifts[there].apply(y)) - shifts[here].apply(x)
-                known = np.isfinite(off).all(1)
-                sums[here] += _spread(shifts[here], x[known], 0.5 * off[known], reach)
-            shifts = [
-                Shifts(one.step, one.grid + _smooth(total, reach, _FADE))
-                for one, total in zip(shifts, sums, strict=True)
-            ]
-    return shifts
-
-
-def _spread(shifts: Shifts, x: Array, off: Array, reach: float) -> NDArray[np.float32]:
-    """(h,w,3) sums of weighted vectors and weights at the nodes; what contradicts its neighbours weighs less."""
-    alike = _splat(shifts, x, off, np.ones(len(x)))
-    around = Shifts(shifts.step, _smooth(alike, reach, 1e-6))
-    apart = np.linalg.norm(off - around.at(x), axis=1)
-    least = _LEAST * shifts.step * _NODES / 800
-    scale = max(least, 2 * float(median(apart))) if len(apart) else least
-    return _splat(shifts, x, off, 1 / (1 + (apart / scale) ** 2))
-
-
-def _splat(shifts: Shifts, x: Array, off: Array, weight: Array) -> NDArray[np.float32]:
-    """(h,w,3) each vector (K,2) and weight (K,) shared out among the four nodes around its place."""
-    height, width = shifts.grid.shape[:2]
-    node, beyond = shifts.cells(x)
-    right, down = beyond.T
-    shares = np.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down]) * weight
-    places = (node + np.array([[0], [1], [width], [width + 1]])).ravel()
-    sums = [
-        np.bincount(places, (shares * part).ravel(), minlength=height * width)
-        for part in (off[:, 0], off[:, 1], np.ones(len(x)))
+            moved = base + np.einsum("mij,mj->mi", by_shift, there.at(grids) - from_there)
+            off = 0.5 * (moved - here.xy - here.at(grids))
+            alike = smoother(here.sums(off, counts, len(links), by_link=True), 1e-6)
+            apart = np.linalg.norm(off - here.at(alike, by_link=True), axis=1)
+            spread = [median(apart[part][known[part]]) if known[part].any() else 0.0 for part in parts]
+            scale = np.repeat(np.maximum(least, 2 * np.array(spread)), np.diff(ends))
+            # What contradicts its neighbours weighs less.
+            weight = counts / (1 + (apart / scale) ** 2)
+            grids += smoother(here.sums(off, weight, len(shifts)), _FADE)
+    return [
+        Shifts(one.step, grid[: one.grid.shape[0], : one.grid.shape[1]].astype(np.float32))
+        for one, grid in zip(shifts, grids, strict=True)
     ]
-    return np.stack(sums, 1).reshape(height, width, 3).astype(np.float32)
 
 
-def _smooth(sums: NDArray[np.float32], reach: float, fade: float) -> NDArray[np.float32]:
-    """(h,w,2) means of what was spread, drawn to 0 where there is little."""
-    import cv2
+def _carried(
+    carry: Carry, links: Sequence[tuple[int, int, Array, Array]], parts: Sequence[slice], seen: Array
+) -> tuple[Array, Array]:
+    """(M,2) where each link's first photo sees what its second sees at ``seen``, and (M,2,2) derivatives by that."""
+    every = np.empty((len(seen), 3, 2))
+    for (here, there, _, _), part in zip(links, parts, strict=True):
+        points = seen[part, None] + np.array([[0.0, 0], [1, 0], [0, 1]])
+        every[part] = carry(there, here, points.reshape(-1, 2)).reshape(-1, 3, 2)
+    return every[:, 0], (every[:, 1:] - every[:, :1]).transpose(0, 2, 1)
 
-    wide = cv2.GaussianBlur(sums, (0, 0), reach, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(wide[..., :2] / (wide[..., 2:] + np.float32(fade)), np.float32)
+
+@dataclass(frozen=True)
+class _Spots:
+    """Places among the nodes of their photos' grids, all of one shape.
+
+    Attributes:
+        xy: (M,2) px.
+        photo, link: (M,) numbers.
+        nodes: (M,4) of the nodes around each place, in its grid.
+        shares: (M,4) by how much each counts, 1 altogether.
+        shape: rows and columns of a grid.
+    """
+
+    xy: Array
+    photo: NDArray[np.int64]
+    link: NDArray[np.int64]
+    nodes: NDArray[np.int64]
+    shares: Array
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, places: Sequence[tuple[Shifts, int, int, Array]], rows: int, columns: int) -> _Spots:
+        """Places (K,2) px of several photos: (shifts of that photo, number of the photo, of the link, places)."""
+        every = [
+            (np.full(len(xy), photo), np.full(len(xy), link), *shifts.cells(xy), np.full(len(xy), shifts.grid.shape[1]))
+            for shifts, photo, link, xy in places
+        ]
+        photo, link, node, beyond, width = (np.concatenate(part) for part in zip(*every, strict=True))
+        right, down = beyond.T
+        shares = np.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down], 1)
+        nodes = (node // width * columns + node % width)[:, None] + np.array([0, 1, columns, columns + 1])
+        return cls(np.concatenate([xy for *_, xy in places]), photo, link, nodes, shares, (rows, columns))
+
+    def _flat(self, by_link: bool) -> NDArray[np.int64]:
+        owner = self.link if by_link else self.photo
+        return owner[:, None] * (self.shape[0] * self.shape[1]) + self.nodes
+
+    def at(self, grids: Array, *, by_link: bool = False) -> Array:
+        """(M,2) what (N,h,w,2) grids of the photos or the links hold there."""
+        return np.einsum("mk,mkc->mc", self.shares, grids.reshape(-1, 2)[self._flat(by_link)])
+
+    def sums(self, vectors: Array, weight: Array, count: int, *, by_link: bool = False) -> Array:
+        """(count,3,h,w) sums of vectors (M,2) times weights (M,), and of weights, shared out among the nodes."""
+        places, shares = self._flat(by_link).ravel(), self.shares * weight[:, None]
+        size = self.shape[0] * self.shape[1]
+        sums = [
+            np.bincount(places, (shares if part is None else shares * part[:, None]).ravel(), minlength=count * size)
+            for part in (vectors[:, 0], vectors[:, 1], None)
+        ]
+        return np.stack([one.reshape(count, *self.shape) for one in sums], 1)
+
+
+class _Smoother:
+    """Gaussian means over grids of one shape; nothing lies beyond them."""
+
+    def __init__(self, rows: int, columns: int, reach: float) -> None:
+        self._down, self._across = (
+            np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)) / reach) ** 2) / (math.sqrt(math.tau) * reach)
+            for n in (rows, columns)
+        )
+
+    def __call__(self, sums: Array, fade: float) -> Array:
+        """(N,h,w,2) means of (N,3,h,w) sums, drawn to 0 where there is little."""
+        wide = self._down @ sums @ self._across
+        return np.moveaxis(wide[:, :2] / (wide[:, 2:] + fade), 1, -1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +20,7 @@ from pipelines.stitch.pixels import Pixels, side_for
 from pipelines.stitch.projection import Canvas, Piece, shrunk
 from pipelines.stitch.seams import find_seams
 from pipelines.stitch.tiles import (
-    Box,
-    Tile,
-    Warped,
     blend_tile,
-    box_of,
     claims_of,
     part_of,
     pieces_of,
@@ -38,7 +34,7 @@ from pipelines.stitch.warp import View, warp
 if TYPE_CHECKING:
     from pipelines.stitch.debug import Debug
 
-_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL = 40_000, 1_500_000
+_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL = 20_000, 1_500_000
 """Of a photo, where gains and seams are looked for (OpenCV takes 100,000), and of all photos."""
 
 
@@ -89,28 +85,20 @@ def render(
             images, masks, has_depth = _warped_small(pixels, view, small, pool)
             deep = deep and has_depth
             lit, gains, near = _compensated(images, masks, small, len(pixels.photos), compensate)
-            factors = turned_round(canvas, small, near, step)
-
-            def begin(tile: Tile, boxes: Sequence[Box | None]) -> list[Future[Warped | None]]:
-                parts = [part_of(tile, piece, box) for piece, box in zip(pieces, boxes, strict=True)]
-                return [
-                    pool.submit(warp_part, part, factor, pixels, view, canvas, deep=deep)
-                    for part, factor in zip(parts, factors, strict=True)
-                ]
-
-            # A single tile is warped while the seams are looked for, which keeps one core busy.
-            early = begin(tiles[0], [box_of(piece) for piece in pieces]) if len(tiles) == 1 else None
             seams = find_seams(lit, masks, small)
         if debug is not None:
             debug.rendering(pixels.photos, small, images, lit, masks, seams)
         picture = np.zeros((canvas.height, canvas.width, 3), np.uint16 if deep else np.uint8)
         covered = np.zeros((canvas.height, canvas.width), np.uint8)
         claims = [claims_of(one) for one in turned_round(canvas, small, seams, step)]
+        boxes, factors = [shown_box(one) for one in claims], turned_round(canvas, small, near, step)
+        warped_part = partial(warp_part, pixels=pixels, view=view, canvas=canvas, deep=deep)
         with progress.stage("Blending", len(tiles)) as task:
             for tile in tiles:
-                warped = [future.result() for future in early or begin(tile, [shown_box(one) for one in claims])]
+                parts = [part_of(tile, piece, box) for piece, box in zip(pieces, boxes, strict=True)]
+                warped = list(pool.map(warped_part, parts, claims, factors))
                 at = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-                blend_tile(tile, claims, warped, pool, picture[at], covered[at])
+                blend_tile(tile, [one for one in warped if one is not None], pool, picture[at], covered[at])
                 task.advance()
     return Rendered(picture, covered, gains)
 
@@ -153,7 +141,7 @@ def _step(canvas: Canvas) -> int:
     """px of the canvas in one of those where gains and seams are looked for."""
     typical = float(median([piece.width * piece.height for piece in canvas.pieces]))
     wanted = min(_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL / len(canvas.pieces))
-    return max(1, round(math.sqrt(typical / wanted)))
+    return max(2, round(math.sqrt(typical / wanted)))
 
 
 def crop(rendered: Rendered) -> Rendered:

@@ -84,11 +84,6 @@ def _tile(canvas: Canvas, box: Box, margin: int, bands: int) -> Tile:
     return Tile(*box, left, top, width, height, bands)
 
 
-def box_of(piece: Piece) -> Box:
-    """All of a piece."""
-    return piece.left, piece.top, piece.left + piece.width, piece.top + piece.height
-
-
 def pieces_of(canvas: Canvas) -> list[Piece]:
     """The pieces; of a panorama that goes all the way round also as they lie one turn to the left and right."""
     turns = (-1, 0, 1) if canvas.closed else (0,)
@@ -140,11 +135,11 @@ def shown_box(claims: Coarse) -> Box | None:
 @dataclass(frozen=True)
 class Warped:
     """Part of a photo on a tile: the part, whose corner is in px of the canvas, its (h,w,3) pixels times their gains as
-    layers hold them, and (h,w) 255 where the photo is."""
+    layers hold them, and (h,w) how strongly it claims each pixel."""
 
     part: Piece
     pixels: NDArray
-    inside: NDArray[np.uint8]
+    claims: NDArray[np.uint8]
 
 
 def part_of(tile: Tile, piece: Piece, box: Box | None) -> Piece | None:
@@ -166,14 +161,15 @@ def part_of(tile: Tile, piece: Piece, box: Box | None) -> Piece | None:
 
 
 def warp_part(
-    part: Piece | None, gains: Coarse, pixels: Pixels, view: View, canvas: Canvas, *, deep: bool
+    part: Piece | None, claims: Coarse, gains: Coarse, *, pixels: Pixels, view: View, canvas: Canvas, deep: bool
 ) -> Warped | None:
     """A part as it lies on the canvas, for a picture of 16 bit if ``deep``; None for none."""
     if part is None:
         return None
 
-    def lit(strip: NDArray, at: Piece, out: NDArray) -> None:
+    def lit(strip: NDArray, at: Piece, out: NDArray, inside: NDArray[np.uint8]) -> None:
         light(strip, gains.part(at.left, at.top, at.width, at.height), out)
+        inside &= claims.part(at.left, at.top, at.width, at.height)
 
     photo = pixels.photos[part.photo]
     read = pixels.at(part.photo, side_for(photo, view.density(part.photo), 1.2 * canvas.scale))
@@ -183,23 +179,20 @@ def warp_part(
 
 
 def blend_tile(
-    tile: Tile, claims: Sequence[Coarse], warped: Sequence[Warped | None], pool: ThreadPoolExecutor, picture: NDArray,
-    covered: NDArray[np.uint8],
-) -> None:  # fmt: skip
+    tile: Tile, warped: Sequence[Warped], pool: ThreadPoolExecutor, picture: NDArray, covered: NDArray[np.uint8]
+) -> None:
     """Write a tile's pixels.
 
     Args:
-        claims: of each piece, see :func:`claims_of`.
-        warped: of each piece, the part on this tile.
+        warped: the parts on this tile.
         picture: (h,w,3), the tile's part of it.
         covered: (h,w), written 255 where there is a photo.
     """
     import cv2
 
-    layers = [(claim, one) for claim, one in zip(claims, warped, strict=True) if one is not None]
-    owner = np.zeros((tile.height, tile.width), np.uint8 if len(layers) < 256 else np.uint16)
-    list(pool.map(lambda rows: _share_out(tile, layers, rows, owner), strips_of(tile.height, tile.width)))
-    cut = [_layer(number, tile, one, owner) for number, (_, one) in enumerate(layers, 1)]
+    owner = np.zeros((tile.height, tile.width), np.uint8 if len(warped) < 256 else np.uint16)
+    list(pool.map(lambda rows: _share_out(tile, warped, rows, owner), strips_of(tile.height, tile.width)))
+    cut = [_layer(number, tile, one, owner) for number, one in enumerate(warped, 1)]
     blender = Blender(owner, tile.bands, pool)
     blender.add([layer for layer in cut if layer is not None])
     rows, columns = tile.inner
@@ -207,7 +200,7 @@ def blend_tile(
     def write(strip: slice) -> None:
         top, bottom = strip.start - rows.start, strip.stop - rows.start
         blender.write(strip, columns, picture[top:bottom])
-        covered[top:bottom] = cv2.inRange(owner[strip, columns], 1, len(layers))  # type: ignore[call-overload]
+        covered[top:bottom] = cv2.inRange(owner[strip, columns], 1, len(warped))  # type: ignore[call-overload]
 
     inner = (
         slice(rows.start + one.start, rows.start + one.stop) for one in strips_of(rows.stop - rows.start, tile.width)
@@ -216,16 +209,15 @@ def blend_tile(
         pass
 
 
-def _share_out(tile: Tile, layers: Sequence[tuple[Coarse, Warped]], rows: slice, owner: NDArray) -> None:
+def _share_out(tile: Tile, warped: Sequence[Warped], rows: slice, owner: NDArray) -> None:
     """Give each pixel in some rows of a tile to the layer that claims it most strongly, the first of equal ones."""
     most = np.zeros((rows.stop - rows.start, tile.width), np.uint8)
-    for number, (claims, one) in enumerate(layers, 1):
+    for number, one in enumerate(warped, 1):
         at = _at(tile, one.part)
         top, bottom = max(rows.start, at[0].start), min(rows.stop, at[0].stop)
         if top >= bottom:
             continue
-        claim = claims.part(one.part.left, tile.outer_top + top, one.part.width, bottom - top)
-        claim = claim & one.inside[top - at[0].start : bottom - at[0].start]
+        claim = one.claims[top - at[0].start : bottom - at[0].start]
         here = most[top - rows.start : bottom - rows.start, at[1]]
         np.copyto(owner[top:bottom, at[1]], number, where=claim > here, casting="unsafe")
         np.maximum(here, claim, out=here)
@@ -242,7 +234,7 @@ def _layer(number: int, tile: Tile, warped: Warped, owner: NDArray) -> Layer | N
     low = [max(0, (begin - 2 * tile.unit) // tile.unit * tile.unit) for begin in box[:2]]
     high = [
         min(full, -(-(begin + length + 2 * tile.unit) // tile.unit) * tile.unit)
-        for begin, length, full in zip(box[:2], box[2:], warped.inside.shape[::-1], strict=True)
+        for begin, length, full in zip(box[:2], box[2:], warped.claims.shape[::-1], strict=True)
     ]
     pixels = warped.pixels[low[1] : high[1], low[0] : high[0]]
     return Layer(number, columns.start + low[0], rows.start + low[1], pixels)

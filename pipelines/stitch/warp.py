@@ -103,8 +103,8 @@ class ShiftedView:
         return self.view.density(photo)
 
 
-Light = Callable[[NDArray, Piece, NDArray], None]
-"""(pixels, part of the canvas that they fill, where they go): what is done to a strip of a photo on its way."""
+Light = Callable[[NDArray, Piece, NDArray, NDArray[np.uint8]], None]
+"""(pixels, part of the canvas that they fill, where they go, mask): what is done to a strip of a photo on its way."""
 
 
 def warp(
@@ -124,7 +124,7 @@ def warp(
         photo: (H,W,3) uint8, uint16 or float32, at any resolution.
         piece: the part of the canvas to fill.
         size: (width, height) of the full-resolution photo.
-        light: writes the pixels; None leaves them as they are.
+        light: writes the pixels, and may change the mask; None leaves them as they are.
         depth: of the pixels after ``light``; None for the photo's.
 
     Returns:
@@ -147,7 +147,7 @@ def warp(
         kept = out[rows] if unlit is None else unlit[: part.height]
         cv2.remap(photo, at, None, cv2.INTER_CUBIC, dst=kept, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload]
         if light is not None:
-            light(kept, part, out[rows])
+            light(kept, part, out[rows], inside[rows])
     return out, inside
 
 
