@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 import descriptors
 from descriptors.distances import Matches
 from descriptors.frames import scale_frames
@@ -57,11 +60,24 @@ class FrontEnd:
         found = describe_image(image.pixels, self._descriptor, self.config, seen, self.matcher.scorer)
         return replace(found, frames=scale_frames(found.frames, image.scale))
 
-    def match(self, a: Features, b: Features, *, threads: int | None = None) -> Matches:
-        """Mutual nearest neighbours that pass the ratio test, one per place, the most distinctive first."""
+    def match(
+        self,
+        a: Features,
+        b: Features,
+        *,
+        threads: int | None = None,
+        places: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+    ) -> Matches:
+        """Mutual nearest neighbours that pass the ratio test, one per place, the most distinctive first.
+
+        Args:
+            places: :func:`pipelines.matching.candidates.first_at_place` of both, if that is known already.
+        """
         found = self.matcher(
             Described(a.descriptors, a.pair_features),
             Described(b.descriptors, b.pair_features),
             threads=threads or cores(),
         )
-        return one_per_place(found, first_at_place(a.frames), first_at_place(b.frames))
+        if places is None:
+            places = first_at_place(a.frames), first_at_place(b.frames)
+        return one_per_place(found, *places)

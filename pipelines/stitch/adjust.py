@@ -6,6 +6,7 @@ Fitzgibbon's one-parameter division model, which goes both ways in closed form. 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,8 @@ _AHEAD = 0.05
 """Least depth of a ray of depth 1 after a turn, to count as ahead of the camera."""
 _ENOUGH = 100
 """Homographies that a focal length is guessed from."""
+_ENOUGH_GAINED = 1e-6
+"""Share of the cost: a step that gains less is the last."""
 _K_SIGMA = 0.05
 """Prior of the distortion: phones' and compacts' lenses lie within 0.1."""
 
@@ -71,6 +74,11 @@ class Sights:
             np.concatenate([self.x, self.y]),
             np.concatenate([self.y, self.x]),
         )
+
+    def by_pair(self, count: int) -> Sights:
+        """Those of a pair (of ``count`` photos) one after the other, each way for itself."""
+        order = np.argsort(self.source * count + self.target, kind="stable")
+        return Sights(self.source[order], self.target[order], self.x[order], self.y[order])
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,24 @@ def residuals(cameras: Turned, sights: Sights) -> Array:
 
     Points behind the target camera count as 1e3 px away.
     """
-    return linearise(cameras, sights)[0]
+    gs, gt = cameras.group[sights.source], cameras.group[sights.target]
+    flat = rays(sights.x, cameras.focals[gs], cameras.distortions[gs])
+    turn = cameras.rotations[sights.target] @ cameras.rotations[sights.source].transpose(0, 2, 1)
+    place, seen, _ = _targets(np.einsum("mij,mj->mi", turn, _lifted(flat)), cameras.focals[gt], cameras.distortions[gt])
+    return np.where(seen[:, None], place - sights.y, 1e3)
+
+
+def _lifted(flat: Array) -> Array:
+    return np.concatenate([flat, np.ones((len(flat), 1))], 1)
+
+
+def _targets(p: Array, focal: Array, k: Array) -> tuple[Array, NDArray[np.bool_], Array]:
+    """(M,2) px at which rays (M,3) are seen, 0 where they are not; (M,) whether they are; (M,) depths, 1 behind."""
+    ahead = p[:, 2] > _AHEAD
+    z = np.where(ahead, p[:, 2], 1.0)
+    place = pixels(p[:, :2] / z[:, None], focal, k)
+    seen = ahead & np.isfinite(place[:, 0])
+    return np.where(seen[:, None], place, 0.0), seen, z
 
 
 def linearise(cameras: Turned, sights: Sights) -> tuple[Array, Array, NDArray[np.int64]]:
@@ -157,20 +182,15 @@ def linearise(cameras: Turned, sights: Sights) -> tuple[Array, Array, NDArray[np
     gs, gt = cameras.group[sights.source], cameras.group[sights.target]
     fs, ft, ks, kt = cameras.focals[gs], cameras.focals[gt], cameras.distortions[gs], cameras.distortions[gt]
     flat_s, flat_s_by_f, flat_s_by_k = _with_derivatives(sights.x, fs, ks)
-    ray = np.c_[flat_s, np.ones(len(flat_s))]
+    ray = _lifted(flat_s)
     turn = cameras.rotations[sights.target] @ cameras.rotations[sights.source].transpose(0, 2, 1)
     p = np.einsum("mij,mj->mi", turn, ray)
-    ahead = p[:, 2] > _AHEAD
-    z = np.where(ahead, p[:, 2], 1.0)
-    flat = p[:, :2] / z[:, None]
-    place = pixels(flat, ft, kt)
-    seen = ahead & np.isfinite(place).all(1)
-    place[~seen] = 0
+    place, seen, z = _targets(p, ft, kt)
     _, flat_t_by_f, flat_t_by_k = _with_derivatives(place, ft, kt)
     by_flat = _pixels_by_flat(place, ft, kt)
     onto = np.zeros((len(p), 2, 3))
     onto[:, 0, 0] = onto[:, 1, 1] = 1 / z
-    onto[:, :, 2] = -flat / z[:, None]
+    onto[:, :, 2] = -p[:, :2] / (z * z)[:, None]
     by_p = by_flat @ onto
     by_ray = (by_p @ turn)[:, :, :2]
     parts = np.empty((len(p), 2, 10))
@@ -206,24 +226,27 @@ def adjust(start: Turned, sights: Sights, prior: Prior, *, robust: float) -> Tur
     Returns:
         The cameras; the common turn of all is left as it was, but for rounding.
     """
-    both = sights.both_ways()
-    cameras, damping = start, 1e-3
-    cost, matrix, gradient = _normal(cameras, both, prior, robust)
+    both = sights.both_ways().by_pair(len(start.rotations))
+    cameras, damping, failed = start, 1e-3, False
+    cost = _cost(residuals(cameras, both), cameras, prior, robust)
+    matrix, gradient = _normal(cameras, both, prior, robust)
     for _ in range(_STEPS):
         scaled = matrix + damping * np.diag(np.diag(matrix) + 1e-9)
         step = -np.asarray(np.linalg.solve(scaled, gradient), np.float64)
         moved = _moved(cameras, step)
-        new_cost, new_matrix, new_gradient = _normal(moved, both, prior, robust)
+        new_cost = _cost(residuals(moved, both), moved, prior, robust)
         if not new_cost < cost:
-            damping *= 10
+            damping, failed = damping * 10, True
             if damping > 1e8:
                 break
             continue
-        small = cost - new_cost < 1e-7 * cost
-        cameras, cost, matrix, gradient = moved, new_cost, new_matrix, new_gradient
-        damping = max(damping / 10, 1e-12)
+        small = cost - new_cost < _ENOUGH_GAINED * cost
+        cameras, cost = moved, new_cost
         if small:
             break
+        matrix, gradient = _normal(cameras, both, prior, robust)
+        # What has just failed is not tried again at once.
+        damping, failed = damping if failed else max(damping / 10, 1e-12), False
     return cameras
 
 
@@ -237,35 +260,44 @@ def _moved(cameras: Turned, step: Array) -> Turned:
     )
 
 
-def _normal(cameras: Turned, sights: Sights, prior: Prior, robust: float) -> tuple[float, Array, Array]:
-    """Cost, normal matrix and gradient, the priors included (their residuals are of unit variance, like pixels)."""
+def _cost(difference: Array, cameras: Turned, prior: Prior, robust: float) -> float:
+    """Huber's loss of residuals (M,2), the priors included (their residuals are of unit variance, like pixels)."""
+    distance = np.sqrt((difference**2).sum(1))
+    off = np.log(cameras.focals / prior.focals) / prior.sigmas
+    bent = cameras.distortions / _bend(prior)
+    cost = np.where(distance <= robust, 0.5 * distance**2, robust * (distance - 0.5 * robust)).sum()
+    return float(cost + 0.5 * (off**2).sum() + 0.5 * (bent**2).sum())
+
+
+def _bend(prior: Prior) -> float:
+    return _K_SIGMA if prior.distortion else 1e-9
+
+
+def _normal(cameras: Turned, sights: Sights, prior: Prior, robust: float) -> tuple[Array, Array]:
+    """Normal matrix and gradient of :func:`_cost`, of sights pair by pair."""
     difference, parts, columns = linearise(cameras, sights)
     n, groups = len(cameras.rotations), len(cameras.focals)
     size = 3 * n + 2 * groups
     distance = np.linalg.norm(difference, axis=1)
     weight = np.minimum(1.0, robust / np.maximum(distance, 1e-12))
-    cost = np.where(distance <= robust, 0.5 * distance**2, robust * (distance - 0.5 * robust)).sum()
     # All sights of a pair share their columns, so that each pair adds one small matrix.
-    pair = sights.source * n + sights.target
-    order = np.argsort(pair, kind="stable")
-    starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    starts = np.flatnonzero(np.diff(sights.source * n + sights.target, prepend=-1))
     weighted = parts * weight[:, None, None]
     matrix, gradient = np.zeros((size, size)), np.zeros(size)
-    for rows in np.split(order, starts[1:]):
-        own = parts[rows].reshape(-1, 10)
-        scaled = weighted[rows].reshape(-1, 10)
-        column = columns[rows[0]]
+    for begin, end in itertools.pairwise([*starts, len(parts)]):
+        own, scaled = parts[begin:end].reshape(-1, 10), weighted[begin:end].reshape(-1, 10)
+        column = columns[begin]
         np.add.at(matrix, (column[:, None], column), scaled.T @ own)
-        np.add.at(gradient, column, scaled.T @ difference[rows].ravel())
+        np.add.at(gradient, column, scaled.T @ difference[begin:end].ravel())
     off = np.log(cameras.focals / prior.focals) / prior.sigmas
     at = 3 * n + np.arange(groups)
     matrix[at, at] += 1 / prior.sigmas**2
     gradient[at] += off / prior.sigmas
-    sigma = _K_SIGMA if prior.distortion else 1e-9
+    sigma = _bend(prior)
     bent = cameras.distortions / sigma
     matrix[at + groups, at + groups] += 1 / sigma**2
     gradient[at + groups] += bent / sigma
-    return float(cost + 0.5 * (off**2).sum() + 0.5 * (bent**2).sum()), matrix, gradient
+    return matrix, gradient
 
 
 def first_guess(

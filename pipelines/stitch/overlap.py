@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores, map_items
+from pipelines.matching.candidates import first_at_place
 from pipelines.pairwise.frontend import FrontEnd
 from pipelines.pairwise.models import estimate
 
@@ -71,9 +72,11 @@ def find_overlaps(
         (i, j), i < j -> tested pair, for all that have a homography; see :attr:`Overlap.kept`.
     """
 
+    places = [first_at_place(one.frames) for one in features]
+
     def one(pair: tuple[int, int]) -> Overlap | None:
         i, j = pair
-        found = front.match(features[i], features[j], threads=1)
+        found = front.match(features[i], features[j], threads=1, places=(places[i], places[j]))
         a = features[i].xy[found.pairs[:, 0]].astype(np.float64)
         b = features[j].xy[found.pairs[:, 1]].astype(np.float64)
         side = max(photos[i].width, photos[i].height, photos[j].width, photos[j].height)
