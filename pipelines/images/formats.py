@@ -103,8 +103,11 @@ def decode(data: NDArray[np.uint8], *, color: bool, reduce: int = 1, deep: bool 
     """
     cv2 = _opencv()
     kind = "COLOR" if color else "GRAYSCALE"
+    if color and reduce == 1 and is_jpeg(data):
+        pixels = _imdecode(data, cv2.IMREAD_COLOR_RGB)
+        return _decode_with_pillow(data, color=True) if pixels is None else pixels
     reduced = f"REDUCED_{kind}_{reduce}" if reduce > 1 and is_jpeg(data) else kind
-    # IMREAD_COLOR_RGB would spare the swap below, but returns noise for 16 bit TIFF in OpenCV 5.0.
+    # IMREAD_COLOR_RGB would spare the swap below for others too, but returns noise for 16 bit TIFF in OpenCV 5.0.
     pixels = _imdecode(data, getattr(cv2, f"IMREAD_{reduced}"))
     if pixels is None and not color:
         # OpenCV reads no float RGB TIFF as grey.

@@ -9,11 +9,13 @@ from pathlib import Path
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Photo, Rejected
-from pipelines.images.read import natural_key, scan
+from pipelines.images.read import list_photos, natural_key, scan
 
 
 def find_photos(words: Sequence[str], *, progress: Progress | None = None) -> tuple[list[Photo], list[Rejected]]:
     """Photos from files, folders and glob patterns (for shells that leave them alone), each once, in natural order.
+
+    JPEGs are not decoded: those that are damaged are found out when they are read.
 
     Raises:
         InputError: a pattern or name that matches no file, or fewer than two photos that can be read.
@@ -23,9 +25,9 @@ def find_photos(words: Sequence[str], *, progress: Progress | None = None) -> tu
     for word in words:
         path = Path(word)
         if path.is_dir():
-            found, bad = scan(path)
+            found, bad = list_photos(path)
             rejected += bad
-            files |= {photo.path.resolve(): None for photo in found}
+            files |= {file.resolve(): None for file in found}
         elif path.exists():
             files[path.resolve()] = None
         else:
@@ -41,10 +43,19 @@ def find_photos(words: Sequence[str], *, progress: Progress | None = None) -> tu
         why = "; ".join(f"{item.name}: {item.why}" for item in rejected[:3])
         why = why or f"{' '.join(words)} has none that can be read"
         raise InputError("No photos were found", why, "name photo files")
-    photos, bad = scan(list(files), progress=progress)
+    photos, bad = scan(list(files), progress=progress, decode=False)
     rejected += bad
     photos = sorted(photos, key=lambda photo: natural_key(photo.name))
+    check_count(photos, rejected)
+    return photos, rejected
+
+
+def check_count(photos: Sequence[Photo], rejected: Sequence[Rejected]) -> None:
+    """Refuse fewer than two photos.
+
+    Raises:
+        InputError: with the reasons why there are no more.
+    """
     if len(photos) < 2:
         why = "; ".join(f"{item.name}: {item.why}" for item in rejected) or f"only {photos[0].name} was given"
         raise InputError("A panorama needs at least two photos", why, "give more photos")
-    return photos, rejected

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.core.errors import ConfigError, NoModelError, NoOverlapError, OutputError
+from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError, OutputError
 from pipelines.core.median import median
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
@@ -24,6 +24,7 @@ from pipelines.stitch.flat import MODELS, SolvedFlat, lay_out_flat, solve_flat
 from pipelines.stitch.limits import check_size
 from pipelines.stitch.local import Shifts, fit_shifts
 from pipelines.stitch.overlap import Overlap, components, find_overlaps, why_alone
+from pipelines.stitch.photos import check_count
 from pipelines.stitch.pixels import Pixels
 from pipelines.stitch.projection import PROJECTIONS, Canvas, choose, lay_out
 from pipelines.stitch.refine import refine
@@ -166,7 +167,13 @@ def stitch(
         begin = now
 
     front, pixels = FrontEnd(config.features, config.match), Pixels(photos)
-    features, images = _features(pixels, front, config.max_side, progress)
+    read = _features(pixels, front, config.max_side, progress)
+    damaged = [one for one in read if isinstance(one, Rejected)]
+    if damaged:
+        good = [index for index, one in enumerate(read) if not isinstance(one, Rejected)]
+        photos, rejected, pixels = [photos[index] for index in good], [*rejected, *damaged], pixels.subset(good)
+        check_count(photos, rejected)
+    features, images = zip(*(one for one in read if not isinstance(one, Rejected)), strict=True)
     lap("features")
     overlaps = find_overlaps(photos, features, front, max_error=config.max_error, seed=config.seed, progress=progress)
     lap("matching")
@@ -216,24 +223,28 @@ def _solve(
     return solve(photos, group, overlaps, max_error=limit, distortion=config.distortion, seed=seed)
 
 
-def _features(pixels: Pixels, front: FrontEnd, max_side: int, progress: Progress) -> tuple[list[Features], list[Image]]:
-    """Features of each photo, and the photo in grey at the resolution at which places are measured."""
+_Read = tuple[Features, Image]
+
+
+def _features(pixels: Pixels, front: FrontEnd, max_side: int, progress: Progress) -> list[_Read | Rejected]:
+    """Features of each photo, and the photo in grey at the resolution at which places are measured; or why it cannot
+    be read."""
     workers = 1 if front.uses_all_cores else cores()
 
-    def one(index: int) -> tuple[Features, Image]:
-        image = pixels.grey(index, max_side)
+    def one(index: int) -> _Read | Rejected:
+        try:
+            image = pixels.grey(index, max_side)
+        except InputError as error:
+            return Rejected(pixels.photos[index].name, error.why, error.try_)
         found = front.describe_image(pixels.photos[index], shrunk_image(image, front.config.max_side))
         return found, image
 
-    features, images = [], []
+    every = []
     with progress.stage("Features", len(pixels.photos)) as task:
-        for photo, (found, image) in zip(
-            pixels.photos, map_items(one, range(len(pixels.photos)), workers=workers), strict=True
-        ):
-            features.append(found)
-            images.append(image)
+        for photo, read in zip(pixels.photos, map_items(one, range(len(pixels.photos)), workers=workers), strict=True):
+            every.append(read)
             task.advance(note=photo.name)
-    return features, images
+    return every
 
 
 def _panorama(
