@@ -65,6 +65,13 @@ def read_exif(picture: Any, width: int, height: int) -> Exif:
         shot, place = tags.get_ifd(_EXIF_IFD), tags.get_ifd(_GPS_IFD)
     except Exception:  # Damaged EXIF leads Pillow to many kinds of errors; the pixels may still be good.
         return Exif()
+    return exif_of(tags, shot, place, width, height)
+
+
+def exif_of(
+    tags: Mapping[int, Any], shot: Mapping[int, Any], place: Mapping[int, Any], width: int, height: int
+) -> Exif:
+    """EXIF of the values in the main, the EXIF and the GPS directory of a photo of ``width`` by ``height`` px."""
     orientation = tags.get(_ORIENTATION, 1)
     make, model = _text(tags.get(_MAKE)), _text(tags.get(_MODEL))
     return Exif(
