@@ -108,7 +108,7 @@ def read_directories(exif: bytes) -> tuple[dict[int, Entry], dict[int, Entry], d
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:
         raise ValueError("no TIFF structure")
-    main = _read_directory(exif, order, *struct.unpack(f"{order}I", exif[4:8]))
+    main = _read_directory(exif, order, int.from_bytes(exif[4:8], "little" if order == "<" else "big"))
     inner = [
         _read_directory(exif, order, int(main[pointer].value)) if pointer in main else {} for pointer in (EXIF, GPS)
     ]

@@ -95,17 +95,18 @@ def refine(
 def _tracked(overlap: Overlap, a: Even, b: Even, most: int) -> Overlap:
     import cv2
 
+    side = max(a.pixels.shape)
     b_from_a = np.linalg.inv(b.to_full) @ overlap.homography @ a.to_full
+    a, b_from_a = _cut(a, b_from_a, b.pixels.shape)
     size = a.pixels.shape[1::-1]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     onto = cv2.warpPerspective(b.pixels, b_from_a, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     warped = np.asarray(onto, np.uint8)
-    places = _corners(a, b_from_a, b.pixels.shape, most)
+    places = _corners(a, b_from_a, b.pixels.shape, most, _APART * side / 2)
     if len(places) < _FEWEST:
         return overlap
     found = _track(a.pixels, warped, places)
     back = _track(warped, a.pixels, found)
-    side = max(size)
     good = np.linalg.norm(back - places, axis=1) < _THERE_AND_BACK
     good &= np.linalg.norm(found - places, axis=1) < _FARTHEST * side
     if np.count_nonzero(good) < _FEWEST:
@@ -116,8 +117,27 @@ def _tracked(overlap: Overlap, a: Even, b: Even, most: int) -> Overlap:
     return replace(overlap, a=x, b=y, matches=len(x))
 
 
-def _corners(a: Even, b_from_a: NDArray, b_shape: tuple[int, ...], most: int) -> NDArray[np.float32]:
-    """(K,2) px of ``a``, well apart, whose window lies in both photos."""
+def _cut(a: Even, b_from_a: NDArray, b_shape: tuple[int, ...]) -> tuple[Even, NDArray]:
+    """The upright part of ``a`` that holds its overlap with ``b``, and the homography from it."""
+    height, width = a.pixels.shape
+    right, bottom = b_shape[1] - 1.0, b_shape[0] - 1.0
+    edge = np.array([[0, 0, 1.0], [right, 0, 1], [0, bottom, 1], [right, bottom, 1]]) @ np.linalg.inv(b_from_a).T
+    if (edge[:, 2] <= 0).any() and (edge[:, 2] >= 0).any():  # The frame of b reaches round the back of a's camera.
+        return a, b_from_a
+    edge = edge[:, :2] / edge[:, 2:]
+    low = np.clip(np.floor(edge.min(0)) - _WINDOW, 0, (width - 2, height - 2)).astype(int) // 2 * 2
+    high = np.clip(np.ceil(edge.max(0)) + _WINDOW, low + 2, (width, height)).astype(int)
+    rows, columns = (slice(low[side], high[side]) for side in (1, 0))
+    halves = tuple(slice(part.start // 2, max(part.start // 2 + 1, part.stop // 2)) for part in (rows, columns))
+    from_part = np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1.0]])
+    part = Even(
+        np.ascontiguousarray(a.pixels[rows, columns]), np.ascontiguousarray(a.half[halves]), a.to_full @ from_part
+    )
+    return part, b_from_a @ from_part
+
+
+def _corners(a: Even, b_from_a: NDArray, b_shape: tuple[int, ...], most: int, apart: float) -> NDArray[np.float32]:
+    """(K,2) px of ``a``, ``apart`` px of its half, whose window lies in both photos."""
     import cv2
 
     height, width = a.half.shape
@@ -128,7 +148,7 @@ def _corners(a: Even, b_from_a: NDArray, b_shape: tuple[int, ...], most: int) ->
     )  # fmt: skip
     margin = _WINDOW // 4 + 1
     there = cv2.erode(there, np.ones((2 * margin + 1,) * 2, np.uint8), borderValue=0)
-    found = cv2.goodFeaturesToTrack(a.half, most, _QUALITY, _APART * max(width, height), mask=there, blockSize=3)
+    found = cv2.goodFeaturesToTrack(a.half, most, _QUALITY, apart, mask=there, blockSize=3)
     if found is None:
         return np.zeros((0, 2), np.float32)
     return found.reshape(-1, 2) * np.float32(2) + np.float32(0.5)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from pipelines.core.median import median
 from pipelines.core.types import Photo
-from pipelines.images.cameras import FOCAL_GUESS
 from pipelines.stitch.adjust import (
     Array,
     Prior,
@@ -131,6 +130,8 @@ def _fit(
     known = np.array([photo.exif.focal_px or 0.0 for photo in first])
     focals = known.copy()
     if not known.all():
+        from pipelines.images.cameras import FOCAL_GUESS
+
         guess = focal_from_homographies(links, centres, sides, guess=FOCAL_GUESS)
         focals = np.where(known > 0, known, guess * np.array([max(photo.width, photo.height) for photo in first]))
     start = first_guess(len(mine), group, links, centres, focals)

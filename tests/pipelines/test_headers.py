@@ -57,7 +57,7 @@ def test_directories_are_written_so_that_pillow_reads_them():
 def test_what_is_damaged_is_told():
     data = write_directories({0x0110: text("a model of some length")}, {}, {})
     for broken in (b"", b"II*\0", data[:12], b"XX" + data[2:]):
-        with pytest.raises(ValueError, match=".|$"):
+        with pytest.raises(ValueError, match=r"cut off|no TIFF|too many"):
             read_directories(broken)
     assert 0x0110 not in read_directories(data[:-8])[0]  # its value lies beyond the end
 
