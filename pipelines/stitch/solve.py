@@ -17,10 +17,9 @@ from pipelines.stitch.adjust import (
     Turned,
     adjust,
     carry,
-    first_guess,
-    focal_from_homographies,
     residuals,
 )
+from pipelines.stitch.guess import first_guess, focal_from_homographies
 from pipelines.stitch.overlap import Overlap, components
 from pipelines.stitch.projection import straighten
 

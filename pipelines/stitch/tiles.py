@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.stitch.blend import Blender, Layer, light
+from pipelines.stitch.blend import Blender, Layer
 from pipelines.stitch.coarse import Coarse, strips_of
 from pipelines.stitch.pixels import Pixels, side_for
 from pipelines.stitch.projection import Canvas, Piece
-from pipelines.stitch.warp import View, warp
+from pipelines.stitch.warp import Finish, View, warp
 
 _ONE_TILE, _LONGEST = 12_000_000, 16_000
 """px of a canvas, and of its longer side, that is blended as a whole."""
@@ -167,15 +167,10 @@ def warp_part(
     if part is None:
         return None
 
-    def lit(strip: NDArray, at: Piece, out: NDArray, inside: NDArray[np.uint8]) -> None:
-        light(strip, gains.part(at.left, at.top, at.width, at.height), out)
-        inside &= claims.part(at.left, at.top, at.width, at.height)
-
     photo = pixels.photos[part.photo]
     read = pixels.at(part.photo, side_for(photo, view.density(part.photo), 1.2 * canvas.scale))
-    return Warped(
-        part, *warp(read, view, part, canvas, (photo.width, photo.height), lit, np.float32 if deep else np.uint8)
-    )
+    finish = Finish(claims, gains, np.float32 if deep else np.uint8)
+    return Warped(part, *warp(read, view, part, canvas, (photo.width, photo.height), finish))
 
 
 def blend_tile(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.stitch.adjust import Array, Turned, pixels
+from pipelines.stitch.blend import light
 from pipelines.stitch.coarse import Coarse, strips_of
 from pipelines.stitch.local import Shifts
 from pipelines.stitch.projection import PROJECTIONS, Canvas, Piece
@@ -103,18 +104,24 @@ class ShiftedView:
         return self.view.density(photo)
 
 
-Light = Callable[[NDArray, Piece, NDArray, NDArray[np.uint8]], None]
-"""(pixels, part of the canvas that they fill, where they go, mask): what is done to a strip of a photo on its way."""
+@dataclass(frozen=True)
+class Finish:
+    """What is made of a warped photo besides.
+
+    Attributes:
+        claims: how strongly it claims the canvas's pixels, 0 to 255; where it does not at all it is only to be blended
+            with others, and need not be sharp.
+        gains: three factors for each pixel.
+        depth: type of the pixels, see :func:`pipelines.stitch.blend.light`.
+    """
+
+    claims: Coarse
+    gains: Coarse
+    depth: type
 
 
 def warp(
-    photo: NDArray,
-    view: View,
-    piece: Piece,
-    canvas: Canvas,
-    size: tuple[int, int],
-    light: Light | None = None,
-    depth: type | None = None,
+    photo: NDArray, view: View, piece: Piece, canvas: Canvas, size: tuple[int, int], finish: Finish | None = None
 ) -> tuple[NDArray, NDArray[np.uint8]]:
     """A photo, or part of it, as it lies on the canvas.
 
@@ -124,11 +131,11 @@ def warp(
         photo: (H,W,3) uint8, uint16 or float32, at any resolution.
         piece: the part of the canvas to fill.
         size: (width, height) of the full-resolution photo.
-        light: writes the pixels, and may change the mask; None leaves them as they are.
-        depth: of the pixels after ``light``; None for the photo's.
+        finish: None leaves the pixels as they are.
 
     Returns:
-        (h,w,3) pixels of the piece, mirrored beyond the photo's edges, and (h,w) mask, 255 where the photo is.
+        (h,w,3) pixels of the piece, mirrored beyond the photo's edges, and (h,w) mask, 255 (or its claims) where the
+        photo is.
     """
     import cv2
 
@@ -136,19 +143,35 @@ def warp(
     edge = 0.5 * ratio - 0.5  # where the photo's outermost pixels' centres lie at this resolution
     low, high = (*edge, 0, 0), (*(ratio * size - 1 - edge), 0, 0)
     places = _places(view, piece, canvas, ratio)
-    out = np.empty((piece.height, piece.width, 3), depth or photo.dtype)
-    inside = np.empty((piece.height, piece.width), np.uint8)
+    out = np.empty((piece.height, piece.width, 3), photo.dtype if finish is None else finish.depth)
+    mask = np.empty((piece.height, piece.width), np.uint8)
     strips = list(strips_of(piece.height, piece.width))
-    unlit = None if light is None else np.empty((strips[0].stop, piece.width, 3), photo.dtype)
+    unlit = None if finish is None else np.empty((strips[0].stop, piece.width, 3), photo.dtype)
     for rows in strips:
-        part = replace(piece, top=piece.top + rows.start, height=rows.stop - rows.start)
-        at = places.part(part.left, part.top, part.width, part.height)
-        cv2.inRange(at, low, high, inside[rows])
-        kept = out[rows] if unlit is None else unlit[: part.height]
-        cv2.remap(photo, at, None, cv2.INTER_CUBIC, dst=kept, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload]
-        if light is not None:
-            light(kept, part, out[rows], inside[rows])
-    return out, inside
+        part = piece.left, piece.top + rows.start, piece.width, rows.stop - rows.start
+        at = places.part(*part)
+        cv2.inRange(at, low, high, mask[rows])
+        if finish is None or unlit is None:
+            _remap(photo, at, cv2.INTER_CUBIC, out[rows])
+            continue
+        mask[rows] &= finish.claims.part(*part)
+        left, _, width, _ = cv2.boundingRect(mask[rows])
+        kept = unlit[: part[3]]
+        for columns, how in (
+            (slice(0, left), cv2.INTER_LINEAR),
+            (slice(left, left + width), cv2.INTER_CUBIC),
+            (slice(left + width, None), cv2.INTER_LINEAR),
+        ):
+            _remap(photo, at[:, columns], how, kept[:, columns])
+        light(kept, finish.gains.part(*part), out[rows])
+    return out, mask
+
+
+def _remap(photo: NDArray, places: NDArray[np.float32], how: int, out: NDArray) -> None:
+    import cv2
+
+    if places.size:
+        cv2.remap(photo, places, None, how, dst=out, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload]
 
 
 def _places(view: View, piece: Piece, canvas: Canvas, ratio: NDArray) -> Coarse:
