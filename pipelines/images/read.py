@@ -20,8 +20,7 @@ from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Exif, Photo, Rejected
 from pipelines.images import formats
-from pipelines.images.exif import exif_of, read_exif
-from pipelines.images.headers import read_directories, read_head
+from pipelines.images.exif import plain_header, read_exif
 
 # Detectors need room for their filters' borders.
 MIN_SIDE = 32
@@ -218,24 +217,13 @@ def _bytes(path: Path) -> NDArray[np.uint8]:
 def _header(data: NDArray[np.uint8]) -> tuple[int, int, Exif]:
     """Width and height after orientation, and EXIF."""
     try:
-        width, height, exif = _plain_header(data) or _header_by_pillow(data)
+        width, height, exif = plain_header(data) or _header_by_pillow(data)
     except Exception:  # Not for Pillow; OpenCV may still know it (JPEG 2000, TIFF of rare depths).
         return _header_by_decoding(data)
     # Pillow gives a TIFF's size as it will be after the orientation, which it applies itself.
     if formats.stored_orientation(data, exif.orientation) >= 5:
         width, height = height, width
     return width, height, exif
-
-
-def _plain_header(data: NDArray[np.uint8]) -> tuple[int, int, Exif] | None:
-    head = read_head(data.data)
-    if head is None or not head.exif:
-        return None if head is None else (head.width, head.height, Exif())
-    try:
-        main, shot, place = ({tag: entry.value for tag, entry in part.items()} for part in read_directories(head.exif))
-    except ValueError:
-        return None
-    return head.width, head.height, exif_of(main, shot, place, head.width, head.height)
 
 
 def _header_by_pillow(data: NDArray[np.uint8]) -> tuple[int, int, Exif]:

@@ -57,8 +57,9 @@ def stitch(
     from pipelines.features.detectors import DetectorConfig
     from pipelines.features.extract import FeatureConfig
     from pipelines.stitch.photos import find_photos
-    from pipelines.stitch.run import StitchConfig, check_out, plain
+    from pipelines.stitch.run import StitchConfig, check_out
     from pipelines.stitch.run import stitch as run
+    from pipelines.stitch.told import plain
     from pipelines.store.files import write_text
     from recon.cli.terminal import print_json, progress_for
 

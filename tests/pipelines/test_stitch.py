@@ -19,7 +19,8 @@ from pipelines.stitch.limits import check_size
 from pipelines.stitch.overlap import Overlap, components
 from pipelines.stitch.photos import find_photos
 from pipelines.stitch.projection import PROJECTIONS, Canvas, Piece, choose, lay_out, straighten
-from pipelines.stitch.run import StitchConfig, plain, stitch
+from pipelines.stitch.run import StitchConfig, stitch
+from pipelines.stitch.told import plain
 from pipelines.stitch.warp import TurnedView, warp
 
 SIZE = (400, 300)

@@ -11,7 +11,8 @@ from pipelines.core.errors import ConfigError, NoModelError
 from pipelines.core.progress import Silent
 from pipelines.stitch.flat import lay_out_flat
 from pipelines.stitch.photos import find_photos
-from pipelines.stitch.run import StitchConfig, plain, stitch
+from pipelines.stitch.run import StitchConfig, stitch
+from pipelines.stitch.told import plain
 
 
 def page() -> np.ndarray:

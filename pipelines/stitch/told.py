@@ -1,0 +1,64 @@
+"""What is told of panoramas, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipelines.core.median import median
+from pipelines.core.types import Photo
+from pipelines.stitch.flat import SolvedFlat
+from pipelines.stitch.run import Panorama, StitchResult
+from pipelines.stitch.solve import Solved
+
+
+def plain(result: StitchResult) -> dict[str, object]:
+    """The result as a JSON value: for each panorama cameras, overlaps and residuals; photos not used, with reasons.
+
+    Residuals are those of the cameras alone; what shifts of pixels there are besides says each photo's ``shift``, see
+    :meth:`pipelines.stitch.local.Shifts.packed`.
+    """
+    return {
+        "panoramas": [_plain_panorama(one, result.photos) for one in result.panoramas],
+        "not_used": [{"photo": item.name, "why": item.why} for item in result.unused],
+        "seconds": result.seconds,
+    }
+
+
+def _plain_panorama(panorama: Panorama, photos: Sequence[Photo]) -> dict[str, object]:
+    solved = panorama.solved
+    return {
+        "file": str(panorama.path),
+        "width": panorama.rendered.pixels.shape[1],
+        "height": panorama.rendered.pixels.shape[0],
+        "projection": panorama.canvas.name,
+        "rms_residual_px": solved.rms,
+        "photos": [
+            {
+                "name": photos[member].name,
+                **_place_of(solved, index),
+                **({"shift": panorama.shifts[index].packed()} if panorama.shifts else {}),
+                "gains": panorama.rendered.gains[index].tolist(),
+            }
+            for index, member in enumerate(solved.members)
+        ],
+        "overlaps": [
+            {"photos": [photos[i].name, photos[j].name], "matches": len(values) // 2,
+             "median_residual_px": float(median(values)), "rms_residual_px": float(np.sqrt((values**2).mean()))}
+            for (i, j), values in solved.residuals.items()
+        ],
+        "contradicting_pairs": [
+            {"photos": [photos[i].name, photos[j].name], "median_residual_px": value} for i, j, value in solved.dropped
+        ],
+    }  # fmt: skip
+
+
+def _place_of(solved: Solved | SolvedFlat, index: int) -> dict[str, object]:
+    if isinstance(solved, SolvedFlat):
+        return {"plane_from_photo": solved.plane_from_photo[index].tolist()}
+    return {
+        "focal_px": solved.cameras.focal(index),
+        "distortion": solved.cameras.distortion(index),
+        "cam_from_world": solved.cameras.rotations[index].tolist(),
+    }
