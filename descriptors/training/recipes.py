@@ -179,7 +179,9 @@ RECIPES: dict[str, Recipe] = {
         "swift-small", HardestInBatch(), learning_rate=4e-3, minutes=40, data=_BATCH_512, differs=(_OWN,)
     ),
     "sosnet": _trunk("sosnet", SOSNetLoss(), _HARDEST, start="hardnet", minutes=30),
-    "hynet": replace(_trunk("hynet", HyNetLoss(), _HARDEST, start="sosnet"), data=_BATCH_64, fused=True),
+    "hynet": replace(
+        _trunk("hynet", HyNetLoss(), _HARDEST, start="sosnet"), data=replace(_BATCH_64, jitter=_WIDE), fused=True
+    ),
     "cs-l2net": _central_surround(turns=False),
     "cs-l2net-plus": _central_surround(_TURNS, turns=True),
     "tfeat-margin": _tfeat(TripletLoss(hardest=32, ramp=0.3)),
