@@ -7,7 +7,6 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +17,12 @@ from browser import CHROMIUM, Browser
 from command import assert_refused, recon
 from PIL import Image as Pil
 
-from pipelines.core.progress import Silent
-from pipelines.localize.map import load_map
-from pipelines.localize.query import LocalizeConfig
-
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 from serving import LIMITS, Running, bomb, foreign
 
-from recon.serve.service import Service
 from recon.serve.upload import shown_name
-
-
-@pytest.fixture(scope="module")
-def service(small_map: Path) -> Service:
-    return Service(load_map(small_map, progress=Silent()), LocalizeConfig())
-
-
-@pytest.fixture(scope="module")
-def running(service: Service) -> Iterator[Running]:
-    server = Running(service, LIMITS)
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def query(sample_data: Path) -> bytes:
-    return (sample_data / "query" / "images" / "query_near.jpg").read_bytes()
-
 
 # --- answers ----------------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,31 +22,10 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
-from serving import LIMITS, Running, bomb, foreign
+from serving import Running, bomb, foreign
 
-from pipelines.core.progress import Silent
-from pipelines.localize.map import load_map
-from pipelines.localize.query import LocalizeConfig
 from recon.serve.app import LOG, JsonLines
-from recon.serve.service import Service
 from recon.serve.upload import Limits
-
-
-@pytest.fixture(scope="module")
-def service(small_map: Path) -> Service:
-    return Service(load_map(small_map, progress=Silent()), LocalizeConfig())
-
-
-@pytest.fixture(scope="module")
-def running(service: Service) -> Iterator[Running]:
-    server = Running(service, LIMITS)
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def query(sample_data: Path) -> bytes:
-    return (sample_data / "query" / "images" / "query_near.jpg").read_bytes()
 
 
 def test_a_head_that_comes_too_slowly_is_not_waited_for(running, query):
