@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     from pipelines.stitch.debug import Debug
 
 MODES = ("rotation", *MODELS)
+THRESHOLDS = {"dog": 0.02}
+"""Detector -> contrast, where it is not the detector's own: fewer keypoints tell as well what overlaps."""
+
+
+def keypoints(name: str = "dog", most: int = 600) -> DetectorConfig:
+    """The detector of a name as overlaps are looked for with it."""
+    return DetectorConfig(name, most, THRESHOLDS.get(name))
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class StitchConfig:
     """
 
     features: FeatureConfig = field(
-        default_factory=lambda: FeatureConfig(detector=DetectorConfig(max_keypoints=600), max_side=320, fused=False)
+        default_factory=lambda: FeatureConfig(detector=keypoints(), max_side=320, fused=False)
     )
     match: MatchConfig = field(default_factory=MatchConfig)
     max_side: int = 800

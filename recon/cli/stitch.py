@@ -55,19 +55,17 @@ def stitch(
     # this when numpy is imported, which nothing above has done.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _keep_memory()
-    from pipelines.features.detectors import DetectorConfig
     from pipelines.features.extract import FeatureConfig
     from pipelines.stitch.photos import find_photos
-    from pipelines.stitch.run import StitchConfig, check_out
+    from pipelines.stitch.run import StitchConfig, check_out, keypoints
     from pipelines.stitch.run import stitch as run
     from pipelines.stitch.told import plain
     from pipelines.store.files import write_text
     from recon.cli.terminal import print_json, progress_for
 
     check_out(out)
-    keypoints = DetectorConfig(name=detector, max_keypoints=max_keypoints)
     config = StitchConfig(
-        FeatureConfig(descriptor, keypoints, max(64, 2 * max_size // 5), fused=False),
+        FeatureConfig(descriptor, keypoints(detector, max_keypoints), max(64, 2 * max_size // 5), fused=False),
         max_side=max_size,
         mode=mode,
         max_error=max_error,
