@@ -7,10 +7,12 @@ Fitzgibbon's one-parameter division model, which goes both ways in closed form. 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipelines.core.records import dataclass
 
 Array = NDArray[np.float64]
 _STEPS = 40

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.records import dataclass
 from pipelines.stitch.adjust import Array, Turned, rays
 
 _GRID = 48
