@@ -35,7 +35,7 @@ from pipelines.stitch.warp import View, warp
 if TYPE_CHECKING:
     from pipelines.stitch.debug import Debug
 
-_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL = 20_000, 1_500_000
+_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL = 40_000, 1_500_000
 """Of a photo, where gains and seams are looked for (OpenCV takes 100,000), and of all photos."""
 
 

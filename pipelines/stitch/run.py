@@ -185,7 +185,9 @@ def stitch(
     lap("matching")
     if debug is not None:
         debug.overlaps(photos, overlaps)
+    cv2.setNumThreads(max(1, cores() // max(1, sum(one.kept for one in overlaps.values()))))  # pairs side by side
     exact = refine(overlaps, images, workers=cores())
+    cv2.setNumThreads(1)  # strips side by side
     lap("places")
     solved = [
         one
