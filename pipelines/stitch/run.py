@@ -225,10 +225,10 @@ def stitch(
 def _solve(
     photos: Sequence[Photo], group: Sequence[int], overlaps: Mapping[tuple[int, int], Overlap], config: StitchConfig
 ) -> Sequence[Solved | SolvedFlat]:
-    limit, seed = config.max_error, config.seed
+    limit = config.max_error
     if config.mode in MODELS:
-        return solve_flat(photos, group, overlaps, model=config.mode, max_error=limit, seed=seed)
-    return solve(photos, group, overlaps, max_error=limit, distortion=config.distortion, seed=seed)
+        return solve_flat(photos, group, overlaps, model=config.mode, max_error=limit, seed=config.seed)
+    return solve(photos, group, overlaps, max_error=limit, distortion=config.distortion)
 
 
 _Read = tuple[Features, Image]

@@ -23,8 +23,8 @@ from pipelines.stitch.guess import first_guess, focal_from_homographies
 from pipelines.stitch.overlap import Overlap, components
 from pipelines.stitch.projection import straighten
 
-_MOST, _FEWEST, _ALTOGETHER = 300, 40, 25_000
-"""Matches of a pair that are used, and of all pairs together; more say the same again."""
+_MOST, _FEWEST, _ALTOGETHER = 300, 100, 2_000
+"""Matches of a pair that are used, between these; and of all pairs together. More say the same again."""
 _EXIF_SIGMA, _GUESS_SIGMA = 0.1, 0.6
 _ROBUST = 1.0
 """px at 1,600 px where Huber's loss turns linear."""
@@ -68,7 +68,6 @@ def solve(
     *,
     max_error: float,
     distortion: bool,
-    seed: int,
 ) -> list[Solved]:
     """Cameras of photos that hang together; several groups if they fall apart, photos that stay alone left out.
 
@@ -79,14 +78,13 @@ def solve(
         members: photo indices, connected by kept overlaps.
         max_error: threshold of the homographies, px at 1,600 px.
         distortion: estimate it.
-        seed: of the choice of matches where there are many.
     """
     kept = {pair: one for pair, one in overlaps.items() if one.kept and pair[0] in members and pair[1] in members}
     dropped: list[tuple[int, int, float]] = []
     scale = max(1.0, max(max(photos[i].width, photos[i].height) for i in members) / 1600)
     shared = True
     while True:
-        cameras, left = _fit(photos, members, kept, scale, distortion, seed, shared)
+        cameras, left = _fit(photos, members, kept, scale, distortion, shared)
         medians = {pair: float(median(values)) for pair, values in left.items()}
         worst = max(medians, key=medians.__getitem__)
         if medians[worst] <= _CONTRADICTS * max_error * scale:
@@ -99,7 +97,7 @@ def solve(
         groups = [[members[i] for i in group] for group in components(len(members), _local(members, kept))]
         if len(groups) > 1:
             every = [
-                solve(photos, group, kept, max_error=max_error, distortion=distortion, seed=seed)
+                solve(photos, group, kept, max_error=max_error, distortion=distortion)
                 for group in groups
                 if len(group) > 1
             ]
@@ -117,7 +115,6 @@ def _fit(
     kept: Mapping[tuple[int, int], Overlap],
     scale: float,
     distortion: bool,
-    seed: int,
     shared: bool,
 ) -> tuple[Turned, dict[tuple[int, int], Array]]:
     mine = [photos[i] for i in members]
@@ -136,7 +133,7 @@ def _fit(
     start = first_guess(len(mine), group, links, centres, focals)
     prior = Prior(focals, np.where(known > 0, _EXIF_SIGMA, _GUESS_SIGMA), distortion)
     most = int(np.clip(_ALTOGETHER // len(local), _FEWEST, _MOST))
-    some = [_sights(pair, overlap, centres, most, seed) for pair, overlap in local.items()]
+    some = [_sights(pair, overlap, centres, most) for pair, overlap in local.items()]
     cameras = adjust(start, _joined(some), prior, robust=_ROBUST * scale)
     cameras = Turned(straighten(cameras.rotations), cameras.focals, cameras.distortions, cameras.group)
     left = {}
@@ -168,11 +165,11 @@ def _lenses(photos: Sequence[Photo]) -> tuple[NDArray[np.int64], list[Photo]]:
     return np.array(group), first
 
 
-def _sights(pair: tuple[int, int], overlap: Overlap, centres: Array, most: int | None = None, seed: int = 0) -> Sights:
+def _sights(pair: tuple[int, int], overlap: Overlap, centres: Array, most: int | None = None) -> Sights:
     """All matches of a pair, or at most ``most`` of them."""
     chosen = np.arange(len(overlap))
     if most is not None and len(overlap) > most:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(overlap), most, replace=False))
+        chosen = np.arange(most) * len(overlap) // most
     source, target = (np.full(len(chosen), index) for index in pair)
     return Sights(source, target, overlap.a[chosen] - centres[pair[0]], overlap.b[chosen] - centres[pair[1]])
 

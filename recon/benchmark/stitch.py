@@ -122,6 +122,8 @@ def run_benchmark(folders: Sequence[Path], out: Path, setting: Setting, *, progr
     """
     rows: list[Row] = []
     sets = sets_of(folders)
+    modules = "recon.cli.stitch, pipelines.stitch.told, pipelines.benchmarks.opencv_stitch"
+    subprocess.run([sys.executable, "-c", f"import {modules}"], env=_as_installed(), check=True)  # compiles them
     with progress.stage("Benchmark", 2 * len(sets)) as task:
         for folder in sets:
             photos, _ = scan(folder / "images" if (folder / "images").is_dir() else folder)
@@ -156,7 +158,7 @@ def _run(name: str, contestant: str, photos: Sequence[Photo], out: Path, setting
     begin = time.perf_counter()
     messages = out / "messages.txt"
     with open(messages, "wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=_as_installed())
         with ThreadPoolExecutor(1) as pool:
             peak = pool.submit(_watch, process.pid)
             _, status, usage = os.wait4(process.pid, 0)
@@ -170,6 +172,11 @@ def _run(name: str, contestant: str, photos: Sequence[Photo], out: Path, setting
     told = json.loads(notes.read_text())
     solved, picture = (_peers if contestant == PEER else _ours)(told, photos, picture)
     return _Made(contestant, solved, told["seconds"], seconds, cpu, peak.result(), picture, "")
+
+
+def _as_installed() -> dict[str, str]:
+    """The environment, where Python keeps what it has compiled, as installed programs find it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _watch(process: int) -> int:
