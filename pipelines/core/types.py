@@ -7,13 +7,11 @@ EXIF-upright photo. Poses are ``cam_from_world``: x_cam = R x_world + t.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pipelines.core.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,7 +22,6 @@ from numpy.typing import NDArray
 
 from descriptors.frames import frames_from_keypoints, scale_frames
 from pipelines.core.errors import ConfigError, InputError
-from pipelines.core.records import dataclass
 from pipelines.features.hessian import hessian_blobs
 from pipelines.features.shape import adapt, orient
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +17,6 @@ from descriptors.frames import extract_patches, scale_frames
 from descriptors.scorers import unit_rows
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
-from pipelines.core.records import dataclass
 from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items
 from pipelines.features.detectors import FUSED, DetectorConfig, detect

@@ -7,11 +7,11 @@ Monasse and Marlet, Adaptive structure from motion with a contrario model estima
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.records import dataclass
 from pipelines.core.types import Camera, TwoView
 from pipelines.geometry.residuals import residuals
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.records import dataclass
 from pipelines.core.types import Camera, TwoView
 from pipelines.geometry.chance import log_false_alarms
 

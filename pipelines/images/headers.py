@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from pipelines.core.records import dataclass
 
 EXIF, GPS = 0x8769, 0x8825
 """Tags in the main directory that point to the others."""

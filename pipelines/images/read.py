@@ -10,6 +10,7 @@ import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress, Silent
-from pipelines.core.records import dataclass
 from pipelines.core.types import Exif, Photo, Rejected
 from pipelines.images import formats
 from pipelines.images.exif import plain_header, read_exif

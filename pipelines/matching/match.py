@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -18,7 +19,6 @@ from descriptors.rerank import Described, RerankRule, rerank_matches
 from descriptors.views import Views, match_views
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
-from pipelines.core.records import dataclass
 from pipelines.core.types import Camera, TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles

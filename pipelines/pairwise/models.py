@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.records import dataclass
 from pipelines.geometry.chance import ESSENTIAL, FUNDAMENTAL, HOMOGRAPHY, Family
 from pipelines.geometry.residuals import sampson_error
 

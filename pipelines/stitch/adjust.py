@@ -7,12 +7,10 @@ Fitzgibbon's one-parameter division model, which goes both ways in closed form. 
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pipelines.core.records import dataclass
 
 Array = NDArray[np.float64]
 _STEPS = 40

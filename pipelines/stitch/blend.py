@@ -8,12 +8,12 @@ finer level adds to the layer. Away from the seams it is nothing, and pixels com
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.records import dataclass
 from pipelines.stitch.coarse import strips_of
 
 _LEAST = 0.01

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pipelines.core.records import dataclass
 
 _STRIP = 60_000
 """px that are worked on at once."""

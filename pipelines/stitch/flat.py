@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipelines.core.errors import NoModelError
 from pipelines.core.median import median
-from pipelines.core.records import dataclass
 from pipelines.core.types import Photo
 from pipelines.stitch.adjust import Array
 from pipelines.stitch.overlap import Overlap, components

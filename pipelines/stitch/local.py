@@ -12,6 +12,7 @@ import base64
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.median import median
-from pipelines.core.records import dataclass
 from pipelines.stitch.adjust import Array
 
 _NODES = 32

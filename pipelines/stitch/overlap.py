@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.progress import Progress
-from pipelines.core.records import dataclass
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores, map_items
 from pipelines.matching.candidates import first_at_place

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.records import dataclass
 from pipelines.stitch.adjust import Array, Turned, rays
 
 _GRID = 48

@@ -10,12 +10,11 @@ is most textured.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.records import dataclass
 from pipelines.engine import map_items
 from pipelines.images.read import Image
 from pipelines.stitch.overlap import Overlap

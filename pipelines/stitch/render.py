@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pipelines.core.median import median
 from pipelines.core.progress import Progress
-from pipelines.core.records import dataclass
 from pipelines.engine import cores
 from pipelines.stitch.crop import largest_rectangle
 from pipelines.stitch.exposure import apply_gain, find_gains, local_gains, moderated

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError, OutputError
 from pipelines.core.median import median
 from pipelines.core.progress import Progress
-from pipelines.core.records import dataclass
 from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items
 from pipelines.features.detectors import DetectorConfig

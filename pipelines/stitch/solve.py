@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.median import median
-from pipelines.core.records import dataclass
 from pipelines.core.types import Photo
 from pipelines.stitch.adjust import (
     Array,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.core.records import dataclass
 from pipelines.core.types import Photo
 from pipelines.images.formats import pillow
 from pipelines.images.headers import Directory, numbers, read_directories, read_head, text, write_directories

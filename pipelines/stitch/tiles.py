@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.records import dataclass
 from pipelines.stitch.blend import Blender, Layer
 from pipelines.stitch.coarse import Coarse, strips_of
 from pipelines.stitch.pixels import Pixels, side_for

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.records import dataclass
 from pipelines.stitch.adjust import Array, Turned, pixels
 from pipelines.stitch.blend import light
 from pipelines.stitch.coarse import Coarse, strips_of

@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.records import dataclass
 from pipelines.images.formats import pillow
 from pipelines.images.headers import EXIF, GPS, numbers, packed
 from pipelines.stitch.render import Rendered
