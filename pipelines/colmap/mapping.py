@@ -139,7 +139,7 @@ def _settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     """Adjust a finished model until nothing moves, with a loss that a few wrong matches do not bend.
 
     The mapper stops while focal lengths and depths still trade with each other, and squares the errors of points up to
-    its limit of 4 px. Without one of their photos, maps of the validation scenes et, crazyhorse, cyprus and kermit moved
+    its limit of 4 px. Without one of their photos, maps of the validation scenes et, crazyhorse, cyprus, kermit moved
     by 0.16 % of their size (the camera that moved most; mean of the scenes) before, and by 0.08 % with this.
     """
     pycolmap = load_pycolmap()

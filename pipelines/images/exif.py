@@ -6,11 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipelines.core.types import Exif
-from pipelines.images.headers import read_directories, read_head
 
 _MAKE, _MODEL, _ORIENTATION, _EXIF_IFD, _GPS_IFD = 0x010F, 0x0110, 0x0112, 0x8769, 0x8825
 _TAKEN, _FOCAL_MM, _FOCAL_35, _EXIF_WIDTH, _EXIF_HEIGHT = 0x9003, 0x920A, 0xA405, 0xA002, 0xA003
@@ -69,13 +65,6 @@ def read_exif(picture: Any, width: int, height: int) -> Exif:
         shot, place = tags.get_ifd(_EXIF_IFD), tags.get_ifd(_GPS_IFD)
     except Exception:  # Damaged EXIF leads Pillow to many kinds of errors; the pixels may still be good.
         return Exif()
-    return exif_of(tags, shot, place, width, height)
-
-
-def exif_of(
-    tags: Mapping[int, Any], shot: Mapping[int, Any], place: Mapping[int, Any], width: int, height: int
-) -> Exif:
-    """EXIF of the values in the main, the EXIF and the GPS directory of a photo of ``width`` by ``height`` px."""
     orientation = tags.get(_ORIENTATION, 1)
     make, model = _text(tags.get(_MAKE)), _text(tags.get(_MODEL))
     return Exif(
@@ -86,18 +75,6 @@ def exif_of(
         gps=_position(place),
         taken=_text(shot.get(_TAKEN)),
     )
-
-
-def plain_header(data: NDArray[np.uint8]) -> tuple[int, int, Exif] | None:
-    """Size as stored, px, and EXIF of the bytes of a JPEG or PNG; None for others, and where Pillow is to be asked."""
-    head = read_head(data.data)
-    if head is None or not head.exif:
-        return None if head is None else (head.width, head.height, Exif())
-    try:
-        main, shot, place = ({tag: entry.value for tag, entry in part.items()} for part in read_directories(head.exif))
-    except ValueError:
-        return None
-    return head.width, head.height, exif_of(main, shot, place, head.width, head.height)
 
 
 def _text(value: object) -> str:

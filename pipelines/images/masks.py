@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 from pipelines.core.errors import InputError
 from pipelines.core.types import Photo
 from pipelines.images import formats
-from pipelines.images.headers import read_head
 
 # Sides of a mask and its photo may differ by a factor, whose two values may differ by this share (rounding).
 _SAME_ASPECT = 0.01
-# Bytes in which a PNG tells whether it has transparency, if it is an ordinary one.
-_HEAD = 1 << 16
 
 
 def find_mask(photo: Photo, masks_dir: Path) -> Path | None:
@@ -84,19 +81,17 @@ def alpha_mask(photo: Photo) -> NDArray[np.bool_] | None:
     Raises:
         InputError: if the photo cannot be decoded.
     """
+    pillow = formats.pillow()
     try:
-        head = np.fromfile(photo.path, np.uint8, _HEAD)
-        if formats.is_jpeg(head) or read_head(head.data) is not None:
-            return None
-        pillow = formats.pillow()
         with pillow.open(photo.path) as picture:
             if not picture.has_transparency_data:
                 return None
             alpha = np.asarray(picture.convert("RGBA"))[:, :, 3]
+    except pillow.UnidentifiedImageError:
+        return None
     except Exception as error:  # Pillow's plugins raise whatever a broken file leads them to.
-        if isinstance(error, formats.pillow().UnidentifiedImageError):
-            return None
         raise InputError(f"{photo.name} cannot be read", str(error), "save it again") from error
+    head = np.fromfile(photo.path, np.uint8, 4)
     seen = formats.apply_orientation(alpha, formats.stored_orientation(head, photo.exif.orientation)) > 0
     return None if seen.all() else seen
 

@@ -20,7 +20,7 @@ from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Exif, Photo, Rejected
 from pipelines.images import formats
-from pipelines.images.exif import plain_header, read_exif
+from pipelines.images.exif import read_exif
 
 # Detectors need room for their filters' borders.
 MIN_SIDE = 32
@@ -217,18 +217,15 @@ def _bytes(path: Path) -> NDArray[np.uint8]:
 def _header(data: NDArray[np.uint8]) -> tuple[int, int, Exif]:
     """Width and height after orientation, and EXIF."""
     try:
-        width, height, exif = plain_header(data) or _header_by_pillow(data)
+        with formats.pillow().open(io.BytesIO(data.data)) as picture:
+            exif = read_exif(picture, *picture.size)
+            width, height = picture.size
     except Exception:  # Not for Pillow; OpenCV may still know it (JPEG 2000, TIFF of rare depths).
         return _header_by_decoding(data)
     # Pillow gives a TIFF's size as it will be after the orientation, which it applies itself.
     if formats.stored_orientation(data, exif.orientation) >= 5:
         width, height = height, width
     return width, height, exif
-
-
-def _header_by_pillow(data: NDArray[np.uint8]) -> tuple[int, int, Exif]:
-    with formats.pillow().open(io.BytesIO(data.data)) as picture:
-        return *picture.size, read_exif(picture, *picture.size)
 
 
 def _header_by_decoding(data: NDArray[np.uint8]) -> tuple[int, int, Exif]:

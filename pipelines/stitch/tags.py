@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from pipelines.core.types import Photo
 from pipelines.images.formats import pillow
-from pipelines.images.headers import Directory, numbers, read_directories, read_head, text, write_directories
 from pipelines.stitch.projection import Canvas
 
 _KEPT = (0x010F, 0x0110, 0x0132, 0x013B, 0x8298, 0x010E)
@@ -23,27 +21,23 @@ _SHOT = (0x829A, 0x829D, 0x8822, 0x8827, 0x9003, 0x9004, 0x9010, 0x9011, 0x9201,
          0x920A, 0xA402, 0xA403, 0xA432, 0xA433, 0xA434)  # fmt: skip
 """How it was shot. Not the focal length in film's terms nor the sensor's pixels: they are no longer those of the
 picture."""
-_ORIENTATION, _SOFTWARE = 0x0112, 0x0131
+_ORIENTATION, _SOFTWARE, _EXIF, _GPS = 0x0112, 0x0131, 0x8769, 0x8825
 _WIDTH, _HEIGHT = 0xA002, 0xA003
 _PROJECTIONS = {"sphere": "equirectangular", "cylinder": "cylindrical"}
-
-EXIF_HEADER, XMP_HEADER = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-"""What segments of a JPEG begin with that hold EXIF and XMP."""
 
 
 @dataclass(frozen=True)
 class Tags:
-    """EXIF's main directory, that of the shot and that of the place; and XMP as text."""
+    """EXIF as Pillow holds it, without its header, and XMP as text."""
 
-    main: Directory
-    shot: Directory
-    place: Directory
+    exif: Any
     xmp: str
 
     @property
-    def exif(self) -> bytes:
-        """A TIFF structure."""
-        return write_directories(self.main, self.shot, self.place)
+    def exif_bytes(self) -> bytes:
+        """TIFF structure that begins with ``II`` or ``MM``."""
+        data = self.exif.tobytes()
+        return data[6:] if data.startswith(b"Exif\0\0") else data
 
 
 def make_tags(
@@ -57,30 +51,28 @@ def make_tags(
         corner: (left, top) px of the canvas at which the picture begins.
         turned: whether the camera turned, rather than scanned something flat.
     """
-    return Tags(*_directories(photos[len(photos) // 2], size), _xmp(len(photos), canvas, size, corner, turned))
+    return Tags(_exif(photos[len(photos) // 2], size), _xmp(len(photos), canvas, size, corner, turned))
 
 
-def _directories(photo: Photo, size: tuple[int, int]) -> tuple[Directory, Directory, Directory]:
+def _exif(photo: Photo, size: tuple[int, int]) -> Any:
+    image = pillow()
+    out = image.Exif()
     try:
-        main, shot, place = read_directories(_exif_bytes(photo))
-    except Exception:  # As in read_exif: damaged EXIF leads to many kinds of errors, and is only a loss of tags.
-        main, shot, place = {}, {}, {}
-    main = {tag: main[tag] for tag in _KEPT if tag in main}
-    shot = {tag: shot[tag] for tag in _SHOT if tag in shot}
-    return (
-        main | {_ORIENTATION: numbers(3, 1), _SOFTWARE: text("recon stitch")},
-        shot | {_WIDTH: numbers(4, size[0]), _HEIGHT: numbers(4, size[1])},
-        place,
-    )
-
-
-def _exif_bytes(photo: Photo) -> bytes:
-    """A photo's EXIF as a TIFF structure."""
-    head = read_head(np.fromfile(photo.path, np.uint8).data)
-    if head is not None:
-        return head.exif
-    with pillow().open(photo.path) as picture:
-        return bytes(picture.getexif().tobytes().removeprefix(EXIF_HEADER))
+        with image.open(photo.path) as picture:
+            source = picture.getexif()
+            shot, place = source.get_ifd(_EXIF), source.get_ifd(_GPS)
+            for tag in _KEPT:
+                if tag in source:
+                    out[tag] = source[tag]
+            inner = {tag: shot[tag] for tag in _SHOT if tag in shot}
+            out.tobytes()  # Damaged values are found out here, while the rest can still be written.
+    except Exception:  # As in read_exif: damaged EXIF leads Pillow to many kinds of errors, and is only a loss of tags.
+        out, inner, place = image.Exif(), {}, {}
+    out[_ORIENTATION], out[_SOFTWARE] = 1, "recon stitch"
+    out.get_ifd(_EXIF).update(inner | {_WIDTH: size[0], _HEIGHT: size[1]})
+    if place:
+        out.get_ifd(_GPS).update(place)
+    return out
 
 
 def _xmp(count: int, canvas: Canvas, size: tuple[int, int], corner: tuple[int, int], turned: bool) -> str:

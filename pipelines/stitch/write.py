@@ -1,4 +1,4 @@
-"""Panoramas to files: PNG and TIFF strip by strip, 8 and 16 bit; JPEG by OpenCV, WebP by Pillow."""
+"""Panoramas to files: PNG and TIFF strip by strip, 8 and 16 bit; JPEG and WebP by Pillow."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.images.formats import pillow
-from pipelines.images.headers import EXIF, GPS, numbers, packed
 from pipelines.stitch.render import Rendered
-from pipelines.stitch.tags import EXIF_HEADER, XMP_HEADER, Tags
+from pipelines.stitch.tags import Tags
 from pipelines.store.files import write_atomic
 
 _STRIP = 4 << 20
 """Bytes that are compressed at once."""
 _LEVEL = 2
 """Of zlib: level 6 takes five times as long for 5 % less."""
-
-_SEGMENT = 65_533
-"""Bytes that a segment of a JPEG can hold."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def write_png(stream: BinaryIO, rendered: Rendered, tags: Tags) -> None:
 
     stream.write(b"\x89PNG\r\n\x1a\n")
     chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * depth, 6 if alpha else 2, 0, 0, 0))
-    chunk(b"eXIf", tags.exif)
+    chunk(b"eXIf", tags.exif_bytes)
     chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + tags.xmp.encode())
     packer, above = zlib.compressobj(_LEVEL), None
     for part in _strips(rendered, alpha):
@@ -90,6 +86,8 @@ def write_png(stream: BinaryIO, rendered: Rendered, tags: Tags) -> None:
 
 def write_tiff(stream: BinaryIO, rendered: Rendered, tags: Tags) -> None:
     """TIFF 6.0, deflated strips with horizontal differences, EXIF and XMP; the directory stands at the end."""
+    from PIL import TiffImagePlugin
+
     height, width = rendered.mask.shape
     alpha, depth = _has_border(rendered), rendered.pixels.dtype.itemsize
     channels = 4 if alpha else 3
@@ -99,27 +97,31 @@ def write_tiff(stream: BinaryIO, rendered: Rendered, tags: Tags) -> None:
         rows = len(part) if not number else rows
         beside = part.copy()
         beside[:, 1:] -= part[:, :-1]
-        strip = zlib.compress(beside.astype(part.dtype.newbyteorder("<")).data, _LEVEL)
+        packed = zlib.compress(beside.astype(part.dtype.newbyteorder("<")).data, _LEVEL)
         offsets.append(stream.tell())
-        counts.append(len(strip))
-        stream.write(strip)
-    entries = {
-        256: numbers(4, width), 257: numbers(4, height), 258: numbers(3, *(8 * depth,) * channels), 259: numbers(3, 8),
-        262: numbers(3, 2), 273: numbers(4, *offsets), 277: numbers(3, channels), 278: numbers(4, rows),
-        279: numbers(4, *counts), 284: numbers(3, 1), 317: numbers(3, 2), 700: numbers(1, *tags.xmp.encode()),
-        **tags.main,
+        counts.append(len(packed))
+        stream.write(packed)
+    entries: dict[int, tuple[int, tuple[int, ...] | bytes]] = {
+        256: (4, (width,)), 257: (4, (height,)), 258: (3, (8 * depth,) * channels), 259: (3, (8,)), 262: (3, (2,)),
+        273: (4, tuple(offsets)), 277: (3, (channels,)), 278: (4, (rows,)), 279: (4, tuple(counts)), 284: (3, (1,)),
+        317: (3, (2,)), 700: (1, tags.xmp.encode()),
     }  # fmt: skip
     if alpha:
-        entries[338] = numbers(3, 2)
-    for pointer, inner in ((EXIF, tags.shot), (GPS, tags.place)):
+        entries[338] = (3, (2,))
+    for tag, value in tags.exif.items():
+        if isinstance(value, str):
+            entries[tag] = (2, value.encode("utf-8", "replace") + b"\0")
+    entries[0x0112] = (3, (1,))
+    for pointer in (0x8769, 0x8825):
+        inner = dict(tags.exif.get_ifd(pointer))
         if inner:
-            at = _even(stream)
-            stream.write(packed(inner, at))
-            entries[pointer] = numbers(4, at)
-    at = _even(stream)
-    stream.write(packed(entries, at))
-    stream.seek(4)
-    stream.write(struct.pack("<I", at))
+            ifd = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+            for tag, value in inner.items():
+                ifd[tag] = value
+            place = _even(stream)
+            stream.write(ifd.tobytes(place))
+            entries[pointer] = (4, (place,))
+    _write_directory(stream, entries)
 
 
 def _even(stream: BinaryIO) -> int:
@@ -129,24 +131,29 @@ def _even(stream: BinaryIO) -> int:
     return stream.tell()
 
 
-def write_jpeg(stream: BinaryIO, rendered: Rendered, tags: Tags) -> None:
-    """JPEG of quality 95 with all of its colour, EXIF and XMP."""
-    import cv2
-
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    data = cv2.imencode(".jpg", cv2.cvtColor(rendered.pixels, cv2.COLOR_RGB2BGR), options)[1].data
-    begin = 4 + int.from_bytes(data[4:6], "big") if data[2:4] == b"\xff\xe0" else 2  # after JFIF's own segment
-    stream.write(data[:begin])
-    for head, content in ((EXIF_HEADER, tags.exif), (XMP_HEADER, tags.xmp.encode())):
-        if len(head) + len(content) <= _SEGMENT:
-            stream.write(b"\xff\xe1" + struct.pack(">H", 2 + len(head) + len(content)) + head + content)
-    stream.write(data[begin:])
+def _write_directory(stream: BinaryIO, entries: dict[int, tuple[int, tuple[int, ...] | bytes]]) -> None:
+    """The main directory: tag -> type (1 and 2 bytes, 3 shorts, 4 longs) and values; and the pointer to it."""
+    rows = []
+    for tag, (kind, values) in sorted(entries.items()):
+        if isinstance(values, bytes):
+            data = values
+        else:
+            data = struct.pack(f"<{len(values)}{'H' if kind == 3 else 'I'}", *values)
+        if len(data) > 4:
+            place = _even(stream)
+            stream.write(data)
+            data = struct.pack("<I", place)
+        rows.append(struct.pack("<HHI", tag, kind, len(values)) + data.ljust(4, b"\0"))
+    place = _even(stream)
+    stream.write(struct.pack("<H", len(rows)) + b"".join(rows) + b"\0\0\0\0")
+    stream.seek(4)
+    stream.write(struct.pack("<I", place))
 
 
 def _by_pillow(kind: str, **options: object) -> Callable[[BinaryIO, Rendered, Tags], None]:
     def write(stream: BinaryIO, rendered: Rendered, tags: Tags) -> None:
         pixels = rendered.pixels
-        if _has_border(rendered):
+        if kind != "JPEG" and _has_border(rendered):
             pixels = np.dstack([pixels, rendered.mask])
         picture = pillow().fromarray(np.ascontiguousarray(pixels))
         picture.save(stream, kind, exif=tags.exif, xmp=tags.xmp.encode(), **options)
@@ -154,7 +161,7 @@ def _by_pillow(kind: str, **options: object) -> Callable[[BinaryIO, Rendered, Ta
     return write
 
 
-_JPEG = Format(write_jpeg, False, False, 65_500)
+_JPEG = Format(_by_pillow("JPEG", quality=95, subsampling=0), False, False, 65_500)
 _TIFF = Format(write_tiff, True, True, 1 << 30)
 FORMATS = {
     ".jpg": _JPEG,
