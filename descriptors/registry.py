@@ -131,7 +131,7 @@ _NETWORKS: tuple[Entry, ...] = (
 )
 
 # Made for every pixel of a picture (recon stereo), not for keypoints: trained on made pairs, by a recipe of its own.
-_DENSE_NETWORKS: tuple[Entry, ...] = (_network("swift-stereo", 64, 11_968, _OWN, patch_size=11),)
+_DENSE_NETWORKS: tuple[Entry, ...] = (_network("swift-stereo", 64, 23_128, _OWN, patch_size=11),)
 
 _BUILT_IN: tuple[Entry, ...] = (
     # 7.5 sigma: SIFT's four cells of 3 sigma and the half cell around them that bilinear sharing reaches into.

@@ -1,12 +1,12 @@
 """Rooms nobody has trained on: stereo pairs to choose a matching cost by, with exact disparities.
 
-    python -m sample_data.rooms --data DIR --out DIR [--count 20]
+    python -m sample_data.rooms --data DIR --out DIR [--count 20] [--training --first 100]
 
 Half of them are slanted sheets in front of each other; half are tables with boxes, turned bodies, rods, a bust and
 stones before walls, some of them bare. They wear photos that no stereo training sees: every tenth of DIR/photos, every
-third of DIR's validation scenes. A sun throws shadows, and two cameras of slightly different exposure take it. Folders
-are as Middlebury 2014 has them, so that ``recon benchmark stereo`` reads them. They come from a ray tracer, not from
-the drawing that makes training pairs: a cost that is ahead here has learned more than what that drawing looks like.
+third of DIR's validation scenes. With --training they wear the others, to train on: give them other numbers. A sun
+throws shadows, and two cameras of slightly different exposure take it. Folders are as Middlebury 2014 has them, so that
+``recon benchmark stereo`` and ``recon train swift-stereo --data pairs:DIR`` read them.
 """
 
 from __future__ import annotations
@@ -199,10 +199,12 @@ def cameras(room: Room, rng: np.random.Generator) -> tuple[Shot, Shot]:
     )
 
 
-def worn(data: Path) -> list[Path]:
+def worn(data: Path, *, training: bool = False) -> list[Path]:
     """The photos that rooms wear, from a folder with ``photos/`` and ``scenes/``."""
-    found = {("photos", path.name): path for path in photos_below(data / "photos")[::10]}
-    for scene in scene_folders(data, validation=True):
+    single = photos_below(data / "photos")
+    kept = [path for number, path in enumerate(single) if training == bool(number % 10)]
+    found = {("photos", path.name): path for path in kept}
+    for scene in scene_folders(data, validation=not training):
         if scene.name != _IN_THE_DARK:
             found |= {(scene.name, path.name): path for path in photos_below(scene / "images")[::3]}
     return [found[key] for key in sorted(found)]
@@ -230,8 +232,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--training", action="store_true")
     given = parser.parse_args()
-    photos = read_photos(worn(given.data))
+    photos = read_photos(worn(given.data, training=given.training))
     for number in range(given.first, given.first + given.count):
         write_room(photos, number, given.out / f"room-{number:02d}")
 

@@ -3,6 +3,7 @@
 A folder is given as its path, a map as ``map:DIR``: what ``recon data patches`` made, or the run folder it was made in.
 Of a map's photos a fifth, the last by name, are held out: their tracks are what the training is validated on. One of
 Brown's sets is given as ``brown:DIR``, as in ``brown:data/brown/liberty``; of its sheets the last fiftieth is held out.
+``pairs:DIR`` is a folder of stereo pairs with exact disparities, for matching costs alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ Given = str | Path | Sequence[str | Path]
 
 MAP = "map:"
 BROWN = "brown:"
+PAIRS = "pairs:"
 _HELD_OUT = 0.2
 # With fewer photos none can be spared: a map of so few is validated on what it was trained on.
 _ENOUGH = 10
@@ -81,10 +83,25 @@ def scene_photos(given: Given, *, every: int) -> list[Path]:
     return [path for scene in scenes for path in photos_below(scene / "images")[::every]]
 
 
+def pair_folders(given: Given) -> list[Path]:
+    """The folders of rendered stereo pairs, in the order of their names.
+
+    Raises:
+        DataError: a folder has none.
+    """
+    found: list[Path] = []
+    for folder in _split(given).pairs:
+        pairs = sorted(path.parent for path in folder.glob("*/disp0.pfm"))
+        if not pairs:
+            raise DataError(f"There are no stereo pairs in {folder}: no folder in it holds a disp0.pfm.")
+        found += pairs
+    return found
+
+
 def own_sources(given: Given) -> list[str]:
-    """The maps and Brown's sets among the sources, by the paths of their folders."""
+    """The maps, Brown's sets and stereo pairs among the sources, by the paths of their folders."""
     sources = _split(given)
-    return [str(folder) for folder in (*sources.maps, *sources.brown)]
+    return [str(folder) for folder in (*sources.maps, *sources.brown, *sources.pairs)]
 
 
 def described(given: Given) -> str:
@@ -93,6 +110,7 @@ def described(given: Given) -> str:
     parts = ["the training scenes and photos of recon's data folder (see the card)"] if sources.folders else []
     parts += [f"{len(sources.maps)} maps of the user's own"] if sources.maps else []
     parts += [f"Brown's {', '.join(folder.name for folder in sources.brown)}"] if sources.brown else []
+    parts += ["rendered stereo pairs"] if sources.pairs else []
     return " and ".join(parts)
 
 
@@ -137,18 +155,19 @@ class _Sources:
     folders: list[Path]
     maps: list[Path]
     brown: list[Path]
+    pairs: list[Path]
 
 
 def _split(given: Given) -> _Sources:
-    """Folders, maps' folders with tracks, and folders of Brown's sets."""
+    """Folders, maps' folders with tracks, folders of Brown's sets and of stereo pairs."""
     texts = [str(source) for source in ([given] if isinstance(given, str | Path) else given)]
     if not texts:
         raise DataError("No data was given to train on. Give a folder with scenes/ and photos/, map:DIR or brown:DIR.")
-    kinds: dict[str, list[Path]] = {MAP: [], BROWN: [], "": []}
+    kinds: dict[str, list[Path]] = {MAP: [], BROWN: [], PAIRS: [], "": []}
     for text in texts:
         kind = next(kind for kind in kinds if text.startswith(kind))
         kinds[kind].append(Path(text.removeprefix(kind)))
-    return _Sources(kinds[""], [map_folder(folder) for folder in kinds[MAP]], kinds[BROWN])
+    return _Sources(kinds[""], [map_folder(folder) for folder in kinds[MAP]], kinds[BROWN], kinds[PAIRS])
 
 
 def _holds(folder: Path, part: str) -> bool:

@@ -180,6 +180,21 @@ def exposed(light: NDArray, camera: Camera) -> NDArray:
     return 255 * (light / 255) ** camera.gamma * camera.gain
 
 
+def read_pair(folder: Path) -> StereoPair:
+    """A rendered pair from a folder as Middlebury 2014 and ``sample_data.rooms`` have them.
+
+    Raises:
+        DataError: a picture, the disparity or the mask is missing or not readable.
+    """
+    names = ("im0.png", "im1.png", "disp0.pfm", "mask0nocc.png")
+    read = [cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) for name in names]
+    if any(part is None for part in read):
+        raise DataError(f"{folder} is no stereo pair: {', '.join(names)} are needed.")
+    left, right, disparity, mask = (np.asarray(part) for part in read)
+    left, right = (np.ascontiguousarray(side[:, :, ::-1]) for side in (left, right))
+    return StereoPair(left, right, np.asarray(disparity, np.float32), mask == 255)
+
+
 def read_photos(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
     """RGB photos (H,W,3); files that are none are left out.
 

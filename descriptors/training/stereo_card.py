@@ -16,11 +16,19 @@ _PAIRS = (
     "them are taken by cameras that expose, blur and scatter differently. The photos are nine tenths of an ImageNet "
     "sample and of BSDS, and every fourth photo of the scenes below."
 )
+_RENDERED = (
+    "Rendered rooms (`python -m sample_data.rooms --training`): sheets, boxes, turned bodies and rods before walls, "
+    "some of them bare, ray-traced with exact disparities; two cameras add noise at every crop. They wear nine tenths "
+    "of an ImageNet sample and of BSDS, and every third photo of the scenes below."
+)
 _HOW = (
-    "The network begins as a weighed census transform and is trained through semi-global matching: of the softmax of "
-    "costs summed over eight paths, the probability of disparities off by more than a pixel, at every pixel that both "
-    "pictures show. Adam with a cosine from {rate:g} down to 0, {pairs} crops of {crop[0]}×{crop[1]} px a step, from "
-    "{scenes} pairs that are photographed anew for each. The penalties and the scale of the cost are learnt with it: "
+    "The network begins as a census transform with adaptive support, whose sharpness, reach and fading were chosen on "
+    "rendered rooms (`sample_data/rooms.py`, which wear held-out photos and photos of validation scenes), as was how "
+    "long and how fast it is trained. The training goes through semi-global matching: of the softmax of costs summed "
+    "over eight paths, the probability of disparities off by more than a pixel, wherever both pictures show the place. "
+    "Adam with a cosine from {rate:g} (the first layer's {first:g} times that) down to 0, {pairs} crops of "
+    "{crop[0]}×{crop[1]} px a step, photographed anew each time. Which pixels are compared stays; the "
+    "penalties and the scale of the cost are learnt with it: "
 )
 
 
@@ -42,12 +50,12 @@ def _text(weights: Path, header: dict[str, str], rows: list[dict[str, Any]]) -> 
         f"# {weights.name}",
         _what_it_is(weights.stem, header),
         "## Trained on",
-        _PAIRS.format(unlike=1 - recipe["looks"]["alike"])
+        (_RENDERED if "rendered" in header["data"] else _PAIRS.format(unlike=1 - recipe["looks"]["alike"]))
         if sources
         else f"Made stereo pairs that wear {header['data']}.",
         *([table] if sources else []),
         "No photo is in the weights' file. Never seen, neither for training nor for any choice: Middlebury, Oxford, "
-        "HPatches, Strecha, stitching and object sets, nor the nine validation scenes.",
+        "HPatches, Strecha, stitching and object sets. Never trained on: the nine validation scenes.",
         "## How",
         _HOW.format(**recipe) + _scales(header),
         *_how(header, rows),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from descriptors.datasets.scenes import DataError
-from descriptors.datasets.sources import Given, scene_photos, single_photos
+from descriptors.datasets.sources import Given, pair_folders, scene_photos, single_photos
 from descriptors.datasets.stereo_pairs import (
     Camera,
     PairRange,
@@ -21,6 +21,7 @@ from descriptors.datasets.stereo_pairs import (
     cameras,
     exposed,
     made_light,
+    read_pair,
     read_photos,
     taken,
 )
@@ -75,7 +76,8 @@ class StereoSource:
         """Name where photos are; they are read at the first batch.
 
         Args:
-            given: sources, as of :mod:`descriptors.datasets.sources`.
+            given: sources, as of :mod:`descriptors.datasets.sources`; if rendered pairs are among them, these are taken
+                and none are made.
             looks: of the made pairs.
             cut: of the crops.
             pairs: crops of a batch.
@@ -89,8 +91,10 @@ class StereoSource:
         self._paths = (*paths, *scene_photos(given, every=_SPARED))
         if not self._paths:
             raise DataError("There are no photos that made pairs could wear. Give a folder with photos/ or scenes/.")
-        self._looks, self._cut, self._pairs, self._scenes, self._seed = looks, cut, pairs, scenes, seed
-        self._light = lru_cache(maxsize=scenes)(self._make)
+        self._rendered = pair_folders(given)
+        self._looks, self._cut, self._pairs, self._seed = looks, cut, pairs, seed
+        self._scenes = len(self._rendered) or scenes
+        self._light = lru_cache(maxsize=self._scenes)(self._make)
 
     def batch(self, step: int) -> Crops:
         """Crops of ``step``. The first batches have one more pair each, until all are made."""
@@ -101,6 +105,8 @@ class StereoSource:
         )
 
     def _make(self, number: int) -> StereoPair:
+        if self._rendered:
+            return read_pair(self._rendered[number])
         return made_light(_worn(self._paths), self._looks, np.random.default_rng([self._seed, 5, number]))
 
 

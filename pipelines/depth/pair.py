@@ -36,7 +36,7 @@ class Setting:
     penalties: Penalties = field(default_factory=lambda: Penalties(30, 300, 6.0, 40))
 
 
-_SETTINGS = {CENSUS: Setting(census=1.0), "swift-stereo": Setting(census=0.4, gain=0.54)}
+_SETTINGS = {CENSUS: Setting(census=1.0), "swift-stereo": Setting(census=0.0, gain=0.5)}
 """Of costs that were looked at by themselves; all others have the same."""
 
 
@@ -50,7 +50,7 @@ class PairEngine:
     """How a rectified pair is matched.
 
     Attributes:
-        cost: ``census``, or a descriptor of the zoo, which is mixed with census.
+        cost: ``census``, or a descriptor of the zoo; all but ``swift-stereo`` are mixed with census.
         penalties: of semi-global matching; None takes those that suit the cost.
         tolerance: px by which the two pictures' disparities may differ.
         speckle: pieces of fewer pixels are removed (at 640 × 480 px; in proportion at other sizes).

@@ -34,7 +34,7 @@ PARAMETERS = {
     # ours: convolutions, two numbers a channel for all batch norms but the last
     "swift": 25 * 32 + 9 * (32 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 16 * 128 * 128 + 2 * (32 + 2 * 64 + 2 * 128),
     "swift-small": 25 * 24 + 9 * (24 * 48 + 48 * 48 + 48 * 96 + 96 * 96) + 16 * 96 * 128 + 2 * (24 + 2 * 48 + 2 * 96),
-    "swift-stereo": (121 * 64 + 64) + (64 * 64 + 64),
+    "swift-stereo": (121 * 124 + 124) + (124 * 64 + 64),
 }
 OF_DESCRIPTOR = {
     "tfeat-margin": "tfeat", "tfeat-ratio": "tfeat", "l2net-plus": "l2net", "cs-l2net-plus": "cs-l2net",
