@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.core.errors import NoModelError
-from pipelines.core.median import median
 from pipelines.core.types import Photo
 from pipelines.stitch.adjust import Array
 from pipelines.stitch.overlap import Overlap, components
@@ -88,7 +87,7 @@ def solve_flat(
         maps = _fit(photos, members, kept, model, _ROBUST * scale, seed)
         place = {photo: index for index, photo in enumerate(members)}
         left = {pair: _both_ways(one, maps[place[pair[0]]], maps[place[pair[1]]]) for pair, one in kept.items()}
-        medians = {pair: float(median(values)) for pair, values in left.items()}
+        medians = {pair: float(np.median(values)) for pair, values in left.items()}
         worst = max(medians, key=medians.__getitem__)
         if medians[worst] <= _CONTRADICTS * max_error * scale:
             return [SolvedFlat(tuple(members), maps, left, tuple(dropped))]

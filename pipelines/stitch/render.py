@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.median import median
 from pipelines.core.progress import Progress
 from pipelines.engine import cores
 from pipelines.stitch.crop import largest_rectangle
@@ -139,7 +138,7 @@ def _shallow(pixels: NDArray) -> NDArray[np.uint8]:
 
 def _step(canvas: Canvas) -> int:
     """px of the canvas in one of those where gains and seams are looked for."""
-    typical = float(median([piece.width * piece.height for piece in canvas.pieces]))
+    typical = float(np.median([piece.width * piece.height for piece in canvas.pieces]))
     wanted = min(_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL / len(canvas.pieces))
     return max(2, round(math.sqrt(typical / wanted)))
 

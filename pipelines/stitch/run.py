@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError, OutputError
-from pipelines.core.median import median
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items
@@ -300,5 +301,5 @@ def _laid_out(
     if isinstance(solved, SolvedFlat):
         return lay_out_flat(solved.plane_from_photo, sizes, config.scale), FlatView(solved.plane_from_photo, sizes)
     name = choose(solved.cameras, sizes) if config.projection == "auto" else config.projection
-    focal = float(median([solved.cameras.focal(i) for i in range(len(sizes))]))
+    focal = float(np.median([solved.cameras.focal(i) for i in range(len(sizes))]))
     return lay_out(solved.cameras, sizes, name, focal * config.scale), TurnedView(solved.cameras, name, sizes)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.median import median
 from pipelines.core.types import Photo
 from pipelines.stitch.adjust import (
     Array,
@@ -85,7 +84,7 @@ def solve(
     shared = True
     while True:
         cameras, left = _fit(photos, members, kept, scale, distortion, shared)
-        medians = {pair: float(median(values)) for pair, values in left.items()}
+        medians = {pair: float(np.median(values)) for pair, values in left.items()}
         worst = max(medians, key=medians.__getitem__)
         if medians[worst] <= _CONTRADICTS * max_error * scale:
             return [Solved(tuple(members), cameras, _centres(photos, members), left, tuple(dropped))]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.core.median import median
 from pipelines.core.types import Photo
 from pipelines.stitch.flat import SolvedFlat
 from pipelines.stitch.run import Panorama, StitchResult
@@ -45,7 +44,7 @@ def _plain_panorama(panorama: Panorama, photos: Sequence[Photo]) -> dict[str, ob
         ],
         "overlaps": [
             {"photos": [photos[i].name, photos[j].name], "matches": len(values) // 2,
-             "median_residual_px": float(median(values)), "rms_residual_px": float(np.sqrt((values**2).mean()))}
+             "median_residual_px": float(np.median(values)), "rms_residual_px": float(np.sqrt((values**2).mean()))}
             for (i, j), values in solved.residuals.items()
         ],
         "contradicting_pairs": [
