@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from descriptors.tiles import Mutual, multiply, shares, spread
+from descriptors.tiles import Mutual, multiply, shares, spread, take_in
 
 _ROWS, _COLUMNS = 512, 1024
 """Of a tile: its products (2 MB) stay in the cache while they are searched."""
@@ -63,7 +63,7 @@ def mutual_nearest(a: NDArray[np.float32], b: NDArray[np.float32], threads: int)
 
     beside, *more = spread(work, shares(len(a), threads, _ROWS))
     for other in more:
-        beside = np.stack([np.maximum(beside[0], other[0]), _second(*beside, *other)])
+        take_in(beside[0], beside[1], other[0], other[1])
     (best, rival), (back, rival_back) = _indices(near), _indices(beside)
     i = np.flatnonzero(back[best] == np.arange(len(a)))
     j = best[i]
@@ -81,13 +81,6 @@ def _rounded(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np
     shrink = min(1.0, float(np.sqrt(_LARGEST / (largest[0] * largest[1]))))
     mine, other = (np.rint(rows * np.float32(shrink * scale)) for rows, scale in zip((a, b), scales, strict=True))
     return (mine + _OFFSET).astype(np.uint8), other.astype(np.int8)
-
-
-def _second(
-    first: NDArray[np.int64], second: NDArray[np.int64], best: NDArray[np.int64], after: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Second-best of two disjoint lists, of each of which the best two are given."""
-    return np.maximum(np.maximum(second, after), np.minimum(first, best))
 
 
 def _indices(keys: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -59,9 +59,13 @@ class Near:
 
     def merge(self, best: NDArray[np.float32], second: NDArray[np.float32], at: slice = slice(None)) -> None:
         """Take in the best and second-best of further candidates for the descriptors ``at``."""
-        mine, runner_up = self.best[at], self.second[at]
-        np.maximum(np.maximum(runner_up, second), np.minimum(mine, best), out=runner_up)
-        np.maximum(mine, best, out=mine)
+        take_in(self.best[at], self.second[at], best, second)
+
+
+def take_in(first: NDArray, second: NDArray, best: NDArray, after: NDArray) -> None:
+    """Take the best two of further candidates into the best two so far, place by place."""
+    np.maximum(np.maximum(second, after), np.minimum(first, best), out=second)
+    np.maximum(first, best, out=first)
 
 
 @dataclass(frozen=True)
