@@ -1,7 +1,8 @@
 """Mutual nearest neighbours of large sets: searched among products of 8-bit numbers, measured in full precision.
 
-Processors multiply bytes several times as fast as floats, and an integer has room for the index of the row it came
-from, so that one pass of plain maxima over a tile of products finds the best two of its rows and of its columns.
+Processors multiply bytes several times as fast as floats, and then searching the products takes longer than making
+them. So both sets are grouped by eights, of each group only the largest product is kept, and the best two groups of
+each row and column are found by plain maxima; the products of those two are made once more to see whose they were.
 Rounding moves the inner product of two unit vectors by about 0.001; the best two on each side are then compared anew in
 full precision. COLMAP keeps SIFT in eight bits throughout.
 """
@@ -16,17 +17,20 @@ from numpy.typing import NDArray
 
 from descriptors.tiles import Mutual, multiply, shares, spread, take_in
 
-_ROWS, _COLUMNS = 512, 1024
-"""Of a tile: its products (2 MB) stay in the cache while they are searched."""
-_BITS = 10
-"""Of a product are free for the place in its tile."""
-_LARGEST = 1 << 20
+_ROWS, _COLUMNS = 512, 512
+"""Of a tile: its products (1 MB) stay in the cache while they are searched."""
+_GROUP = 8
+"""Neighbouring rows of a set, of which the largest product stands for all."""
+_BITS = 7
+"""Of a product are free for the group's place in its tile."""
+_LARGEST = 1 << 23
 """Product at most, so that 31 bits hold it with its sign and place."""
 _OFFSET = 128
 """Added to one side: processors multiply unsigned by signed bytes."""
 _HALF = 63
 """Largest number of the other side: without VNNI two products are added in 16 bits, which 255 x 63 x 2 just fits."""
 _INDEX = 0xFFFFFFFF
+_EMPTY = np.iinfo(np.int32).min
 _NONE = np.iinfo(np.int64).min
 
 # A serialised ONNX model of one node, s = (a - 128) b (MatMulInteger, opset 13), as in descriptors.tiles.
@@ -45,26 +49,30 @@ def mutual_nearest(a: NDArray[np.float32], b: NDArray[np.float32], threads: int)
         a, b: rows of unit length, rows of zeros, or of +-1.
         threads: cores to use.
     """
-    given, others = _rounded(a, b)
-    tiles = [np.ascontiguousarray(others[start : start + _COLUMNS].T) for start in range(0, len(b), _COLUMNS)]
+    mine, others = _rounded(a, b)
+    given = (mine.astype(np.int16) + _OFFSET).astype(np.uint8)
+    tiles = [_tile(others[start : start + _COLUMNS]) for start in range(0, len(b), _COLUMNS)]
     near = np.full((2, len(a)), _NONE)
 
     def work(stripes: Sequence[slice]) -> NDArray[np.int64]:
         beside = np.full((2, len(b)), _NONE)
         memory = np.empty(_ROWS * _COLUMNS, np.int32)
-        keys = np.empty((4, _COLUMNS), np.int32)
         for stripe in stripes:
+            rows = given[stripe.start * _GROUP : stripe.stop * _GROUP]
             for number, tile in enumerate(tiles):
-                products = memory[: (stripe.stop - stripe.start) * tile.shape[1]].reshape(-1, tile.shape[1])
-                multiply(PRODUCT_MODEL, given[stripe], tile, products)
-                corner = stripe.start, number * _COLUMNS
-                _fold(products, keys, near[0], near[1], beside[0], beside[1], *corner)
+                products = memory[: (stripe.stop - stripe.start) * _GROUP * tile.shape[1]].reshape(-1, tile.shape[1])
+                products[len(rows) :] = _EMPTY
+                multiply(PRODUCT_MODEL, rows, tile, products[: len(rows)])
+                _leave_out(products, len(b) - number * _COLUMNS)
+                _fold(products, near, beside, stripe.start * _GROUP, number * _COLUMNS)
         return beside
 
-    beside, *more = spread(work, shares(len(a), threads, _ROWS))
+    groups = -(-len(a) // _GROUP)
+    beside, *more = spread(work, shares(groups, threads, _ROWS // _GROUP))
     for other in more:
         take_in(beside[0], beside[1], other[0], other[1])
-    (best, rival), (back, rival_back) = _indices(near), _indices(beside)
+    best, rival = _members(mine, others, near)
+    back, rival_back = _members(others, mine, beside)
     i = np.flatnonzero(back[best] == np.arange(len(a)))
     j = best[i]
     return Mutual(
@@ -72,21 +80,29 @@ def mutual_nearest(a: NDArray[np.float32], b: NDArray[np.float32], threads: int)
     )
 
 
-def _rounded(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Both sets as integers, a with the offset; scaled as far as the sum of their products fits."""
+def _rounded(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Both sets as integers, scaled as far as the sum of their products fits."""
     scales = [steps / max(float(np.abs(rows).max()), 1e-6) for steps, rows in ((127, a), (_HALF, b))]
     lengths = [float(np.sqrt(np.einsum("nd,nd->n", rows, rows).max())) for rows in (a, b)]
     # Half a step a number may be added to each of the lengths by rounding.
     largest = [length * scale + 0.5 * np.sqrt(a.shape[1]) for length, scale in zip(lengths, scales, strict=True)]
     shrink = min(1.0, float(np.sqrt(_LARGEST / (largest[0] * largest[1]))))
     mine, other = (np.rint(rows * np.float32(shrink * scale)) for rows, scale in zip((a, b), scales, strict=True))
-    return (mine + _OFFSET).astype(np.uint8), other.astype(np.int8)
+    return mine.astype(np.int8), other.astype(np.int8)
 
 
-def _indices(keys: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Whose the best and the second-best product is; -1 without one."""
-    first, second = np.where(keys == _NONE, -1, _INDEX - (keys & _INDEX)).astype(np.intp)
-    return first, second
+def _tile(rows: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Rows (M,D) as a tile (D,M'), M' a multiple of eight: first the first of each group, then the second of each."""
+    groups = -(-len(rows) // _GROUP)
+    padded = np.zeros((groups * _GROUP, rows.shape[1]), np.int8)
+    padded[: len(rows)] = rows
+    return np.ascontiguousarray(padded.reshape(groups, _GROUP, -1).transpose(2, 1, 0).reshape(rows.shape[1], -1))
+
+
+def _leave_out(products: NDArray[np.int32], columns: int) -> None:
+    """Blot out what a tile's last group has beyond the ``columns`` rows that there are."""
+    groups = products.shape[1] // _GROUP
+    products[:, groups * (columns - (groups - 1) * _GROUP) + groups - 1 :: groups] = _EMPTY
 
 
 def _products(
@@ -97,57 +113,86 @@ def _products(
 
 
 @njit(cache=True, nogil=True)
-def _take(products, places, first, second):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Best and second-best keys so far, place by place: one loop over four arrays, which compilers make wide."""
-    for c in range(products.shape[0]):
-        key = np.int32(np.int32(products[c] << np.int32(_BITS)) | places[c])
-        best = first[c]
-        second[c] = max(second[c], min(best, key))
-        first[c] = max(best, key)
+def _largest(products, largest):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Of each column of (8,C): one loop over nine arrays, which compilers make wide."""
+    one, two, three, four = products[0], products[1], products[2], products[3]
+    five, six, seven, eight = products[4], products[5], products[6], products[7]
+    for c in range(largest.shape[0]):
+        left = max(max(one[c], two[c]), max(three[c], four[c]))
+        right = max(max(five[c], six[c]), max(seven[c], eight[c]))
+        largest[c] = max(left, right)
 
 
 @njit(cache=True, nogil=True)
-def _fold(products, keys, first, second, first_beside, second_beside, row, column):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Take a tile of products, whose corner is at (row, column), into the best two of its rows and of its columns.
+def _fold(products, near, beside, row, column):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Take a tile of products, whose corner is at (row, column), into the best two groups of its rows and columns.
 
-    A key is the product, and below it how far its place is from the end: of equals the earlier is the larger.
+    A key is a product, and below it how far its group is from the tile's last: of equals the earlier is the larger.
     """
-    lanes = 128
-    empty = np.int32(-(2**31))
     height, width = products.shape
-    places, constant, above, after = keys[0, :width], keys[1, :width], keys[2, :width], keys[3, :width]
-    across, behind = np.empty(lanes, np.int32), np.empty(lanes, np.int32)
-    for c in range(width):
-        places[c] = width - 1 - c
-    above[:], after[:] = empty, empty
-    for r in range(height):
-        across[:], behind[:] = empty, empty
-        for start in range(0, width, lanes):
-            stop = min(start + lanes, width)
-            _take(products[r, start:stop], places[start:stop], across, behind)
-        best, rival = empty, empty
-        for lane in range(lanes):
-            rival = max(rival, min(best, across[lane]), behind[lane])
-            best = max(best, across[lane])
-        _merge(first, second, row + r, best, rival, column + width - 1)
-        constant[:] = height - 1 - r
-        _take(products[r], constant, above, after)
-    for c in range(width):
-        _merge(first_beside, second_beside, column + c, above[c], after[c], row + height - 1)
+    lanes, blocks = width // _GROUP, height // _GROUP
+    largest, keys = np.empty(width, np.int32), np.empty(lanes, np.int32)
+    above, after = np.full(width, _EMPTY, np.int32), np.full(width, _EMPTY, np.int32)
+    last = column // _GROUP + lanes - 1
+    for block in range(blocks):
+        _largest(products[_GROUP * block : _GROUP * block + _GROUP], largest)
+        place = np.int32(blocks - 1 - block)
+        for c in range(width):
+            key = np.int32(np.int32(largest[c] << np.int32(_BITS)) | place)
+            after[c] = max(after[c], min(above[c], key))
+            above[c] = max(above[c], key)
+        for r in range(_GROUP * block, min(_GROUP * block + _GROUP, near.shape[1] - row)):
+            _largest(products[r].reshape(_GROUP, lanes), largest[:lanes])
+            best, rival = np.int32(_EMPTY), np.int32(_EMPTY)
+            for c in range(lanes):
+                keys[c] = np.int32(largest[c] << np.int32(_BITS)) | np.int32(lanes - 1 - c)
+                best = max(best, keys[c])
+            for c in range(lanes):
+                rival = max(rival, keys[c] if keys[c] < best else np.int32(_EMPTY))
+            _merge(near, row + r, best, rival, last)
+    for group in range(lanes):
+        for member in range(min(_GROUP, beside.shape[1] - column - _GROUP * group)):
+            at = member * lanes + group
+            _merge(beside, column + _GROUP * group + member, above[at], after[at], row // _GROUP + blocks - 1)
 
 
 @njit(cache=True, nogil=True)
-def _merge(first, second, at, best, rival, end):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Take a tile's best two into those of one row or column; ``end``: index of the tile's last place."""
+def _merge(found, at, best, rival, end):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Take a tile's best two groups into those of one row or column; ``end``: index of the tile's last group."""
     one, two = _key(best, end), _key(rival, end)
-    second[at] = max(second[at], min(first[at], one), two)
-    first[at] = max(first[at], one)
+    found[1, at] = max(found[1, at], min(found[0, at], one), two)
+    found[0, at] = max(found[0, at], one)
 
 
 @njit(cache=True, nogil=True)
 def _key(key, end):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Product above, what is left to the largest index below."""
-    if key == -(2**31):
+    if key < _EMPTY + (1 << _BITS):
         return np.int64(_NONE)
     index = end - (key & ((1 << _BITS) - 1))
     return (np.int64(key >> _BITS) << 32) | np.int64(_INDEX - index)
+
+
+@njit(cache=True, nogil=True)
+def _members(rows, others, found):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Which others (M,D) have the best and the second-best product with each row (N,D), of its two groups (2,N) found.
+
+    Returns: best, second (N,) int64; -1 without one.
+    """
+    first, second = np.full(len(rows), -1), np.full(len(rows), -1)
+    for r in range(len(rows)):
+        best, rival = np.int64(_NONE), np.int64(_NONE)
+        for key in found[:, r]:
+            if key == _NONE:
+                continue
+            start = _GROUP * (_INDEX - (key & _INDEX))
+            for other in range(start, min(start + _GROUP, len(others))):
+                product = np.int64(0)
+                for d in range(rows.shape[1]):
+                    product += np.int32(rows[r, d]) * np.int32(others[other, d])
+                if product > best:
+                    second[r], rival = first[r], best
+                    first[r], best = other, product
+                elif product > rival:
+                    second[r], rival = other, product
+    return first, second
