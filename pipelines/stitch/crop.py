@@ -20,18 +20,20 @@ def largest_rectangle(inside: NDArray[np.bool_], most: int = 400) -> tuple[int, 
         return 0, 0, inside.shape[1], inside.shape[0]
     coarse = inside[: height * block, : width * block].reshape(height, block, width, block).min((1, 3))
     best, box = 0, (0, 0, 0, 0)
-    up = np.zeros(width, np.int64)
-    for row in range(height):
-        up = np.where(coarse[row], up + 1, 0)
-        stack: list[tuple[int, int]] = []  # (first column, height), heights ascending
-        for column, tall in enumerate([*up.tolist(), 0]):
-            start = column
-            while stack and stack[-1][1] >= tall:
-                start, high = stack.pop()
-                if high * (column - start) > best:
-                    best, box = high * (column - start), (start, row + 1 - high, column, row + 1)
-            stack.append((start, tall))
+    columns = np.arange(width)
+    # Of the tallest rectangle that stands on each place of a row: its height, and how far it reaches at that height.
+    up, left, right = np.zeros(width, int), np.zeros(width, int), np.full(width, width)
+    for row, free in enumerate(coarse):
+        up = np.where(free, up + 1, 0)
+        here = np.maximum.accumulate(np.where(free, 0, columns + 1))
+        left = np.where(free, np.maximum(left, here), 0)
+        here = np.minimum.accumulate(np.where(free, width, columns)[::-1])[::-1]
+        right = np.where(free, np.minimum(right, here), width)
+        area = up * (right - left)
+        at = int(area.argmax())
+        if area[at] > best:
+            best, box = int(area[at]), (int(left[at]), row + 1 - int(up[at]), int(right[at]), row + 1)
     if not best:
         return 0, 0, inside.shape[1], inside.shape[0]
-    left, top, right, bottom = (edge * block for edge in box)
-    return left, top, right, bottom
+    west, north, east, south = (edge * block for edge in box)
+    return west, north, east, south
