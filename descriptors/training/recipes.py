@@ -90,6 +90,11 @@ class Recipe:
     start: str = ""
     differs: tuple[str, ...] = ()
 
+    def on(self, device: str, pairs: int | None) -> Recipe:
+        """The recipe as it is run: in batches of about ``pairs``, or else, on a GPU, of those that it has for one."""
+        wanted = pairs or (self.gpu_pairs if device.startswith("cuda") else 0)
+        return self.with_batch(wanted) if wanted else self
+
     def with_batch(self, pairs: int) -> Recipe:
         """The recipe with batches of about ``pairs``; the rate grows with their square root, twofold at most."""
         data = self.data.of_size(pairs)

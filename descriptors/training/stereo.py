@@ -7,30 +7,21 @@ pixel: bounded, so that places nobody can match do not outweigh those where trai
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from descriptors.contract import DescriptorError
-from descriptors.datasets.sources import Given, described, licences, own_sources
+from descriptors.datasets.sources import Given
 from descriptors.datasets.stereo_pairs import PairRange
-from descriptors.networks import build
-from descriptors.packing import pack
-from descriptors.runtime import read_network
-from descriptors.training.curve import Progress, TrainingLog
-from descriptors.training.machine import Clock, hardware, keep_memory
+from descriptors.training.curve import Progress
+from descriptors.training.run import Length, TrainingRun
 from descriptors.training.stereo_card import write_stereo_card
 from descriptors.training.stereo_sgm import Aggregate
 from descriptors.training.stereo_source import Crops, Cut, StereoSource, judged_crops
-from descriptors.training.train import CHECKPOINT_SECONDS, replaced
 
 _ENTROPY, _MOST = 0.05, 4.0
 _LOOKS = PairRange(pieces=(2, 9), alike=0.8, printed=0.12, flat=0.3, fine=0.4)
@@ -120,118 +111,55 @@ def train_stereo(
     """
     plan = STEREO_RECIPES[recipe] if isinstance(recipe, str) else recipe
     plan = replace(plan, pairs=pairs or plan.pairs)
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DescriptorError(f"The device {device!r} is not here. Use --device cpu.")
-    keep_memory()
-    run = _Run(plan, data, Path(out), minutes or plan.minutes, steps, device, seed)
-    if start is not None:
-        run.begin_with(Path(start))
-    if resume:
-        run.resume()
-    log = TrainingLog(run.out, step=run.step)
-
-    def report(state: Progress) -> None:
-        log.add(state)
-        if progress:
-            progress(state)
-
-    if run.started_from and not run.step:
-        report(Progress(0, 0.0, math.nan, 0.0, run.figures()))
-    figures = run.go(report)
+    run = StereoRun(plan, data, Path(out), Length(minutes or plan.minutes, steps), device, seed)
+    figures = run.go(None if start is None else Path(start), resume, progress)
     write_stereo_card(run.out)
     return figures
 
 
-class _Run:
-    def __init__(
-        self, plan: StereoRecipe, given: Given, out: Path, minutes: float, steps: int | None, device: str, seed: int
-    ) -> None:
-        torch.manual_seed(seed)
-        self.plan, self.given, self.out, self.minutes, self.steps, self.seed = plan, given, out, minutes, steps, seed
-        self.device = torch.device(device)
-        self.network = build(plan.network).to(self.device)
-        self.scales = nn.Parameter(torch.tensor([plan.gain, plan.small, plan.large]).log())
+class StereoRun(TrainingRun[StereoRecipe, Crops, StereoFigures]):
+    """Of a network whose vectors, one a pixel, are matched along rows."""
+
+    def __init__(self, plan: StereoRecipe, given: Given, out: Path, length: Length, device: str, seed: int) -> None:
+        super().__init__(plan, given, out, length, device, seed)
+        self._scales = nn.Parameter(torch.tensor([plan.gain, plan.small, plan.large]).log())
         first = list(self.network.layers[0].parameters())  # type: ignore[index, union-attr]
         others = [values for values in self.network.parameters() if all(values is not one for one in first)]
-        self.built = {
+        self._built = {
             name: (values.detach() != 0) & (values.ndim > 1) for name, values in self.network.named_parameters()
         }
         self.optimizer = torch.optim.Adam(
-            [{"params": first, "times": plan.first}, {"params": [*others, self.scales], "times": 1.0}], lr=plan.rate
+            [{"params": first, "times": plan.first}, {"params": [*others, self._scales], "times": 1.0}], lr=plan.rate
         )
         cut = Cut(*plan.crop, plan.disparities, int(self.network.patch_size) // 2)  # type: ignore[arg-type]
-        self.source = StereoSource(given, plan.looks, cut, pairs=plan.pairs, scenes=plan.scenes, seed=seed)
-        self.judged = judged_crops(given, plan.looks, cut)
-        self.started_from = ""
-        self.step, self.clock = 0, Clock(0.0, self.device)
-        self.checkpoint = out.with_suffix(".checkpoint")
-        self.identity = json.dumps([asdict(plan), seed, *own_sources(given)], sort_keys=True)
+        self._source = StereoSource(given, plan.looks, cut, pairs=plan.pairs, scenes=plan.scenes, seed=seed)
+        self._judged = judged_crops(given, plan.looks, cut)
 
-    @property
-    def done(self) -> float:
-        return self.step / self.steps if self.steps else self.clock.spent / (60 * self.minutes)
+    def batch(self, step: int) -> Crops:
+        return self._source.batch(step)
 
-    def begin_with(self, weights: Path) -> None:
-        self.network.load_state_dict(read_network(weights).state_dict())
-        self.started_from = hashlib.sha256(weights.read_bytes()).hexdigest()
+    def size(self, batch: Crops) -> int:
+        return len(batch.left)
 
-    def resume(self) -> None:
-        if not self.checkpoint.is_file():
-            return
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        if state["identity"] != self.identity:
-            raise DescriptorError(
-                f"{self.checkpoint} belongs to a training with another recipe or seed. "
-                "Remove it, or train with resume=False."
-            )
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scales.data.copy_(state["scales"])
-        self.step, self.clock = state["step"], Clock(state["spent"], self.device)
-
-    def go(self, progress: Callable[[Progress], None]) -> StereoFigures:
-        lost: list[float] = []
-        since = saved = began = time.monotonic()
-        done_before = self.done
-        figures: StereoFigures | None = None
-        while self.done < 1:
-            self.clock.start()
-            lost.append(self._step(self.source.batch(self.step)))
-            self.clock.stop()
-            self.step += 1
-            due = time.monotonic() - saved > CHECKPOINT_SECONDS or self.done >= 1
-            if due:
-                figures, saved = self._save(), time.monotonic()
-            if due or time.monotonic() - since > 10:
-                done = min(self.done, 1.0)
-                speed = len(lost) * self.plan.pairs / (time.monotonic() - since)
-                left = (1 - done) * (time.monotonic() - began) / max(done - done_before, 1e-9)
-                progress(Progress(self.step, done, sum(lost) / len(lost), speed, figures if due else None, left))
-                lost, since = [], time.monotonic()
-        figures = figures or self._save()
-        self.checkpoint.unlink(missing_ok=True)
-        return figures
-
-    def _step(self, crops: Crops) -> float:
+    def take(self, batch: Crops) -> Tensor:
         warm = min(1.0, (self.step + 1) / self.plan.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.rate * group["times"] * warm * (1 + math.cos(math.pi * min(self.done, 1.0))) / 2
+            group["lr"] = self.plan.rate * group["times"] * warm * self.left
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        logits, wanted = self._matched(crops)
-        loss = matching_loss(logits, wanted)
+        loss = matching_loss(*self._matched(batch))
         loss.backward()
         self._keep_built()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     def _keep_built(self) -> None:
         """Take from the gradients what would change how the network is built, or the sum of a first filter: 0."""
         for name, values in self.network.named_parameters():
             if values.grad is None:
                 continue
-            there = self.built[name]
+            there = self._built[name]
             values.grad *= there
             if name == "layers.0.weight":
                 sums, counts = (part.sum(dim=(1, 2, 3), keepdim=True) for part in (values.grad, there))
@@ -241,7 +169,7 @@ class _Run:
         """Logits (P,D) of the pixels that both pictures show, and their disparities (P,)."""
         sides = (side.to(self.device) for side in (crops.left, crops.right))
         left, right = (self.network.dense(side) for side in sides)  # type: ignore[operator]
-        gain, small, large = self.scales.exp()
+        gain, small, large = self._scales.exp()
         cost = 255 * gain * (1 - cosines_of(left, right, self.plan.disparities).cpu())
         paths = (small.cpu(), large.cpu(), self.plan.edge, self.plan.least)
         sums = Aggregate.apply(cost, crops.guide.numpy(), *paths)  # type: ignore[no-untyped-call]
@@ -251,43 +179,21 @@ class _Run:
         """Of the pairs that wear held-out photos."""
         self.network.eval()
         with torch.no_grad():
-            logits, wanted = self._matched(self.judged)
+            logits, wanted = self._matched(self._judged)
         right = (logits.argmax(dim=1) - wanted).abs() <= 1
-        high = nn.functional.max_pool2d(self.judged.disparity[:, None], 9, 1, 4)
-        low = -nn.functional.max_pool2d(-self.judged.disparity[:, None], 9, 1, 4)
-        edges = (high - low > 2)[:, 0][self.judged.seen]
+        high = nn.functional.max_pool2d(self._judged.disparity[:, None], 9, 1, 4)
+        low = -nn.functional.max_pool2d(-self._judged.disparity[:, None], 9, 1, 4)
+        edges = (high - low > 2)[:, 0][self._judged.seen]
         return StereoFigures(float(right.float().mean()), float(right[edges].float().mean()))
 
-    def _save(self) -> StereoFigures:
-        figures = self.figures()
-        state = {
-            "identity": self.identity,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scales": self.scales.detach(),
-            "step": self.step,
-            "spent": self.clock.spent,
-        }
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        replaced(self.checkpoint, lambda path: torch.save(state, path))
-        metadata = {
-            "network": self.plan.network,
-            "recipe": json.dumps(asdict(self.plan)),
-            "seed": str(self.seed),
-            "started_from": self.started_from,
-            "steps": str(self.step),
-            "scales": json.dumps(dict(zip(("gain", "small", "large"), self.scales.exp().tolist(), strict=True))),
-            "minutes": f"{self.clock.spent / 60:.1f}",
-            "done": f"{min(self.done, 1.0):.3f}",
-            "hardware": hardware(self.device),
-            "data": described(self.given),
-            "sources": json.dumps(licences(self.given)),
-            "validation": json.dumps(asdict(figures)),
-        }
-        trained = {name for name, _ in self.network.named_parameters()}
-        content = save(pack(self.network.state_dict(), trained), metadata=metadata)
-        replaced(self.out, lambda path: path.write_bytes(content))
-        return figures
+    def extra_state(self) -> dict[str, Tensor]:
+        return {"scales": self._scales.detach()}
+
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        self._scales.data.copy_(state["scales"])
+
+    def extra_metadata(self) -> dict[str, str]:
+        return {"scales": json.dumps(dict(zip(("gain", "small", "large"), self._scales.exp().tolist(), strict=True)))}
 
 
 def cosines_of(left: Tensor, right: Tensor, count: int) -> Tensor:

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import os
-import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
+from torch import Tensor, nn
 
-from descriptors.contract import DescriptorError
-from descriptors.datasets.sources import Given, described, licences, own_sources
-from descriptors.networks import SCORERS, build
+from descriptors.datasets.sources import Given
+from descriptors.networks import SCORERS
 from descriptors.networks.hynet import HyNet
 from descriptors.networks.l2net import L2Net
-from descriptors.packing import pack
-from descriptors.runtime import read_network
 from descriptors.scorers import halved_rootsift
 from descriptors.training.card import write_card
-from descriptors.training.curve import Progress, TrainingLog
-from descriptors.training.machine import Clock, fuse, hardware, keep_memory, multiplies_bf16
+from descriptors.training.curve import Progress
+from descriptors.training.machine import fuse, multiplies_bf16
 from descriptors.training.objectives import Moment
 from descriptors.training.recipes import Recipe
 from descriptors.training.recipes import recipe as recipe_by_name
+from descriptors.training.run import Length, TrainingRun
 from descriptors.training.source import PairSource, ResidentSource, hashable
 from descriptors.training.validate import Figures, ValidationSet
 
-CHECKPOINT_SECONDS = 400.0
+Patches: TypeAlias = NDArray[np.uint8] | Tensor
 
 
 def train(
@@ -83,27 +74,9 @@ def train(
         DescriptorError: no such recipe, no such device, or the checkpoint is of another training.
         DataError: data is missing.
     """
-    keep_memory()
-    plan = recipe_by_name(recipe) if isinstance(recipe, str) else recipe
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DescriptorError(f"The device {device!r} is not here. Use --device cpu.")
-    if pairs or device.startswith("cuda"):
-        plan = plan.with_batch(pairs or plan.gpu_pairs)
-    run = _Run(plan, data, Path(out), minutes or plan.minutes, steps, device, seed)
-    if start is not None:
-        run.begin_with(Path(start))
-    if resume:
-        run.resume()
-    log = TrainingLog(run.out, step=run.step)
-
-    def report(state: Progress) -> None:
-        log.add(state)
-        if progress:
-            progress(state)
-
-    if run.started_from and not run.step:
-        report(Progress(0, 0.0, math.nan, 0.0, run._figures()))
-    figures = run.go(report)
+    plan = (recipe_by_name(recipe) if isinstance(recipe, str) else recipe).on(device, pairs)
+    run = PatchRun(plan, data, Path(out), Length(minutes or plan.minutes, steps), device, seed)
+    figures = run.go(None if start is None else Path(start), resume, progress)
     write_card(run.out)
     return figures
 
@@ -113,113 +86,58 @@ def _validation_set(given: tuple[str, ...], patch_size: int, magnification: floa
     return ValidationSet(given, patch_size=patch_size, magnification=magnification)
 
 
-class _Run:
-    def __init__(
-        self, plan: Recipe, given: Given, out: Path, minutes: float, steps: int | None, device: str, seed: int
-    ) -> None:
-        torch.manual_seed(seed)
-        self.plan, self.out, self.minutes, self.steps, self.seed = plan, out, minutes, steps, seed
-        self.device = torch.device(device)
-        self.network = build(plan.network).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+class PatchRun(TrainingRun[Recipe, Patches, Figures]):
+    """Of a network that describes or compares patches."""
+
+    def __init__(self, plan: Recipe, given: Given, out: Path, length: Length, device: str, seed: int) -> None:
+        super().__init__(plan, given, out, length, device, seed)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
         )
-        self.generator = torch.Generator().manual_seed(seed)
-        self.bf16 = multiplies_bf16(plan.precision, self.device)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._bf16 = multiplies_bf16(plan.precision, self.device)
         if plan.fused:
             fuse(self.network)
-        size = int(self.network.patch_size)  # type: ignore[arg-type]
-        pairs = PairSource(given, plan.data, patch_size=size, seed=seed)
-        self.source: PairSource | ResidentSource = pairs
-        if self.device.type == "cuda":
-            self.source = ResidentSource(pairs, self.device)
-        self.validation = _validation_set(hashable(given), size, plan.data.magnification)
-        self.started_from = ""
-        self.step, self.clock = 0, Clock(0.0, self.device)
-        self.checkpoint = out.with_suffix(".checkpoint")
-        self.given = given
-        self.identity = json.dumps([asdict(plan), seed, *own_sources(given)], sort_keys=True)
+        patch_size = int(self.network.patch_size)  # type: ignore[arg-type]
+        source = PairSource(given, plan.data, patch_size=patch_size, seed=seed)
+        self._source = ResidentSource(source, self.device) if self.device.type == "cuda" else source
+        self._validation = _validation_set(hashable(given), patch_size, plan.data.magnification)
 
-    @property
-    def done(self) -> float:
-        return self.step / self.steps if self.steps else self.clock.spent / (60 * self.minutes)
+    def batch(self, step: int) -> Patches:
+        return self._source.batch(step)
 
-    def begin_with(self, weights: Path) -> None:
-        given = read_network(weights)
+    def size(self, batch: Patches) -> int:
+        return len(batch) // 2
+
+    def adopt(self, given: nn.Module) -> None:
         if isinstance(self.network, HyNet) and isinstance(given, L2Net):
             self.network.adopt(given)
         else:
-            self.network.load_state_dict(given.state_dict())
-        self.started_from = hashlib.sha256(weights.read_bytes()).hexdigest()
+            super().adopt(given)
 
-    def resume(self) -> None:
-        if not self.checkpoint.is_file():
-            return
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        if state["identity"] != self.identity:
-            raise DescriptorError(
-                f"{self.checkpoint} belongs to a training with another recipe or seed. "
-                "Remove it, or train with resume=False."
-            )
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"].cpu())
-        self.step, self.clock = state["step"], Clock(state["spent"], self.device)
-
-    def go(self, progress: Callable[[Progress], None]) -> Figures:
-        lost: list[torch.Tensor] = []
-        pairs, since, saved = 0, time.monotonic(), time.monotonic()
-        began, done_before = since, self.done
-        between = CHECKPOINT_SECONDS if self.device.type == "cpu" else min(CHECKPOINT_SECONDS, 15 * self.minutes)
-        figures: Figures | None = None
-        with ThreadPoolExecutor(1) as ahead:
-            coming: Future[Any] = ahead.submit(self.source.batch, self.step)
-            while self.done < 1:
-                self.clock.start()
-                patches = coming.result()
-                coming = ahead.submit(self.source.batch, self.step + 1)
-                lost.append(self._step(patches))
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize()
-                self.clock.stop()
-                self.step += 1
-                pairs += len(patches) // 2
-                due = time.monotonic() - saved > between
-                if due or self.done >= 1:
-                    figures = self._save()
-                if due or self.done >= 1 or time.monotonic() - since > 10:
-                    loss, speed = float(torch.stack(lost).mean()), pairs / (time.monotonic() - since)
-                    done, judged = min(self.done, 1.0), figures if due or self.done >= 1 else None
-                    left = (1 - done) * (time.monotonic() - began) / max(done - done_before, 1e-9)
-                    progress(Progress(self.step, done, loss, speed, judged, left))
-                    lost, pairs, since = [], 0, time.monotonic()
-                    saved = since if due else saved
-        figures = figures or self._save()
-        self.checkpoint.unlink(missing_ok=True)
-        return figures
-
-    def _step(self, patches: NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
+    def take(self, batch: Patches) -> Tensor:
         done = min(self.done, 1.0)
         warm = min(1.0, (done + 1e-3) / self.plan.warmup) if self.plan.warmup else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.learning_rate * warm * (1 + math.cos(math.pi * done)) / 2
+            group["lr"] = self.plan.learning_rate * warm * self.left
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(self._tensor(patches))
+        loss = self._loss(self._tensor(batch))
         loss.backward()
         self.optimizer.step()
         return loss.detach()
 
-    def _loss(self, patches: torch.Tensor) -> torch.Tensor:
-        return self.plan.loss(self.network, patches, Moment(min(self.done, 1.0), self.generator, self._autocast))
+    def _loss(self, patches: Tensor) -> Tensor:
+        return self.plan.loss(self.network, patches, Moment(min(self.done, 1.0), self._generator, self._autocast))
 
-    def _tensor(self, patches: NDArray | torch.Tensor) -> torch.Tensor:
+    def _tensor(self, patches: Patches) -> Tensor:
         format_ = torch.channels_last if patches.ndim == 4 else torch.contiguous_format
-        given = patches if isinstance(patches, torch.Tensor) else torch.from_numpy(patches)
+        given = patches if isinstance(patches, Tensor) else torch.from_numpy(patches)
         return given.to(self.device, torch.float32, memory_format=format_)
 
     def _autocast(self) -> Any:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self._bf16 else nullcontext()
 
     def _apply(self, module: Any, *inputs: NDArray) -> NDArray[np.float32]:
         # What is compiled is compiled for batches of one size: here the last part is smaller.
@@ -230,49 +148,18 @@ class _Run:
             ]
         return torch.cat(parts).cpu().numpy()
 
-    def _figures(self) -> Figures:
+    def figures(self) -> Figures:
         self.network.eval()
         if self.plan.network not in SCORERS:
-            return self.validation.figures(partial(self._apply, self.network))
+            return self._validation.figures(partial(self._apply, self.network))
         features, score = (partial(self._apply, part) for part in (self.network.features, self.network.score))
-        return self.validation.scored_figures(features, score, halved_rootsift)
+        return self._validation.scored_figures(features, score, halved_rootsift)
 
-    def _save(self) -> Figures:
-        figures = self._figures()
-        state = {
-            "identity": self.identity,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "step": self.step,
-            "spent": self.clock.spent,
-        }
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        replaced(self.checkpoint, lambda path: torch.save(state, path))
-        trained = {name for name, _ in self.network.named_parameters()}
-        state_of_use = {k: v for k, v in self.network.state_dict().items() if not k.endswith("num_batches_tracked")}
-        tensors = pack(state_of_use, trained)
-        metadata = {
-            "network": self.plan.network,
-            "recipe": json.dumps(asdict(self.plan)),
-            "seed": str(self.seed),
-            "started_from": self.started_from,
-            "steps": str(self.step),
-            "pairs": str(self.step * self.plan.data.pairs),
-            "minutes": f"{self.clock.spent / 60:.1f}",
-            "done": f"{min(self.done, 1.0):.3f}",
-            "hardware": hardware(self.device),
-            "data": described(self.given),
-            "sources": json.dumps(licences(self.given)),
-            "validation": json.dumps(asdict(figures)),
-        }
-        content = save(tensors, metadata=metadata)
-        replaced(self.out, lambda path: path.write_bytes(content))
-        return figures
+    def extra_state(self) -> dict[str, Tensor]:
+        return {"generator": self._generator.get_state()}
 
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        self._generator.set_state(state["generator"].cpu())
 
-def replaced(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place and move it there."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    write(partial)
-    os.replace(partial, path)
+    def extra_metadata(self) -> dict[str, str]:
+        return {"pairs": str(self.step * self.plan.data.pairs)}

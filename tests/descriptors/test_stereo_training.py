@@ -164,7 +164,7 @@ def test_trained_resumed_and_told(folder: Path, tmp_path: Path, monkeypatch: pyt
     whole, parts = tmp_path / "whole" / "mine.safetensors", tmp_path / "parts" / "mine.safetensors"
     figures = train_stereo(plan, folder, whole, steps=4)
     assert 0.2 < figures.at_edges <= figures.within_1 <= 1
-    monkeypatch.setattr("descriptors.training.stereo.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("descriptors.training.run.CHECKPOINT_SECONDS", -1.0)
 
     def stop(state: object) -> None:
         if state.step == 2:  # type: ignore[attr-defined]

@@ -250,11 +250,11 @@ def small(network: str) -> Recipe:
 @pytest.mark.parametrize("network", ["tfeat", "l2net"])
 def test_training_lowers_the_loss_and_writes_usable_weights(data: Path, tmp_path: Path, network: str) -> None:
     said: list[training.Progress] = []
-    run = training._Run(small(network), data, tmp_path / "n.safetensors", 1.0, 12, "cpu", 0)
-    batch = run.source.batch(0)
+    run = training.PatchRun(small(network), data, tmp_path / "n.safetensors", training.Length(1.0, 12), "cpu", 0)
+    batch = run.batch(0)
     before = run._loss(run._tensor(batch)).item()
     for _ in range(6):
-        run._step(batch)
+        run.take(batch)
     assert run._loss(run._tensor(batch)).item() < before
     figures = training.train(small(network), data, tmp_path / "n.safetensors", steps=2, progress=said.append)
     assert 0 <= figures.fpr95 <= 1 and 0 < figures.matching <= 1 and said[-1].step == 2
@@ -279,18 +279,18 @@ def test_same_seed_same_weights_and_a_killed_training_goes_on_alike(data: Path, 
     class Killed(Exception):
         pass
 
-    interrupted = training._Run(small("tfeat"), data, halves, 1.0, 4, "cpu", 3)
-    original = interrupted._step
+    interrupted = training.PatchRun(small("tfeat"), data, halves, training.Length(1.0, 4), "cpu", 3)
+    original = interrupted.take
 
-    def step_then_die(patches: np.ndarray) -> torch.Tensor:
+    def step_then_die(patches: training.Patches) -> torch.Tensor:
         if interrupted.step == 2:
-            interrupted._save()
+            interrupted.save()
             raise Killed
         return original(patches)
 
-    interrupted._step = step_then_die  # type: ignore[method-assign]
+    interrupted.take = step_then_die  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        interrupted.go(lambda _: None)
+        interrupted.steps(lambda _: None)
     assert (tmp_path / "halves.checkpoint").is_file() and read_network(halves) is not None
     training.train(small("tfeat"), data, halves, steps=4, seed=3)
     expected, found = (read_network(path).state_dict() for path in (whole, halves))
@@ -300,8 +300,8 @@ def test_same_seed_same_weights_and_a_killed_training_goes_on_alike(data: Path, 
 
 def test_checkpoint_of_another_training_is_refused(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "n.safetensors"
-    run = training._Run(small("tfeat"), data, out, 1.0, 4, "cpu", 0)
-    run._save()
+    run = training.PatchRun(small("tfeat"), data, out, training.Length(1.0, 4), "cpu", 0)
+    run.save()
     with pytest.raises(DescriptorError, match="resume=False"):
         training.train(small("tfeat"), data, out, steps=1, seed=1)
 

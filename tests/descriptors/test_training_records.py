@@ -83,8 +83,8 @@ def test_the_gpus_source_cuts_the_cpus_pairs(data: Path) -> None:  # noqa: F811
 
 
 def test_the_training_runs_from_the_gpus_source(data: Path, tmp_path: Path) -> None:  # noqa: F811
-    run = training._Run(small("tfeat"), data, tmp_path / "n.safetensors", 1.0, 12, "cpu", 0)
-    run.source = ResidentSource(run.source, torch.device("cpu"))
-    before = run._loss(run._tensor(run.source.batch(0))).item()
-    run.go(lambda _: None)
-    assert run._loss(run._tensor(run.source.batch(0))).item() < before
+    run = training.PatchRun(small("tfeat"), data, tmp_path / "n.safetensors", training.Length(1.0, 12), "cpu", 0)
+    run._source = ResidentSource(run._source, torch.device("cpu"))
+    before = run._loss(run._tensor(run.batch(0))).item()
+    run.steps(lambda _: None)
+    assert run._loss(run._tensor(run.batch(0))).item() < before

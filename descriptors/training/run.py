@@ -1,0 +1,242 @@
+"""What all trainings have in common: steps until their time is over, checkpoints, resuming, the files they leave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from descriptors.contract import DescriptorError
+from descriptors.datasets.sources import Given, described, licences, own_sources
+from descriptors.networks import build
+from descriptors.packing import pack
+from descriptors.runtime import read_network
+from descriptors.training.curve import FoundFigures, Progress, TrainingLog
+from descriptors.training.machine import Clock, hardware, keep_memory
+
+CHECKPOINT_SECONDS = 400.0
+_REPORT_SECONDS = 10.0
+
+
+class Plan(Protocol):
+    """A recipe, which is a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def network(self) -> str:
+        """Key of :data:`descriptors.networks.NETWORKS`."""
+        ...
+
+    @property
+    def minutes(self) -> float:
+        """Of training."""
+        ...
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a training takes: ``steps``, or, without them, ``minutes`` as :class:`Clock` counts them."""
+
+    minutes: float
+    steps: int | None = None
+
+
+Recipes = TypeVar("Recipes", bound=Plan)
+Batch = TypeVar("Batch")
+Judged = TypeVar("Judged", bound=FoundFigures)
+
+
+class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
+    """One training of a network. Subclasses say what a batch, a step and a judgement are.
+
+    Attributes:
+        plan: the recipe.
+        network, optimizer: what is trained, and by what; an optimizer is made by the subclass.
+        step: steps done.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def __init__(self, plan: Recipes, given: Given, out: Path, length: Length, device: str, seed: int) -> None:
+        """Args are those of :func:`descriptors.training.train.train`."""
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise DescriptorError(f"The device {device!r} is not here. Use --device cpu.")
+        keep_memory()
+        torch.manual_seed(seed)
+        self.plan, self.given, self.out, self.length, self.seed = plan, given, out, length, seed
+        self.device = torch.device(device)
+        self.network = build(plan.network).to(self.device)
+        self.step, self._clock = 0, Clock(0.0, self.device)
+        self._started_from = ""
+        self._checkpoint = out.with_suffix(".checkpoint")
+        self._identity = json.dumps([asdict(plan), seed, *own_sources(given)], sort_keys=True)
+
+    @abstractmethod
+    def batch(self, step: int) -> Batch:
+        """What a step is given; called in another thread while the step before it is taken."""
+
+    @abstractmethod
+    def take(self, batch: Batch) -> Tensor:
+        """Take a step; its loss."""
+
+    @abstractmethod
+    def size(self, batch: Batch) -> int:
+        """Pairs of a batch."""
+
+    @abstractmethod
+    def figures(self) -> Judged:
+        """What the network reaches now."""
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """What a checkpoint holds beside network and optimizer."""
+        return {}
+
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from :meth:`extra_state`."""
+
+    def extra_metadata(self) -> dict[str, str]:
+        """What the weights' header says of this kind of training alone."""
+        return {}
+
+    def adopt(self, given: nn.Module) -> None:
+        """Begin with the weights of another network."""
+        self.network.load_state_dict(given.state_dict())
+
+    @property
+    def done(self) -> float:
+        """Share of the training that is done; over 1 where the last step took longer than there was time."""
+        if self.length.steps:
+            return self.step / self.length.steps
+        return self._clock.spent / (60 * self.length.minutes)
+
+    @property
+    def left(self) -> float:
+        """What the learning rate falls by, from 1 to 0 along a cosine."""
+        return (1 + math.cos(math.pi * min(self.done, 1.0))) / 2
+
+    def go(self, start: Path | None, resume: bool, progress: Callable[[Progress], None] | None) -> Judged:
+        """Train to the end; arguments and files as of :func:`descriptors.training.train.train`."""
+        if start is not None:
+            self.adopt(read_network(start))
+            self._started_from = hashlib.sha256(start.read_bytes()).hexdigest()
+        if resume:
+            self.resume()
+        log = TrainingLog(self.out, step=self.step)
+
+        def report(state: Progress) -> None:
+            log.add(state)
+            if progress:
+                progress(state)
+
+        if self._started_from and not self.step:
+            report(Progress(0, 0.0, math.nan, 0.0, self.figures()))
+        return self.steps(report)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one.
+
+        Raises:
+            DescriptorError: it is of another training.
+        """
+        if not self._checkpoint.is_file():
+            return
+        state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
+        if state["identity"] != self._identity:
+            raise DescriptorError(
+                f"{self._checkpoint} belongs to a training with another recipe or seed. "
+                "Remove it, or train with resume=False."
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.take_up(state)
+        self.step, self._clock = state["step"], Clock(state["spent"], self.device)
+
+    def steps(self, report: Callable[[Progress], None]) -> Judged:
+        """All steps that are left, and the figures at their end."""
+        lost: list[Tensor] = []
+        pairs, done_before = 0, self.done
+        since = saved = began = time.monotonic()
+        between = CHECKPOINT_SECONDS
+        if self.device.type != "cpu":
+            between = min(between, 15 * self.length.minutes)
+        figures: Judged | None = None
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(self.batch, self.step)
+            while self.done < 1:
+                self._clock.start()
+                batch = coming.result()
+                coming = ahead.submit(self.batch, self.step + 1)
+                lost.append(self.take(batch))
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize()
+                self._clock.stop()
+                self.step += 1
+                pairs += self.size(batch)
+                now = time.monotonic()
+                due = now - saved > between or self.done >= 1
+                if due:
+                    figures = self.save()
+                    saved = time.monotonic()
+                if due or now - since > _REPORT_SECONDS:
+                    done, passed = min(self.done, 1.0), time.monotonic() - since
+                    left = (1 - done) * (time.monotonic() - began) / max(done - done_before, 1e-9)
+                    loss = float(torch.stack(lost).mean())
+                    report(Progress(self.step, done, loss, pairs / passed, figures if due else None, left))
+                    lost, pairs, since = [], 0, time.monotonic()
+        figures = figures or self.save()
+        self._checkpoint.unlink(missing_ok=True)
+        return figures
+
+    def save(self) -> Judged:
+        """Judge the network; write the checkpoint, and the weights as they are used."""
+        figures = self.figures()
+        state = {
+            "identity": self._identity,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "spent": self._clock.spent,
+            **self.extra_state(),
+        }
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        _replaced(self._checkpoint, lambda path: torch.save(state, path))
+        metadata = {
+            "network": self.plan.network,
+            "recipe": json.dumps(asdict(self.plan)),
+            "seed": str(self.seed),
+            "started_from": self._started_from,
+            "steps": str(self.step),
+            "minutes": f"{self._clock.spent / 60:.1f}",
+            "done": f"{min(self.done, 1.0):.3f}",
+            "hardware": hardware(self.device),
+            "data": described(self.given),
+            "sources": json.dumps(licences(self.given)),
+            "validation": json.dumps(asdict(figures)),
+            **self.extra_metadata(),
+        }
+        trained = {name for name, _ in self.network.named_parameters()}
+        in_use = {k: v for k, v in self.network.state_dict().items() if not k.endswith("num_batches_tracked")}
+        content = save(pack(in_use, trained), metadata=metadata)
+        _replaced(self.out, lambda path: path.write_bytes(content))
+        return figures
+
+
+def _replaced(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file beside its place and move it there."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    write(draft)
+    os.replace(draft, path)
