@@ -109,7 +109,7 @@ def _signs(network: Entry) -> Entry:
 # with 6. The whole patch of a central-surround one reaches 9 sigma: its halved tower then sees a bit more than L2-Net
 # does, which there gained up to 8, and the central tower still sees 4.5 sigma at twice the resolution.
 _L2NET = _network("l2net", 128, 1_334_560, _TIAN, ratio=0.8)
-_L2NET_PLUS = _network("l2net-plus", 128, 1_334_560, _TIAN, ratio=0.825)
+_L2NET_PLUS = _network("l2net-plus", 128, 1_334_560, _TIAN, ratio=0.8)
 _CS_L2NET = _network("cs-l2net", 256, 2_669_120, _TIAN, patch_size=64, magnification=9.0, ratio=0.85)
 _CS_L2NET_PLUS = _network("cs-l2net-plus", 256, 2_669_120, _TIAN, patch_size=64, magnification=9.0)
 _NETWORKS: tuple[Entry, ...] = (
