@@ -18,7 +18,7 @@ from pipelines.geometry.two_view import VerifyConfig, estimate_two_view, pixel_s
 from pipelines.matching.match import blockwise, read_matches
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
-_CODE = 4
+_CODE = 5
 _MATRICES = ("essential", "fundamental", "homography", "b_from_a")
 
 
@@ -93,7 +93,8 @@ def verify_pairs(
         if view is not None and config.guided_error:
             waiting = found.pairs[found.distinct :]
             near = residuals(view, places, waiting) <= config.guided_error * pixel_scale(of_pair)
-            view = replace(view, inliers=np.concatenate([view.inliers, waiting[near]]))
+            inliers = np.concatenate([view.inliers, waiting[near]])
+            view = replace(view, inliers=inliers, raw=view.raw + int(near.sum()))
         _write_two_view(path, view, found.distinct)
         return view
 

@@ -58,6 +58,8 @@ def test_all_photos_within_millimetres(large, sample_data):
     found = errors_of(folder, sample_data)
     # The principal point, 4 px off the centre, is taken to be there: a third of a degree.
     assert found.centre_max < 0.006 and np.degrees(found.rotation_mean) < 0.4, found
+    # What only the geometry confirmed counts as looked at, too.
+    assert all(0 < verified <= raw for *_, verified, raw in ledger_of(folder)["result"]["links"])
 
 
 def test_true_intrinsics_kept_fixed_are_better_still(large, sample_data, photos, tmp_path):
