@@ -194,7 +194,7 @@ def _two_channel(name: str, parameters: int, source: str, *, threshold: float, m
 
 # Thresholds and margins are those that `python -m descriptors.training.ratio NAME --data DIR --pairs 1` advises.
 _SCORERS: tuple[ScorerEntry, ...] = (
-    _scorer("matchnet", 512, 3_119_602, _HAN, threshold=4.248, margin=0.874, embeds=True),
+    _scorer("matchnet", 512, 3_119_602, _HAN, threshold=5.912, margin=1.461, embeds=True),
     _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO, threshold=3.127, margin=0.688),
     _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO, threshold=1.951, margin=0.202),
     _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, threshold=1.135, margin=0.312, embeds=True),
