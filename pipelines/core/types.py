@@ -111,7 +111,7 @@ class TwoView:
     """Verified geometry of a pair of photos (a, b).
 
     Attributes:
-        raw: number of matches that were looked at: those of the descriptors alone, and those that the geometry confirmed.
+        raw: number of matches that were looked at: those of the descriptors alone and those the geometry confirmed.
         inliers: (M,2) int32 keypoint indices in a and b that agree with one epipolar geometry or homography.
         config: COLMAP's name of the configuration, e.g. ``CALIBRATED``, ``PLANAR``, ``DEGENERATE``.
         angle: median triangulation angle in radians, 0 where it is unknown.

@@ -32,10 +32,10 @@ PEER = "OpenCV Stitcher"
 
 @dataclass(frozen=True)
 class Setting:
-    """What both contestants are given.
+    """What all contestants are given.
 
     Attributes:
-        max_size: longer side at which photos are registered, px; both render at full resolution.
+        max_size: longer side at which photos are registered, px; all render at full resolution.
         seed: of all random choices.
     """
 
@@ -50,7 +50,7 @@ class Row:
     Attributes:
         dataset, contestant: names.
         photos, used: given, and in the (largest) panorama.
-        checkpoints: places seen in two photos that both contestants use; residuals are of these, each both ways.
+        checkpoints: places seen in two photos that all contestants use; residuals are of these, each both ways.
         median, rms: of the residuals, px of the full resolution; NaN without a panorama.
         rotation, focal: mean errors against truth, rad and relative; None without truth.
         width, height: of the panorama.
@@ -110,11 +110,14 @@ def sets_of(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
-def run_benchmark(folders: Sequence[Path], out: Path, setting: Setting, *, progress: Progress) -> list[Row]:
-    """Run both contestants on every set, one process at a time.
+def run_benchmark(
+    folders: Sequence[Path], descriptors: Sequence[str], out: Path, setting: Setting, *, progress: Progress
+) -> list[Row]:
+    """Run the peer, and recon with each descriptor, on every set, one process at a time.
 
     Args:
         folders: see :func:`sets_of`.
+        descriptors: names, as ``recon stitch`` takes them.
         out: folder for panoramas and results.
 
     Raises:
@@ -124,13 +127,14 @@ def run_benchmark(folders: Sequence[Path], out: Path, setting: Setting, *, progr
     sets = sets_of(folders)
     modules = "recon.cli.stitch, pipelines.stitch.told, pipelines.benchmarks.opencv_stitch"
     subprocess.run([sys.executable, "-c", f"import {modules}"], env=_as_installed(), check=True)  # compiles them
-    with progress.stage("Benchmark", 2 * len(sets)) as task:
+    contestants = [PEER, *descriptors]
+    with progress.stage("Benchmark", len(contestants) * len(sets)) as task:
         for folder in sets:
             photos, _ = scan(folder / "images" if (folder / "images").is_dir() else folder)
             truth = read_truth(folder, {photo.name: (photo.width, photo.height) for photo in photos})
             points = find_checkpoints(photos)
             made = []
-            for contestant in (PEER, "recon"):
+            for contestant in contestants:
                 made.append(_run(folder.resolve().name, contestant, photos, make_folder(out), setting))
                 task.advance(note=f"{folder.name} {contestant}")
             for one in made:
@@ -140,7 +144,7 @@ def run_benchmark(folders: Sequence[Path], out: Path, setting: Setting, *, progr
 
 
 def _run(name: str, contestant: str, photos: Sequence[Photo], out: Path, setting: Setting) -> _Made:
-    picture = out / f"{name}-{contestant.replace(' ', '-').lower()}.jpg"
+    picture = out / f"{name}-{Path(contestant).stem.replace(' ', '-').lower()}.jpg"
     notes = picture.with_suffix(".json")
     for path in (picture, notes):
         path.unlink(missing_ok=True)
@@ -154,7 +158,16 @@ def _run(name: str, contestant: str, photos: Sequence[Photo], out: Path, setting
         command = [sys.executable, "-m", "pipelines.benchmarks.opencv_stitch", str(out / "options.json"), *paths]
     else:
         command = [sys.executable, "-m", "recon", "stitch", *paths, "-o", str(picture), "--json-file", str(notes)]
-        command += ["--no-crop", "--max-size", str(setting.max_size), "--seed", str(setting.seed), "--quiet"]
+        command += [
+            "--descriptor",
+            contestant,
+            "--no-crop",
+            "--max-size",
+            str(setting.max_size),
+            "--seed",
+            str(setting.seed),
+            "--quiet",
+        ]
     begin = time.perf_counter()
     messages = out / "messages.txt"
     with open(messages, "wb") as stream:
@@ -222,11 +235,11 @@ def _ours(told: dict[str, Any], photos: Sequence[Photo], picture: Path) -> tuple
 
 
 def _row(
-    dataset: str, made: _Made, both: Sequence[_Made], photos: Sequence[Photo],
+    dataset: str, made: _Made, every: Sequence[_Made], photos: Sequence[Photo],
     points: Mapping[tuple[int, int], Checkpoints], truth: Mapping[str, TrueCamera],
 ) -> Row:  # fmt: skip
-    # A contestant without a panorama must not leave the other one without figures.
-    shared = set.intersection(*(set(one.solved) for one in both if one.solved)) if made.solved else set()
+    # A contestant without a panorama must not leave the others without figures.
+    shared = set.intersection(*(set(one.solved) for one in every if one.solved)) if made.solved else set()
     left = residuals({index: made.solved[index] for index in shared}, points)
     errors = against_truth({photos[index].name: each for index, each in made.solved.items()}, truth)
     width, height = _size(made.picture)

@@ -1,4 +1,4 @@
-"""``stitch.html``: both contestants' panoramas one under the other, with their figures, on one self-contained page."""
+"""``stitch.html``: the contestants' panoramas one under the other, with their figures, on one self-contained page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_board(path: Path, rows: Sequence[Row], setting: Setting) -> None:
     Args:
         path: the HTML file.
         rows: results; the pictures they name are shown as thumbnails.
-        setting: what both contestants were given.
+        setting: what all contestants were given.
     """
     header, cells = table(rows)
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
@@ -40,7 +40,7 @@ def write_board(path: Path, rows: Sequence[Row], setting: Setting) -> None:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>recon benchmark stitch</title><style>{STYLE}{_MORE_STYLE}</style><main>"
         f"<h1>Panoramas, side by side</h1><p>Same photos, one process after the other; {escape(given)}. Residuals are "
-        f"those of AKAZE checkpoints, which neither contestant used, in pairs of photos that both used, in pixels of "
+        f"those of AKAZE checkpoints, which no contestant used, in pairs of photos that all used, in pixels of "
         f"the full resolution. Ratios are over {PEER}.</p>"
         f"<section><h2>All figures</h2><table><tr>{head}</tr>{body}</table></section>{''.join(sections)}</main></html>"
     )

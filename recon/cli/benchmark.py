@@ -16,6 +16,20 @@ def _group() -> None:
     """Measure recon side by side with its peers."""
 
 
+def _named(text: str) -> list[str]:
+    """The descriptors and metric networks of a comma-separated list.
+
+    Raises:
+        DescriptorError: there is none of such a name.
+    """
+    import descriptors
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        descriptors.spec(descriptors.shortlist(name))
+    return names
+
+
 @app.command("sfm")
 def sfm(
     data: Annotated[list[Path], typer.Argument(help="Data sets: folders with images/ and, if known, ground truth.")],
@@ -34,14 +48,11 @@ def sfm(
     Prints photos registered, points, track length, reprojection error, errors of camera centres and rotations
     where the truth is known, wall time, its ratio to the peer's, and peak memory; leaves sfm.json and sfm.html.
     """
-    from descriptors.registry import spec
     from recon.benchmark.board import write_board
     from recon.benchmark.sfm import Setting, run_benchmark, table, write_results
     from recon.cli.terminal import print_columns, print_json, progress_for
 
-    names = [name.strip() for name in descriptors.split(",") if name.strip()]
-    for name in names:
-        spec(name)
+    names = _named(descriptors)
     setting = Setting(max_size, max_keypoints, seed, fix_intrinsics)
     rows = run_benchmark(data, names, out, setting, progress=progress_for(json_output))
     results = write_results(rows, out, setting)
@@ -56,6 +67,7 @@ def sfm(
 @app.command("stitch")
 def stitch(
     data: Annotated[list[Path], typer.Argument(help="Folders of photos, or folders of such folders.")],
+    descriptors: Annotated[str, typer.Option(help="Comma-separated names; see `recon descriptors`.")] = "rootsift",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for panoramas and results.")] = Path(
         "benchmark-stitch"
     ),
@@ -65,15 +77,16 @@ def stitch(
 ) -> None:
     """OpenCV's Stitcher and ours on the same photos, at the same resolution, one process after the other.
 
-    Prints photos used, residuals of checkpoints that neither has seen, errors of rotations and focal lengths where the
+    Prints photos used, residuals of checkpoints that none has seen, errors of rotations and focal lengths where the
     truth is known, wall and processor time, their ratios, and peak memory; leaves stitch.json and stitch.html.
     """
     from recon.benchmark.stitch import Setting, run_benchmark, table, write_results
     from recon.benchmark.stitch_page import write_board
     from recon.cli.terminal import print_columns, print_json, progress_for
 
+    names = _named(descriptors)
     setting = Setting(max_size, seed)
-    rows = run_benchmark(data, out, setting, progress=progress_for(json_output))
+    rows = run_benchmark(data, names, out, setting, progress=progress_for(json_output))
     results = write_results(rows, out, setting)
     write_board(out / "stitch.html", rows, setting)
     if json_output:
@@ -102,15 +115,12 @@ def localize(
     Prints photos found, recall at several limits, median and largest error, time per query, and how many photos of
     other places were taken for this one; leaves localize.json and localize.html. Maps that are there are used again.
     """
-    from descriptors.registry import spec
     from pipelines.store.files import make_folder
     from recon.benchmark.localize import Setting, note, run_benchmark, table, write_results
     from recon.benchmark.localize_page import write_page
     from recon.cli.terminal import print_columns, print_json, progress_for
 
-    names = [name.strip() for name in descriptors.split(",") if name.strip()]
-    for name in names:
-        spec(name)
+    names = _named(descriptors)
     setting = Setting(max_size, max_keypoints, seed, count)
     groups = run_benchmark(data, names, make_folder(out), setting, others=others, progress=progress_for(json_output))
     results = write_results(groups, out, setting)
