@@ -158,16 +158,8 @@ def _run(name: str, contestant: str, photos: Sequence[Photo], out: Path, setting
         command = [sys.executable, "-m", "pipelines.benchmarks.opencv_stitch", str(out / "options.json"), *paths]
     else:
         command = [sys.executable, "-m", "recon", "stitch", *paths, "-o", str(picture), "--json-file", str(notes)]
-        command += [
-            "--descriptor",
-            contestant,
-            "--no-crop",
-            "--max-size",
-            str(setting.max_size),
-            "--seed",
-            str(setting.seed),
-            "--quiet",
-        ]
+        command += ["--descriptor", contestant, "--no-crop", "--max-size", str(setting.max_size)]
+        command += ["--seed", str(setting.seed), "--quiet"]
     begin = time.perf_counter()
     messages = out / "messages.txt"
     with open(messages, "wb") as stream:
