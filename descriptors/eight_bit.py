@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from descriptors.tiles import Mutual, multiply, shares, spread, take_in
+from descriptors.tiles import Multiplier, Mutual, right, shares, spread, take_in
 
 _ROWS, _COLUMNS = 512, 512
 """Of a tile: its products (1 MB) stay in the cache while they are searched."""
@@ -52,18 +52,26 @@ def mutual_nearest(a: NDArray[np.float32], b: NDArray[np.float32], threads: int)
     mine, others = _rounded(a, b)
     given = (mine.astype(np.int16) + _OFFSET).astype(np.uint8)
     tiles = [_tile(others[start : start + _COLUMNS]) for start in range(0, len(b), _COLUMNS)]
+    named = [right(tile) for tile in tiles]
     near = np.full((2, len(a)), _NONE)
 
     def work(stripes: Sequence[slice]) -> NDArray[np.int64]:
         beside = np.full((2, len(b)), _NONE)
         memory = np.empty(_ROWS * _COLUMNS, np.int32)
+        multiplier = Multiplier(PRODUCT_MODEL)
         for stripe in stripes:
             rows = given[stripe.start * _GROUP : stripe.stop * _GROUP]
-            for number, tile in enumerate(tiles):
-                products = memory[: (stripe.stop - stripe.start) * _GROUP * tile.shape[1]].reshape(-1, tile.shape[1])
-                products[len(rows) :] = _EMPTY
-                multiply(PRODUCT_MODEL, rows, tile, products[: len(rows)])
-                _leave_out(products, len(b) - number * _COLUMNS)
+            multiplier.left(rows)
+            width = 0
+            for number, tile in enumerate(named):
+                if width != tiles[number].shape[1]:  # the last one's
+                    width = tiles[number].shape[1]
+                    products = memory[: (stripe.stop - stripe.start) * _GROUP * width].reshape(-1, width)
+                    products[len(rows) :] = _EMPTY
+                    multiplier.into(products[: len(rows)])
+                multiplier.times(tile)
+                if number == len(tiles) - 1:
+                    _leave_out(products, len(b) - number * _COLUMNS)
                 _fold(products, near, beside, stripe.start * _GROUP, number * _COLUMNS)
         return beside
 

@@ -110,7 +110,9 @@ def test_the_literal_product_model_is_what_onnx_makes_of_it() -> None:
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 13)], ir_version=8)
     assert onnx.ModelProto.FromString(eight_bit.PRODUCT_MODEL) == model
     out = np.empty((2, 1), np.int32)
-    tiles.multiply(
-        eight_bit.PRODUCT_MODEL, np.array([[130, 127], [0, 255]], np.uint8), np.array([[3], [-63]], np.int8), out
-    )
+    multiplier = tiles.Multiplier(eight_bit.PRODUCT_MODEL)
+    rows = np.array([[130, 127], [0, 255]], np.uint8)
+    multiplier.left(rows)
+    multiplier.into(out)
+    multiplier.times(tiles.right(np.array([[3], [-63]], np.int8)))
     np.testing.assert_array_equal(out, [[6 + 63], [-384 - 127 * 63]])
