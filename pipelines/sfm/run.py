@@ -229,6 +229,7 @@ def _models(
     photos = {photo.name: photo for photo in given.files.photos}
     key = fingerprint(
         "models",
+        mapping.CODE,
         given.graph.names,
         [given.match_keys[pair] for pair in sorted(given.match_keys)],
         config.verification,
