@@ -116,7 +116,7 @@ _NETWORKS: tuple[Entry, ...] = (
     _network("deepdesc", 128, 280_320, _SIMOSERRA, patch_size=64, ratio=0.85),
     _network("tfeat-margin", 128, 599_808, _BALNTAS, ratio=0.8),
     _network("tfeat-ratio", 128, 599_808, _BALNTAS, ratio=0.8),
-    _network("gloss-tnet-tloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.725),
+    _network("gloss-tnet-tloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.75),
     _network("gloss-tnet-tgloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.725),
     _L2NET,
     _L2NET_PLUS,
