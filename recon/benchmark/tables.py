@@ -59,6 +59,17 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 """Columns of each board; the first is the one that ranks."""
 
 
+_SUMMARY: dict[str, tuple[str, ...]] = {
+    "oxford": ("map", "matching_score", "homography_auc5"),
+    "sequences": ("map", "matching_score", "homography_auc5"),
+    "scenes": ("snn_map", "fpr95"),
+    "brown": ("fpr95", "snn_map"),
+    "hpatches": ("verification_imbalanced", "matching", "retrieval"),
+    "speed": ("patches_per_second",),
+}
+"""Metrics of each board, over all of it, that stand in the table of all boards."""
+
+
 def value_of(board: Board, descriptor: str, column: Column) -> float:
     """The score of a column, NaN if the board has none."""
     wanted = (descriptor, column.subset, column.condition, column.metric)
@@ -86,6 +97,19 @@ def table(board: Board) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return ("descriptor", *(column.heading for column in columns)), rows
 
 
+def markdown(boards: Sequence[Board]) -> str:
+    """One table of all boards in Markdown, a row a descriptor, best on the first board first."""
+    columns = [(board, Column(METRICS[m].label, m)) for board in boards for m in _SUMMARY[board.name]]
+    names = dict.fromkeys(name for board in boards for name in ranked(board))
+    lines = ["| descriptor |" + "".join(f" {board.name}: {column.heading} |" for board, column in columns)]
+    lines.append("| --- |" + " ---: |" * len(columns))
+    for name in names:
+        values = ((column.metric, value_of(board, name, column)) for board, column in columns)
+        cells = (f" {'' if math.isnan(value) else METRICS[metric].text(value)} |" for metric, value in values)
+        lines.append(f"| {name} |" + "".join(cells))
+    return "\n".join(lines) + "\n"
+
+
 def content(boards: Sequence[Board], contestants: Iterable[Contestant]) -> dict[str, Any]:
     """Everything that was measured, as JSON takes it, published figures beside it."""
     return {
@@ -107,7 +131,7 @@ def content(boards: Sequence[Board], contestants: Iterable[Contestant]) -> dict[
 
 
 def write_files(boards: Sequence[Board], contestants: Sequence[Contestant], out: Path) -> dict[str, Any]:
-    """Write ``board.json`` and ``board.csv`` (one score a line), and return what the first holds."""
+    """Write ``board.json``, ``board.csv`` (one score a line) and ``board.md``, and return what the first holds."""
     everything = content(boards, contestants)
     write_text(out / "board.json", json.dumps(everything, indent=1, allow_nan=False) + "\n")
     lines = io.StringIO()
@@ -118,4 +142,5 @@ def write_files(boards: Sequence[Board], contestants: Sequence[Contestant], out:
             value = "" if math.isnan(s.value) else repr(float(s.value))
             writer.writerow((s.board, s.descriptor, s.subset, s.condition, s.metric, value))
     write_text(out / "board.csv", lines.getvalue())
+    write_text(out / "board.md", markdown(boards))
     return everything

@@ -22,7 +22,7 @@ from pipelines.core.progress import Silent
 from recon.benchmark.boards import BOARDS, Request, run_boards
 from recon.benchmark.page import write_page
 from recon.benchmark.plots import Axis, Bar, bars, scatter
-from recon.benchmark.tables import COLUMNS, ranked, table, write_files
+from recon.benchmark.tables import COLUMNS, markdown, ranked, table, write_files
 
 
 def made_board(name="oxford"):
@@ -58,6 +58,24 @@ def test_files_hold_every_score(tmp_path):
     lines = list(csv.DictReader((tmp_path / "board.csv").open()))
     assert [float(line["value"]) for line in lines if line["value"]] == [0.25, 0.5, 0.4, 0.9]
     assert lines[2]["value"] == "" and lines[3]["subset"] == "graf"
+    heads, _, *rows = (tmp_path / "board.md").read_text().splitlines()
+    assert heads.startswith("| descriptor | oxford: mAP, % | oxford: matching score, % |")
+    assert rows == ["| sift | 50.0 |  |  |", "| a<b | 25.0 |  |  |", "| none |  |  |  |"]
+
+
+def test_the_table_of_all_boards_has_a_row_for_each_descriptor_of_any():
+    rows = markdown(
+        [
+            made_board(),
+            replace(made_board("speed"), scores=(Score("speed", "c", "all", "all", "patches_per_second", 9e3),)),
+        ]
+    ).splitlines()
+    assert rows[2:] == [
+        "| sift | 50.0 |  |  |  |",
+        "| a<b | 25.0 |  |  |  |",
+        "| none |  |  |  |  |",
+        "| c |  |  |  | 9,000 |",
+    ]
 
 
 @pytest.mark.parametrize("name", list(COLUMNS))
@@ -139,7 +157,7 @@ def test_the_command_makes_tables_files_and_page(data, tmp_path, detector):
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 0, done.output
     assert "rootsift" in done.output and "mAP %" in done.output
-    assert {path.name for path in out.iterdir()} == {"predictions", "board.json", "board.csv", "board.html"}
+    assert {path.name for path in out.iterdir()} == {"predictions", "board.json", "board.csv", "board.html", "board.md"}
     scores = json.loads((out / "board.json").read_text())["boards"][0]["scores"]
     best = next(s["value"] for s in scores if (s["descriptor"], s["subset"], s["metric"]) == ("rootsift", "all", "map"))
     assert best > 0.8
