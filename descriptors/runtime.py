@@ -11,6 +11,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,12 +90,29 @@ class NetworkDescriptor:
         check_patches(patches, self.spec)
         size = _GPU_BATCH if self._device.startswith("cuda") else _BATCH
         described = np.empty((len(patches), self.spec.dim), np.float32)
-        for first in range(0, len(patches), size):
+        run = self._backend
+
+        def describe_some(first: int) -> None:
             rows = patches[first : first + size]
             batch = np.zeros((size, *patches.shape[1:]), np.float32)
             batch[: len(rows)] = rows
-            described[first : first + size] = self._backend(batch)[: len(rows)]
+            described[first : first + size] = run(batch)[: len(rows)]
+
+        batches = range(0, len(patches), size)
+        # Batches side by side, each on one core, take a tenth less time than one after the other, each on all.
+        workers = min(self._workers, len(batches))
+        if workers > 1:
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(describe_some, batches))
+        else:
+            for first in batches:
+                describe_some(first)
         return described
+
+    @property
+    def _workers(self) -> int:
+        """Batches that are run at a time; torch and GPUs use all they have for one."""
+        return (self._threads or _usable_cores()) if self._device == "cpu" else 1
 
     def variants(self) -> dict[str, NetworkDescriptor]:
         """The same network as it can be run on this machine, by what runs it: for measuring speed."""
@@ -112,7 +130,7 @@ class NetworkDescriptor:
     def _backend(self) -> Backend:
         shape = (_BATCH, 1, self.spec.patch_size, self.spec.patch_size)
         graph = Graph(f"{self.spec.name}-{self.fingerprint[:32]}", (("patches", shape),))
-        return backend(self._weights, graph, self._device, self._threads)
+        return backend(self._weights, graph, self._device, threads=1)
 
 
 def load(spec: DescriptorSpec, *, device: str | None = None, threads: int | None = None) -> NetworkDescriptor:

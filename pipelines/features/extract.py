@@ -226,9 +226,8 @@ def extract_features(
     scorer = descriptors.scorer_for(config.descriptor)
     descriptor = descriptors.load(descriptors.shortlist(config.descriptor))
     made_by = descriptors.fingerprint(config.descriptor)
-    one_pass = config.fused and (config.detector.name, config.descriptor) in FUSED
-    # A network keeps all cores busy by itself; OpenCV's one-pass extractors run one photo per core.
-    workers = cores() if one_pass or (scorer is None and descriptor.spec.parameters == 0) else 1
+    # A metric network keeps all cores busy by itself; otherwise one photo is worked on per core.
+    workers = cores() if scorer is None else 1
     cv2.setNumThreads(1 if workers > 1 else cores())
 
     def one(photo: Photo) -> tuple[str, int] | Rejected:

@@ -37,13 +37,8 @@ class FrontEnd:
         self._descriptor = descriptors.load(descriptors.shortlist(features.descriptor))
 
     @property
-    def uses_all_cores(self) -> bool:
-        """Whether one photo keeps all cores busy: a network does."""
-        return self.is_metric_network or self._descriptor.spec.parameters > 0
-
-    @property
     def is_metric_network(self) -> bool:
-        """Whether matching itself runs a network."""
+        """Whether matching itself runs a network, which keeps all cores busy with one photo."""
         return self.matcher.scorer is not None
 
     def describe(self, photo: Photo) -> Features:

@@ -149,7 +149,7 @@ def match_two(photos: tuple[Photo, Photo], config: PairConfig) -> PairResult:
     """
     begin = time.perf_counter()
     front = FrontEnd(config.features, config.match)
-    first, second = map_items(front.describe, photos, workers=1 if front.uses_all_cores else 2)
+    first, second = map_items(front.describe, photos, workers=1 if front.is_metric_network else 2)
     found = front.match(first, second)
     described = time.perf_counter()
     scale = max(1.0, max(max(photo.width, photo.height) for photo in photos) / 1600)

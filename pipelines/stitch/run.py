@@ -237,7 +237,7 @@ _Read = tuple[Features, Image]
 def _features(pixels: Pixels, front: FrontEnd, max_side: int, progress: Progress) -> list[_Read | Rejected]:
     """Features of each photo, and the photo in grey at the resolution at which places are measured; or why it cannot
     be read."""
-    workers = 1 if front.uses_all_cores else cores()
+    workers = 1 if front.is_metric_network else cores()
 
     def one(index: int) -> _Read | Rejected:
         try:
