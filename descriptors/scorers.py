@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -18,7 +17,16 @@ from descriptors.contract import (
     check_features,
     check_patches,
 )
-from descriptors.runtime import WEIGHTS, Backend, Graph, backend, check_weights, fingerprint
+from descriptors.runtime import (
+    WEIGHTS,
+    Backend,
+    Graph,
+    backend,
+    batches_at_a_time,
+    check_weights,
+    fingerprint,
+    in_batches,
+)
 
 # Rows of every run, the last one filled up with zeros, as in runtime.py. Pairs are many, and one full layer of
 # MatchNet's metric network is 4 MB that is read in every run.
@@ -61,9 +69,7 @@ class NetworkScorer:
             flat = patches.reshape(len(patches), self.spec.width)
             return np.clip(np.rint(flat), 0, 255).astype(np.uint8)
         described = np.empty((len(patches), self.spec.width), np.float32)
-        for at, batch in _batches(patches, _PATCHES):
-            described[at] = self._features(batch)[: at.stop - at.start]
-        return described
+        return in_batches(self._features, (patches,), described, _PATCHES, self._workers)
 
     def score(self, first: NDArray, second: NDArray) -> NDArray[np.float32]:
         """Scores (K,) float32 of features (K,F) against (K,F), larger = more alike; the order of the two matters.
@@ -73,9 +79,11 @@ class NetworkScorer:
         """
         check_features(first, second, self.spec)
         scores = np.empty(len(first), np.float32)
-        for (at, one), (_, other) in zip(_batches(first, _PAIRS), _batches(second, _PAIRS), strict=True):
-            scores[at] = self._score(one, other)[: at.stop - at.start]
-        return scores
+        return in_batches(self._score, (first, second), scores, _PAIRS, self._workers)
+
+    @property
+    def _workers(self) -> int:
+        return batches_at_a_time(self._device, self._threads)
 
     @cached_property
     def _features(self) -> Backend:
@@ -90,7 +98,7 @@ class NetworkScorer:
     def _part(self, name: str, inputs: tuple[tuple[str, tuple[int, ...]], ...]) -> Backend:
         key = f"{self.spec.name}-{name}-{self.fingerprint[:32]}"
         graph = Graph(key, inputs, lambda network: getattr(network, name))
-        return backend(self._weights, graph, self._device, self._threads)
+        return backend(self._weights, graph, self._device, threads=1)
 
 
 class FeatureDescriptor:
@@ -156,12 +164,3 @@ def load_features(spec: DescriptorSpec) -> FeatureDescriptor:
     from descriptors.registry import load_scorer
 
     return FeatureDescriptor(spec, load_scorer(spec.name.removesuffix("-l2")))
-
-
-def _batches(rows: NDArray, size: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Where a batch stands, and its rows as float32, always ``size`` of them."""
-    for first in range(0, len(rows), size):
-        at = slice(first, min(first + size, len(rows)))
-        batch = np.zeros((size, *rows.shape[1:]), np.float32)
-        batch[: at.stop - first] = rows[at]
-        yield at, batch

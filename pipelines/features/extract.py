@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -226,9 +225,7 @@ def extract_features(
     scorer = descriptors.scorer_for(config.descriptor)
     descriptor = descriptors.load(descriptors.shortlist(config.descriptor))
     made_by = descriptors.fingerprint(config.descriptor)
-    # A metric network keeps all cores busy by itself; otherwise one photo is worked on per core.
-    workers = cores() if scorer is None else 1
-    cv2.setNumThreads(1 if workers > 1 else cores())
+    cv2.setNumThreads(max(1, cores() // max(1, len(photos))))  # photos are worked on side by side
 
     def one(photo: Photo) -> tuple[str, int] | Rejected:
         key = (made or {}).get(photo.name) or _key(photo, made_by, config, masks)
@@ -244,7 +241,7 @@ def extract_features(
     done: list[tuple[Photo, str, int]] = []
     rejected: list[Rejected] = []
     with progress.stage("Features", len(photos)) as task:
-        for photo, result in zip(photos, map_items(partial(one), photos, workers=workers), strict=True):
+        for photo, result in zip(photos, map_items(one, photos), strict=True):
             if isinstance(result, Rejected):
                 rejected.append(result)
             else:
