@@ -85,7 +85,6 @@ def to_model(reconstruction: pycolmap.Reconstruction, sources: Mapping[int, str]
     index_of = {image_id: index for index, image_id in enumerate(image_ids)}
     images = [reconstruction.images[image_id] for image_id in image_ids]
     points = [reconstruction.points3D[point_id] for point_id in point_ids]
-    keypoints = [np.array([point.xy for point in image.points2D], np.float32).reshape(-1, 2) for image in images]
     observations = [
         (index_of[element.image_id], point_index, element.point2D_idx)
         for point_index, point in enumerate(points)
@@ -93,7 +92,11 @@ def to_model(reconstruction: pycolmap.Reconstruction, sources: Mapping[int, str]
     ]
     table = np.array(observations, np.int32).reshape(-1, 3)
     obs_xy = np.empty((len(table), 2), np.float32)
-    for index, xy in enumerate(keypoints):
+    for index, image in enumerate(images):
+        # Only keypoints that see a point: asking for a Python object of each costs more than all else here.
+        xy = np.full((image.num_points2D(), 2), np.nan, np.float32)
+        seen = np.array([point.xy for point in image.get_observation_points2D()], np.float32).reshape(-1, 2)
+        xy[image.get_observation_point2D_idxs()] = seen
         rows = table[:, 0] == index
         obs_xy[rows] = xy[table[rows, 2]] - 0.5
     return Model(
