@@ -147,6 +147,10 @@ def lines(rows: Sequence[Line], x: Axis, y: Axis, looks: Mapping[str, int]) -> s
     return "".join(parts) + "</svg>"
 
 
+_LETTER = 7.5
+"""px of a letter of a name, about."""
+
+
 def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, looks: Mapping[str, int]) -> str:
     """Named points (name, x, y), more of both is better; the frontier of those that none beats is a line."""
     parts, at = _grid(x, y)
@@ -157,18 +161,21 @@ def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, looks:
             frontier.append((name, u, v))
     path = "L".join(f"{a:.1f} {b:.1f}" for a, b in (at(u, v) for _, u, v in frontier))
     parts.append(f'<path d="M{path}" fill="none" style="stroke:var(--soft)" stroke-dasharray="4 4"/>')
-    taken: list[tuple[float, float]] = []
-    for name, u, v in points:
+    taken: list[tuple[float, float, float]] = []  # left, right and middle of each name
+    ahead = {name for name, _, _ in frontier}
+    for name, u, v in sorted(points, key=lambda point: (point[0] not in ahead, -point[2])):
         a, b = at(u, v)
         colour, _ = look(looks[name])
-        label = b + 4
-        while any(abs(label - other) < 13 and abs(a - where) < 90 for where, other in taken):
-            label += 13  # Names do not lie on each other.
-        taken.append((a, label))
         parts.append(
             f'<circle cx="{a:.1f}" cy="{b:.1f}" r="5.5" fill="{colour}"><title>{escape(name)}</title></circle>'
-            f'<text x="{a + 10:.1f}" y="{label:.1f}">{escape(name)}</text>'
         )
+        left, right = a + 10, a + 10 + _LETTER * len(name)
+        for label in (b + 4, b - 9, b + 17):
+            # Names do not lie on each other; those of the frontier come first, and who finds no room is told by a tip.
+            if all(abs(label - other) >= 13 or left > end or right < begin for begin, end, other in taken):
+                taken.append((left, right, label))
+                parts.append(f'<text x="{left:.1f}" y="{label:.1f}">{escape(name)}</text>')
+                break
     return "".join(parts) + "</svg>"
 
 
