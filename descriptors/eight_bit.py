@@ -63,13 +63,13 @@ def mutual_nearest(a: NDArray[np.float32], b: NDArray[np.float32], threads: int)
             rows = given[stripe.start * _GROUP : stripe.stop * _GROUP]
             multiplier.left(rows)
             width = 0
-            for number, tile in enumerate(named):
-                if width != tiles[number].shape[1]:  # the last one's
-                    width = tiles[number].shape[1]
+            for number, (tile, name) in enumerate(zip(tiles, named, strict=True)):
+                if width != tile.shape[1]:  # the first one's, and the last one's
+                    width = tile.shape[1]
                     products = memory[: (stripe.stop - stripe.start) * _GROUP * width].reshape(-1, width)
                     products[len(rows) :] = _EMPTY
                     multiplier.into(products[: len(rows)])
-                multiplier.times(tile)
+                multiplier.times(name)
                 if number == len(tiles) - 1:
                     _leave_out(products, len(b) - number * _COLUMNS)
                 _fold(products, near, beside, stripe.start * _GROUP, number * _COLUMNS)
