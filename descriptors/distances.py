@@ -6,13 +6,18 @@ Scores are inner products, see :mod:`descriptors.metrics`; :mod:`descriptors.til
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, Distance
-from descriptors.metrics import metric_of
+from descriptors.metrics import metric_of, same_kind
 from descriptors.tiles import largest, mutual_nearest
+
+if TYPE_CHECKING:
+    from descriptors.eight_bit import Rounded
 
 _LARGE = 4_000_000
 """Comparisons from which they are searched in eight bits first: sets of 2,000 and more."""
@@ -37,7 +42,55 @@ class Matches:
         return len(self.pairs)
 
 
-def mutual_matches(a: NDArray, b: NDArray, *, ratio: float, distance: Distance = "l2", threads: int = 1) -> Matches:
+class DescriptorSet:
+    """The descriptors of one picture, checked, and rounded if need be, once for any number of comparisons.
+
+    Attributes:
+        distance: ``l2`` or ``hamming``.
+        rows: (N,D) float32, see :mod:`descriptors.metrics`.
+    """
+
+    def __init__(self, descriptors: NDArray, distance: Distance = "l2", *, which: str = "given") -> None:
+        """Check descriptors (N,D) float of unit length or (N,D/8) packed bits; messages call them the ``which`` set.
+
+        Raises:
+            DescriptorError: for NaN or infinity, vectors not of unit length, wrong shapes or types.
+        """
+        self.distance = distance
+        self.rows = metric_of(distance).checked_rows(descriptors, which)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory, of what is made on demand too."""
+        return self.rows.nbytes + 2 * self.rows.size
+
+    @cached_property
+    def rounded(self) -> Rounded:
+        """In eight bits."""
+        from descriptors.eight_bit import Rounded
+
+        return Rounded.of(self.rows)
+
+
+def _two_sets(
+    a: NDArray | DescriptorSet, b: NDArray | DescriptorSet, distance: Distance
+) -> tuple[DescriptorSet, DescriptorSet]:
+    first, second = (
+        given if isinstance(given, DescriptorSet) else DescriptorSet(given, distance, which=which)
+        for given, which in ((a, "first"), (b, "second"))
+    )
+    if not first.distance == second.distance == distance:
+        raise DescriptorError(f"Sets for {first.distance} and {second.distance} are not compared by {distance}.")
+    same_kind(first.rows, second.rows)
+    return first, second
+
+
+def mutual_matches(
+    a: NDArray | DescriptorSet, b: NDArray | DescriptorSet, *, ratio: float, distance: Distance = "l2", threads: int = 1
+) -> Matches:
     """Mutual nearest neighbours that also pass Lowe's ratio test, from a to b and from b to a.
 
     A pair is kept if each is the other's nearest and, on both sides, d(nearest) < ratio * d(second nearest).
@@ -49,7 +102,8 @@ def mutual_matches(a: NDArray, b: NDArray, *, ratio: float, distance: Distance =
     distances are all but equal the farther one may be taken for the nearer.
 
     Args:
-        a, b: (N,D) and (M,D) float of unit length (rows of zeros match nothing), or packed uint8 bits for Hamming.
+        a, b: (N,D) and (M,D) float of unit length (rows of zeros match nothing), or packed uint8 bits for Hamming; sets
+            that are compared with many others are made once.
         ratio: above 0; 1 or more switches the ratio test off. Among equal distances the lowest indices match.
         distance: ``l2`` or ``hamming``.
         threads: cores to use for this pair. Over many pairs, one thread a pair and several pairs at once is
@@ -63,14 +117,17 @@ def mutual_matches(a: NDArray, b: NDArray, *, ratio: float, distance: Distance =
     if not ratio > 0:
         raise DescriptorError(f"The ratio of the ratio test must be above 0; given was {ratio}.")
     metric = metric_of(distance)
-    rows, columns = metric.checked(a, b)
+    first, second = _two_sets(a, b, distance)
+    rows, columns = first.rows, second.rows
     if not len(rows) or not len(columns):
         return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
-    search = mutual_nearest
     if ratio < 1 and len(rows) * len(columns) >= _LARGE:
         # Here, because it takes 0.2 s to import, which small sets are not worth.
-        from descriptors.eight_bit import mutual_nearest as search
-    found = search(rows, columns, max(1, threads))
+        from descriptors import eight_bit
+
+        found = eight_bit.mutual_nearest(first.rounded, second.rounded, max(1, threads))
+    else:
+        found = mutual_nearest(rows, columns, max(1, threads))
     i, j, ratios = found.i, found.j, metric.ratios(found.products, found.rivals, rows.shape[1])
     kept = np.flatnonzero(ratios < ratio) if ratio < 1 else np.arange(len(i))
     i, j = i[kept], j[kept]
@@ -78,7 +135,7 @@ def mutual_matches(a: NDArray, b: NDArray, *, ratio: float, distance: Distance =
 
 
 def nearest(
-    a: NDArray, b: NDArray, k: int, *, distance: Distance = "l2", threads: int = 1
+    a: NDArray | DescriptorSet, b: NDArray | DescriptorSet, k: int, *, distance: Distance = "l2", threads: int = 1
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The k nearest descriptors of b for every descriptor of a, exact, nearest first.
 
@@ -99,8 +156,6 @@ def nearest(
     """
     if k < 0:
         raise DescriptorError(f"The number of neighbours must not be negative; given was {k}.")
-    metric = metric_of(distance)
-    rows, columns = metric.checked(a, b)
-    k = min(k, len(columns))
-    index, scores = largest(rows, columns, k, max(1, threads))
-    return index, metric.distance(scores, rows.shape[1])
+    first, second = _two_sets(a, b, distance)
+    index, scores = largest(first.rows, second.rows, min(k, len(second)), max(1, threads))
+    return index, metric_of(distance).distance(scores, first.rows.shape[1])

@@ -10,6 +10,7 @@ full precision. COLMAP keeps SIFT in eight bits throughout.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -27,8 +28,10 @@ _LARGEST = 1 << 23
 """Product at most, so that 31 bits hold it with its sign and place."""
 _OFFSET = 128
 """Added to one side: processors multiply unsigned by signed bytes."""
+_FULL = 127
+"""Largest number of that side."""
 _HALF = 63
-"""Largest number of the other side: without VNNI two products are added in 16 bits, which 255 x 63 x 2 just fits."""
+"""Of the other side: without VNNI two products are added in 16 bits, which 255 x 63 x 2 just fits."""
 _INDEX = 0xFFFFFFFF
 _EMPTY = np.iinfo(np.int32).min
 _NONE = np.iinfo(np.int64).min
@@ -42,15 +45,46 @@ PRODUCT_MODEL = (
 )
 
 
-def mutual_nearest(a: NDArray[np.float32], b: NDArray[np.float32], threads: int) -> Mutual:
-    """Rows of a (N,D) and b (M,D) that are each other's nearest by 8-bit products, with exact products.
+@dataclass(frozen=True)
+class Rounded:
+    """A set as integers, for either side of a product.
+
+    Attributes:
+        rows: (N,D) float32 of unit length, of zeros, or of +-1.
+        left: (N,D) uint8, more than the rounded rows by _OFFSET.
+        right: (N,D) int8, of half as many steps.
+    """
+
+    rows: NDArray[np.float32]
+    left: NDArray[np.uint8]
+    right: NDArray[np.int8]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float32]) -> Rounded:
+        """Round rows, scaled as far as their products fit, whatever the other set is."""
+        left, right = (_rounded(rows, steps) for steps in (_FULL, _HALF))
+        return cls(rows, left.view(np.uint8) ^ np.uint8(_OFFSET), right)
+
+    @property
+    def signed(self) -> NDArray[np.int8]:
+        """What ``left`` stands for."""
+        return (self.left ^ np.uint8(_OFFSET)).view(np.int8)
+
+
+def get_ready() -> None:
+    """Load what the first search would have to load: 0.3 s, in which other threads can go on outside of Python."""
+    rows = np.eye(_GROUP, dtype=np.float32)
+    mutual_nearest(Rounded.of(rows), Rounded.of(rows), 1)
+
+
+def mutual_nearest(first: Rounded, second: Rounded, threads: int) -> Mutual:
+    """Rows of one set (N,D) and another (M,D) that are each other's nearest by 8-bit products, with exact products.
 
     Args:
-        a, b: rows of unit length, rows of zeros, or of +-1.
+        first, second: the sets.
         threads: cores to use.
     """
-    mine, others = _rounded(a, b)
-    given = (mine.astype(np.int16) + _OFFSET).astype(np.uint8)
+    a, b, given, others = first.rows, second.rows, first.left, second.right
     tiles = [_tile(others[start : start + _COLUMNS]) for start in range(0, len(b), _COLUMNS)]
     named = [right(tile) for tile in tiles]
     near = np.full((2, len(a)), _NONE)
@@ -79,6 +113,7 @@ def mutual_nearest(a: NDArray[np.float32], b: NDArray[np.float32], threads: int)
     beside, *more = spread(work, shares(groups, threads, _ROWS // _GROUP))
     for other in more:
         take_in(beside[0], beside[1], other[0], other[1])
+    mine = first.signed
     best, rival = _members(mine, others, near)
     back, rival_back = _members(others, mine, beside)
     i = np.flatnonzero(back[best] == np.arange(len(a)))
@@ -88,15 +123,14 @@ def mutual_nearest(a: NDArray[np.float32], b: NDArray[np.float32], threads: int)
     )
 
 
-def _rounded(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """Both sets as integers, scaled as far as the sum of their products fits."""
-    scales = [steps / max(float(np.abs(rows).max()), 1e-6) for steps, rows in ((127, a), (_HALF, b))]
-    lengths = [float(np.sqrt(np.einsum("nd,nd->n", rows, rows).max())) for rows in (a, b)]
-    # Half a step a number may be added to each of the lengths by rounding.
-    largest = [length * scale + 0.5 * np.sqrt(a.shape[1]) for length, scale in zip(lengths, scales, strict=True)]
-    shrink = min(1.0, float(np.sqrt(_LARGEST / (largest[0] * largest[1]))))
-    mine, other = (np.rint(rows * np.float32(shrink * scale)) for rows, scale in zip((a, b), scales, strict=True))
-    return mine.astype(np.int8), other.astype(np.int8)
+def _rounded(rows: NDArray[np.float32], steps: int) -> NDArray[np.int8]:
+    """Rows as integers of at most ``steps``, and no longer than their side's part of what a product may be."""
+    scale = steps / max(float(np.abs(rows).max(initial=0)), 1e-6)
+    length = float(np.sqrt(np.einsum("nd,nd->n", rows, rows).max(initial=0)))
+    # Half a step a number may be added to the length by rounding.
+    longest = np.sqrt(_LARGEST / (_FULL * _HALF)) * steps - 0.5 * np.sqrt(rows.shape[1])
+    scale = min(scale, longest / max(length, 1e-6))
+    return np.rint(rows * np.float32(scale)).astype(np.int8)
 
 
 def _tile(rows: NDArray[np.int8]) -> NDArray[np.int8]:

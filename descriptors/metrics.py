@@ -32,21 +32,38 @@ class Metric:
         Raises:
             DescriptorError: for NaN or infinity, vectors not of unit length, wrong shapes, types or dimensions.
         """
-        for x, which in ((a, "first"), (b, "second")):
-            if not isinstance(x, np.ndarray) or x.ndim != 2:
-                given = getattr(x, "shape", type(x).__name__)
-                raise DescriptorError(f"Descriptors are arrays of shape (N, D); the {which} set is {given}.")
-        if a.shape[1] != b.shape[1]:
-            raise DescriptorError(
-                f"Descriptors of different kinds cannot be compared: {a.shape[1]} columns against {b.shape[1]}."
-            )
-        return self.rows(a, "first"), self.rows(b, "second")
+        of_a, of_b = self.checked_rows(a, "first"), self.checked_rows(b, "second")
+        same_kind(of_a, of_b)
+        return of_a, of_b
+
+    def checked_rows(self, x: NDArray, which: str) -> NDArray[np.float32]:
+        """Rows of one set, which messages call the ``which`` set.
+
+        Raises:
+            DescriptorError: as :meth:`checked`.
+        """
+        if not isinstance(x, np.ndarray) or x.ndim != 2:
+            given = getattr(x, "shape", type(x).__name__)
+            raise DescriptorError(f"Descriptors are arrays of shape (N, D); the {which} set is {given}.")
+        return self.rows(x, which)
 
     def ratios(self, best: NDArray[np.float32], rival: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
         """Distance (K,) over that of the rival; 1 where both are 0 bits: not distinctive at all; 0 without a rival."""
         with np.errstate(invalid="ignore", divide="ignore"):
             ratios = self.distance(best, dim) / self.distance(rival, dim)
         return np.nan_to_num(ratios, nan=1.0, posinf=np.inf).astype(np.float32, copy=False)
+
+
+def same_kind(a: NDArray, b: NDArray) -> None:
+    """Check that rows have as many columns.
+
+    Raises:
+        DescriptorError: they have not.
+    """
+    if a.shape[1] != b.shape[1]:
+        raise DescriptorError(
+            f"Descriptors of different kinds cannot be compared: {a.shape[1]} columns against {b.shape[1]}."
+        )
 
 
 def _unit_rows(x: NDArray, which: str) -> NDArray[np.float32]:

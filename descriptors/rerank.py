@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, Distance, PairScorer, PairScorerSpec
-from descriptors.distances import Matches, nearest
+from descriptors.distances import DescriptorSet, Matches, nearest
 
 _BLOCK = 2048
 """Pairs scored at once: of two-channel networks 64 MB of patches as floats."""
@@ -47,7 +47,7 @@ class Described:
         features: (N,F) of the metric network, uint8 or floats of any precision; None where none is used.
     """
 
-    descriptors: NDArray
+    descriptors: NDArray | DescriptorSet
     features: NDArray | None = None
 
 
@@ -120,7 +120,7 @@ def mutual_best(
 
 
 def _candidates(
-    a: NDArray, b: NDArray, count: int, distance: Distance, threads: int
+    a: NDArray | DescriptorSet, b: NDArray | DescriptorSet, count: int, distance: Distance, threads: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices (P,), (P,) of the pairs to score, each once, sorted."""
     there = nearest(a, b, count, distance=distance, threads=threads)[0].astype(np.int64)

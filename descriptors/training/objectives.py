@@ -24,7 +24,8 @@ class Moment:
     """Where a training stands when a batch comes.
 
     Attributes:
-        done: share of the training that is over, 0..1.
+        done: share of the training that is over, 0..1; 1 from the start for one that begins with trained weights, which
+            need nothing made easy for them at first.
         generator: random numbers on the CPU; kept in the checkpoint, so that a resumed training goes on alike.
         autocast: opens the context in which the network runs, bf16 or nothing.
     """

@@ -127,7 +127,7 @@ _BATCH = "Batch and length as two CPU cores allow, see above; the paper's is {}.
 
 
 def _tfeat(loss: Objective, *differs: str) -> Recipe:
-    notes = (_HARD.format(32), _UNIT, *differs)
+    notes = (_HARD.format(256), _UNIT, *differs)
     return Recipe("tfeat", loss, learning_rate=1e-3, minutes=20, data=_BATCH_256, differs=notes)
 
 
@@ -157,7 +157,7 @@ def _central_surround(*differs: str, turns: bool) -> Recipe:
 
 
 def _tnet(loss: Objective) -> Recipe:
-    notes = (_HARD.format(8), "With anchor swap, which the paper does not have.")
+    notes = (_HARD.format(64), "With anchor swap, which the paper does not have.")
     return Recipe("tnet", loss, learning_rate=1e-3, minutes=25, data=_BATCH_128, differs=notes)
 
 
@@ -189,8 +189,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "cs-l2net": _central_surround(turns=False),
     "cs-l2net-plus": _central_surround(_TURNS, turns=True),
-    "tfeat-margin": _tfeat(TripletLoss(hardest=32, ramp=0.3)),
-    "tfeat-ratio": _tfeat(TripletRatio(hardest=32, ramp=0.3), "Distances times 5 in the ratio, for unit vectors."),
+    "tfeat-margin": _tfeat(TripletLoss(hardest=256, ramp=0.3)),
+    "tfeat-ratio": _tfeat(TripletRatio(hardest=256, ramp=0.3), "Distances times 5 in the ratio, for unit vectors."),
     "deepdesc": Recipe(
         "deepdesc",
         DeepDescLoss(),
@@ -214,8 +214,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "deepcompare-2ch": _metric_network("deepcompare-2ch", PairHinge(), _BATCH_64),
     "deepcompare-2ch2stream": _metric_network("deepcompare-2ch2stream", PairHinge(), _BATCH_32),
-    "gloss-tnet-tgloss": _tnet(KumarLoss(hardest=8, ramp=0.3, spread=1.0)),
-    "gloss-tnet-tloss": _tnet(KumarLoss(hardest=8, ramp=0.3)),
+    "gloss-tnet-tgloss": _tnet(KumarLoss(hardest=64, ramp=0.3, spread=1.0)),
+    "gloss-tnet-tloss": _tnet(KumarLoss(hardest=64, ramp=0.3)),
     "gloss-snet": _metric_network("gloss-snet", GlobalScoreLoss(), _BATCH_64),
     "gloss-cs-snet": _metric_network("gloss-cs-snet", GlobalScoreLoss(), _BATCH_32),
 }

@@ -129,7 +129,8 @@ class PatchRun(TrainingRun[Recipe, Patches, Figures]):
         return loss.detach()
 
     def _loss(self, patches: Tensor) -> Tensor:
-        return self.plan.loss(self.network, patches, Moment(min(self.done, 1.0), self._generator, self._autocast))
+        done = 1.0 if self._started_from else min(self.done, 1.0)
+        return self.plan.loss(self.network, patches, Moment(done, self._generator, self._autocast))
 
     def _tensor(self, patches: Patches) -> Tensor:
         format_ = torch.channels_last if patches.ndim == 4 else torch.contiguous_format

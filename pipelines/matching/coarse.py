@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import Distance
-from descriptors.distances import Matches, mutual_matches
+from descriptors.distances import DescriptorSet, Matches, mutual_matches
 from pipelines.core.types import TwoView
 from pipelines.matching.candidates import Candidates, one_per_place
 from pipelines.matching.guided import Cells, guided_matches
@@ -44,6 +44,7 @@ class Prepared:
         descriptors: (N,D) in the order of the keypoints.
         places: (N,) see :func:`pipelines.matching.candidates.first_at_place`.
         large: (L,) int32 the largest, the largest first.
+        of_large: their descriptors.
     """
 
     xy: NDArray[np.float32]
@@ -51,11 +52,12 @@ class Prepared:
     descriptors: NDArray
     places: NDArray[np.int32]
     large: NDArray[np.int32]
+    of_large: DescriptorSet
 
     @property
     def nbytes(self) -> int:
         """Memory, about."""
-        return self.cells.rows.nbytes + self.cells.xy.nbytes + self.descriptors.nbytes
+        return self.cells.rows.nbytes + self.cells.xy.nbytes + self.descriptors.nbytes + self.of_large.nbytes
 
 
 def prepare(
@@ -65,7 +67,8 @@ def prepare(
     size = np.linalg.det(frames[:, :, :2].astype(np.float64))
     large = np.argsort(-np.abs(size), kind="stable")[:first].astype(np.int32)
     xy = frames[:, :, 2].copy()
-    return Prepared(xy, Cells.of(xy, descriptors, places, distance), descriptors, places, large)
+    of_large = DescriptorSet(descriptors[large], distance)
+    return Prepared(xy, Cells.of(xy, descriptors, places, distance), descriptors, places, large, of_large)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Rule:
 
 def coarse_to_fine(a: Prepared, b: Prepared, geometry: Geometry, rule: Rule) -> Candidates:
     """Match a pair of photos; ``geometry`` estimates that of its matches."""
-    found = mutual_matches(a.descriptors[a.large], b.descriptors[b.large], ratio=rule.waiting, distance=rule.distance)
+    found = mutual_matches(a.of_large, b.of_large, ratio=rule.waiting, distance=rule.distance)
     pairs = np.stack([a.large[found.pairs[:, 0]], b.large[found.pairs[:, 1]]], axis=1)
     large = one_per_place(Matches(pairs, found.distances, found.ratios), a.places, b.places)
     first = Candidates.of(large, rule.ratio)

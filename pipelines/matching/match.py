@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import descriptors
-from descriptors.distances import Matches, mutual_matches
+from descriptors.distances import DescriptorSet, Matches, mutual_matches
 from descriptors.rerank import Described, RerankRule, rerank_matches
 from descriptors.views import Views, match_views
 from pipelines.core.errors import ConfigError
@@ -93,6 +93,17 @@ class DescriptorCache(Generic[Held]):
             while self._bytes > self._limit and len(self._held) > 2:
                 self._bytes -= self._held.popitem(last=False)[1].nbytes
         return loaded
+
+
+def get_ready() -> None:
+    """Load what matching takes 0.4 s to load, in a thread that does so beside other work."""
+
+    def load() -> None:
+        from descriptors.eight_bit import get_ready as load_search
+
+        load_search()
+
+    Thread(target=load).start()
 
 
 def blockwise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -226,7 +237,7 @@ _Match = Callable[[tuple[int, int]], Candidates]
 
 def _all_with_all(files: FeatureFiles, matcher: Matcher) -> _Match:
     """Every keypoint of a photo is compared with every one of the other."""
-    load = DescriptorCache(lambda index: files.load(index).descriptors)
+    load = DescriptorCache(lambda index: DescriptorSet(files.load(index).descriptors, matcher.distance))
     load_pair_features = DescriptorCache(files.load_pair_features)
     threads = 1 if matcher.scorer is None else cores()
 

@@ -18,7 +18,7 @@ from pipelines.core.types import Camera, MapSummary, Model, Photo, Rejected
 from pipelines.features.extract import FeatureFiles, extract_features
 from pipelines.geometry.verify import verify_pairs
 from pipelines.images.cameras import assign_cameras
-from pipelines.matching.match import Geometries, match_pairs
+from pipelines.matching.match import Geometries, get_ready, match_pairs
 from pipelines.pairs.map_index import map_index
 from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
@@ -120,6 +120,7 @@ def _run(
     watch: Stopwatch,
 ) -> tuple[SfmResult, dict[str, Any]]:
     """The result, and what recon.json will say about it."""
+    get_ready()
     with watch("Features"):
         files = extract_features(
             given.photos, config.features, folder.features, masks=masks, made=given.features, progress=progress

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 
 from descriptors import DescriptorError, distances, tiles
-from descriptors.distances import mutual_matches, nearest
+from descriptors.distances import DescriptorSet, mutual_matches, nearest
 
 
 def unit(n: int, dim: int = 128, seed: int = 0) -> np.ndarray:
@@ -141,6 +142,27 @@ def test_the_order_of_threads_and_pairs_does_not_change_the_result() -> None:
     for x, y in zip(alone, together, strict=True):
         np.testing.assert_array_equal(x.pairs, y.pairs)
     assert min(map(len, alone)) > 1000
+
+
+@pytest.mark.parametrize("kind", ["l2", "hamming"])
+@pytest.mark.parametrize("count", [300, 2100])
+def test_a_set_made_once_matches_as_its_descriptors_do(kind: str, count: int) -> None:
+    make = unit if kind == "l2" else bits
+    given = [make(count, 16, seed) for seed in (1, 2, 3)]
+    sets = [DescriptorSet(one, kind) for one in given]
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        exact, found = (mutual_matches(of[i], of[j], ratio=0.98, distance=kind) for of in (given, sets))
+        assert len(exact)
+        for one, other in zip(astuple(exact), astuple(found), strict=True):
+            np.testing.assert_array_equal(one, other)
+        for one, other in zip(*(nearest(of[i], of[j], 2, distance=kind) for of in (given, sets)), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert len(sets[0]) == count and sets[0].nbytes >= sets[0].rows.nbytes
+
+
+def test_sets_for_another_distance_are_refused() -> None:
+    with pytest.raises(DescriptorError, match="l2 and l2 are not compared by hamming"):
+        mutual_matches(DescriptorSet(unit(3)), DescriptorSet(unit(3)), ratio=0.8, distance="hamming")
 
 
 @pytest.mark.parametrize(
