@@ -81,13 +81,11 @@ def incremental_mapping(
     options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = job.seed
     # From 50,000 residuals on, COLMAP adjusts in threads, whose sums come in any order: no two models are equal.
     options.num_threads = 1
-    # COLMAP adjusts everything anew whenever the model has grown by a tenth, and each neighbourhood, of six photos,
-    # twice, to the last digit. On rendered photos with exact truth this lighter work gave the same cameras (1.51 mm
-    # either way) in less than half of the time, and on cyprus, monstree and cippus as many points to 0.3 %; see
-    # _settle.
+    # COLMAP adjusts everything anew whenever the model has grown by a tenth, and each neighbourhood twice, to the last
+    # digit. On rendered photos with exact truth this lighter work gave the same cameras (1.51 mm either way) in less
+    # than half of the time, and on cyprus, monstree and cippus the same number of points to 0.3 %; see _settle.
     options.ba_global_frames_ratio = options.ba_global_points_ratio = 1.5
     options.ba_local_max_refinements, options.ba_local_max_num_iterations = 1, 5
-    options.mapper.ba_local_num_images = 4
     options.ba_global_function_tolerance, options.ba_local_function_tolerance = 1e-4, 1e-3
     options.min_model_size = job.min_model_size
     options.extract_colors = False
