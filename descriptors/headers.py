@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from descriptors.contract import DescriptorError
@@ -28,3 +29,8 @@ def read_header(path: Path) -> dict[str, str]:
         raise DescriptorError(f"{path} is no safetensors file, or damaged. Train or import the weights again.")
     metadata = header.get("__metadata__", {})
     return metadata if isinstance(metadata, dict) else {}
+
+
+def minutes_in_all(header: Mapping[str, str]) -> float:
+    """How long weights were trained, with what they began with; 0 for those that say nothing of it."""
+    return float(header.get("minutes", 0)) + float(header.get("minutes_before", 0))

@@ -114,8 +114,8 @@ _CS_L2NET = _network("cs-l2net", 256, 2_669_120, _TIAN, patch_size=64, magnifica
 _CS_L2NET_PLUS = _network("cs-l2net-plus", 256, 2_669_120, _TIAN, patch_size=64, magnification=9.0)
 _NETWORKS: tuple[Entry, ...] = (
     _network("deepdesc", 128, 280_320, _SIMOSERRA, patch_size=64, ratio=0.85),
-    _network("tfeat-margin", 128, 599_808, _BALNTAS, ratio=0.8),
-    _network("tfeat-ratio", 128, 599_808, _BALNTAS, ratio=0.8),
+    _network("tfeat-margin", 128, 599_808, _BALNTAS, ratio=0.85),
+    _network("tfeat-ratio", 128, 599_808, _BALNTAS, ratio=0.825),
     _network("gloss-tnet-tloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.75),
     _network("gloss-tnet-tgloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.725),
     _L2NET,

@@ -15,7 +15,7 @@ import numpy as np
 from descriptors import registry
 from descriptors.benchmarks.speed import made_patches, seconds_of
 from descriptors.contract import DescriptorError, DescriptorSpec, PairScorerSpec
-from descriptors.headers import read_header
+from descriptors.headers import minutes_in_all, read_header
 from descriptors.runtime import WEIGHTS
 from descriptors.scorers import halved_rootsift
 from descriptors.training.validate import Figures, ValidationSet
@@ -38,7 +38,7 @@ class Row:
         size: bytes of the weights file, 0 without one.
         speed: patches described a second, on this machine.
         figures: on the validation scenes.
-        minutes: of training; None without training.
+        minutes: of training, with that of the weights it began with; None without training.
     """
 
     name: str
@@ -101,10 +101,10 @@ def measure(name: str, data_dir: Path) -> Row:
         dimensions = f"{spec.dim} bits" if spec.kind == "binary" else str(spec.dim)
         metric = "Hamming" if spec.distance == "hamming" else "L2"
     weights = WEIGHTS / spec.weights if spec.weights else None
-    minutes = read_header(weights).get("minutes") if weights else None
+    minutes = minutes_in_all(read_header(weights)) if weights else 0.0
     return Row(
         name, dimensions, metric, spec.parameters, weights.stat().st_size if weights else 0,
-        _BATCH / seconds_of(run), figures, float(minutes) if minutes else None,
+        _BATCH / seconds_of(run), figures, minutes or None,
     )  # fmt: skip
 
 

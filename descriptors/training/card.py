@@ -112,7 +112,11 @@ def _how(header: dict[str, str], rows: list[dict[str, Any]], recipe: dict[str, A
     ]
     if header.get("started_from"):
         named = f", those of {recipe['start']}," if recipe.get("start") else ""
-        lines.append(f"Begun with other weights{named} of sha256 {header['started_from'][:16]}…, not with random ones.")
+        before = float(header.get("minutes_before", 0))
+        told = f" that had been trained for {before:.0f} minutes before" if before else ""
+        lines.append(
+            f"Begun with other weights{named} of sha256 {header['started_from'][:16]}…{told}, not with random ones."
+        )
     fall = still_falling(rows)
     if done < 1:
         lines.append(f"Stopped after {done:.0%} of its time: the learning rate was not back at 0.")

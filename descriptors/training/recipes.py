@@ -119,8 +119,8 @@ def _metric_network(name: str, loss: Objective, data: Data, *, learning_rate: fl
 
 
 _HARD = (
-    "Negatives: the hardest of a random subset that grows from 1 to {} over the first 30 % of the training; the paper "
-    "draws one at random."
+    "Negatives: the hardest of a random subset that grows from 1 to {} over the first 30 % of a training that begins "
+    "with random weights; the paper draws one at random."
 )
 _UNIT = "Descriptors are scaled to unit length, and the loss is taken on these; the paper leaves the length as it is."
 _BATCH = "Batch and length as two CPU cores allow, see above; the paper's is {}."
@@ -205,12 +205,12 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "matchnet": _metric_network("matchnet", PairCrossEntropy(), _BATCH_32, learning_rate=3e-4),
-    "deepcompare-siam": _metric_network("deepcompare-siam", PairHinge(hardest=8), _BATCH_128, learning_rate=5e-4),
+    "deepcompare-siam": _metric_network("deepcompare-siam", PairHinge(hardest=64), _BATCH_128, learning_rate=5e-4),
     "deepcompare-pseudo-siam": _metric_network(
-        "deepcompare-pseudo-siam", PairHinge(hardest=8), _BATCH_64, learning_rate=5e-4
+        "deepcompare-pseudo-siam", PairHinge(hardest=64), _BATCH_64, learning_rate=5e-4
     ),
     "deepcompare-siam-2stream": _metric_network(
-        "deepcompare-siam-2stream", PairHinge(hardest=8), _BATCH_64, learning_rate=3e-4
+        "deepcompare-siam-2stream", PairHinge(hardest=64), _BATCH_64, learning_rate=3e-4
     ),
     "deepcompare-2ch": _metric_network("deepcompare-2ch", PairHinge(), _BATCH_64),
     "deepcompare-2ch2stream": _metric_network("deepcompare-2ch2stream", PairHinge(), _BATCH_32),

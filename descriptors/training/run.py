@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import Given, described, licences, own_sources
+from descriptors.headers import minutes_in_all, read_header
 from descriptors.networks import build
 from descriptors.packing import pack
 from descriptors.runtime import read_network
@@ -81,7 +82,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         self.device = torch.device(device)
         self.network = build(plan.network).to(self.device)
         self.step, self._clock = 0, Clock(0.0, self.device)
-        self._started_from = ""
+        self._started_from, self._minutes_before = "", 0.0
         self._checkpoint = out.with_suffix(".checkpoint")
         self._identity = json.dumps([asdict(plan), seed, *own_sources(given)], sort_keys=True)
 
@@ -133,6 +134,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         if start is not None:
             self.adopt(read_network(start))
             self._started_from = hashlib.sha256(start.read_bytes()).hexdigest()
+            self._minutes_before = minutes_in_all(read_header(start))
         if resume:
             self.resume()
         log = TrainingLog(self.out, step=self.step)
@@ -221,6 +223,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
             "started_from": self._started_from,
             "steps": str(self.step),
             "minutes": f"{self._clock.spent / 60:.1f}",
+            "minutes_before": f"{self._minutes_before:.1f}",
             "done": f"{min(self.done, 1.0):.3f}",
             "hardware": hardware(self.device),
             "data": described(self.given),
