@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pycolmap
 import pytest
 
 from pipelines import colmap
 from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
-from pipelines.colmap.mapping import _drop_points_of_two_views
+from pipelines.colmap.mapping import _drop_points_of_two_views, _finish
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Camera
 
@@ -189,6 +191,25 @@ def test_points_of_two_photos_stay_only_where_there_are_no_others(synthetic):
     _drop_points_of_two_views(several)
     assert several.num_points3D() == kept - 1 and lost not in several.points3D
     assert min(point.track.length() for point in several.points3D.values()) > 2
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_finished_model_takes_up_what_its_matches_show(synthetic, fixed):
+    folder, truth, names = synthetic
+    model = colmap.incremental_mapping(job(folder))[0]
+    points, seen = model.num_points3D(), model.compute_num_observations()
+    for point_id in sorted(model.points3D)[::3]:
+        model.delete_point3D(point_id)
+    if not fixed:
+        for camera in model.cameras.values():
+            camera.params = np.array([1.03 * camera.params[0], *camera.params[1:]])
+    with closing(pycolmap.Database.open(folder / "ours.db")) as database:
+        matches = pycolmap.DatabaseCache.create(database, pycolmap.DatabaseCacheOptions())
+    options = pycolmap.IncrementalPipelineOptions()
+    options.triangulation.ignore_two_view_tracks = True
+    _finish(model, matches, options, fix_intrinsics=fixed)
+    assert model.num_points3D() >= 0.98 * points and model.compute_num_observations() >= 0.98 * seen
+    assert errors(colmap.to_model(model), truth, names).centre_max < 0.05
 
 
 def test_global_mapping(synthetic):
