@@ -17,17 +17,18 @@ from descriptors.training.objectives import Moment, Objective
 
 @dataclass(frozen=True)
 class Distilled:
-    """A metric loss, and the pull of a teacher's descriptor of the same patch (:func:`losses.imitation`).
+    """A metric loss, and the pull of what a teacher's descriptors of the same patches have in common
+    (:func:`losses.imitation`).
 
     Attributes:
         metric: the objective beside it.
         teacher: name of weights of the package, or path of a ``.safetensors`` file; of the same patch size.
-        weight: of the imitation.
+        weight: of the imitation; similarities differ by some hundredths, of which it takes the squares.
     """
 
     metric: Objective
     teacher: str
-    weight: float = 1.0
+    weight: float = 100.0
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Both losses; the network runs once for both.

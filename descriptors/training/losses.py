@@ -164,12 +164,11 @@ def hardest_share(values: Tensor, factor: float) -> Tensor:
 
 
 def imitation(student: Tensor, teacher: Tensor) -> Tensor:
-    """How far unit vectors (N,D) are from a teacher's (N,E) of the same patches.
+    """How differently unit vectors (N,D) and a teacher's (N,E) of the same patches lie to each other.
 
-    Mean of 1 − cosine where D = E; otherwise the mean squared difference of the similarities between all N patches.
+    Mean squared difference of the similarities between all N patches (relational distillation: Park et al., CVPR 2019):
+    neither axes nor dimensions need be the teacher's.
     """
-    if student.shape[1] == teacher.shape[1]:
-        return (1 - (student * teacher).sum(dim=1)).mean()
     return (student @ student.T - teacher @ teacher.T).square().mean()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ from descriptors.networks.l2net import L2Net
 from descriptors.scorers import halved_rootsift
 from descriptors.training.card import write_card
 from descriptors.training.curve import Progress
+from descriptors.training.distill import Distilled
 from descriptors.training.machine import fuse, multiplies_bf16
 from descriptors.training.objectives import Moment
 from descriptors.training.recipes import Recipe
@@ -42,6 +44,7 @@ def train(
     device: str = "cpu",
     seed: int = 0,
     start: str | Path | None = None,
+    teacher: str | None = None,
     resume: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> Figures:
@@ -63,6 +66,7 @@ def train(
         device: torch device, ``cpu`` or ``cuda``.
         seed: of data, augmentation and initial weights.
         start: weights of the same network to begin with instead of random ones.
+        teacher: learn from it, beside the recipe's loss: see :class:`descriptors.training.distill.Distilled`.
         resume: go on from a checkpoint of the same training, if there is one.
         progress: called about every ten seconds and after every checkpoint; with ``start``, before the first step too,
             with the figures of the weights as they come.
@@ -75,6 +79,8 @@ def train(
         DataError: data is missing.
     """
     plan = (recipe_by_name(recipe) if isinstance(recipe, str) else recipe).on(device, pairs)
+    if teacher is not None:
+        plan = replace(plan, loss=Distilled(plan.loss, teacher))
     run = PatchRun(plan, data, Path(out), Length(minutes or plan.minutes, steps), device, seed)
     figures = run.go(None if start is None else Path(start), resume, progress)
     write_card(run.out)

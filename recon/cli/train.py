@@ -49,6 +49,10 @@ def train(
     start: Annotated[
         str | None, typer.Option("--init", "--start", help="Begin with these weights: a name of the zoo, or a file.")
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Learn from these weights too: a name of the zoo, or a file, of the same patches."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from a checkpoint beside the weights file.")] = True,
 ) -> None:
     """Train a network on photos with tracks; killed at any moment, the same command goes on where it was.
@@ -67,9 +71,11 @@ def train(
         _make_tracks(source)
     held_out = "held-out photos of the map" if any(source.startswith("map:") for source in data) else _VALIDATION
     if name == "all":
+        if teacher is not None:
+            raise typer.BadParameter("the zoo's recipes name their own", param_hint="--teacher")
         _train_all(data, out or Path("zoo"), names, minutes, steps, pairs, device, seed, held_out)
         return
-    run, held_out = _trainer(name, pairs, held_out)
+    run, held_out = _trainer(name, pairs, teacher, held_out)
     target = out or Path(f"{name}.safetensors")
     with _Reports() as reports:
         figures = run(
@@ -82,15 +88,17 @@ def train(
 _VALIDATION = "the validation scenes"
 
 
-def _trainer(name: str, pairs: int | None, held_out: str) -> tuple[Callable[..., FoundFigures], str]:
+def _trainer(
+    name: str, pairs: int | None, teacher: str | None, held_out: str
+) -> tuple[Callable[..., FoundFigures], str]:
     """What trains a network, and what its figures are of: keypoints' patches, or every pixel of made stereo pairs."""
     from descriptors.training.stereo import STEREO_RECIPES, train_stereo
 
-    if name in STEREO_RECIPES:
+    if name in STEREO_RECIPES and teacher is None:
         return partial(train_stereo, pairs=pairs), "made pairs of held-out photos"
     from descriptors.training.train import train
 
-    return partial(train, pairs=pairs), held_out
+    return partial(train, pairs=pairs, teacher=teacher), held_out
 
 
 def _train_all(

@@ -179,6 +179,8 @@ def test_hardest_share_is_of_the_largest() -> None:
 
 def test_imitation_of_as_many_and_of_other_dimensions() -> None:
     student = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert losses.imitation(student, torch.tensor([[0.6, 0.8], [0.0, 1.0]])).item() == pytest.approx(0.2)
+    assert losses.imitation(student, torch.tensor([[0.6, 0.8], [0.0, 1.0]])).item() == pytest.approx(2 * 0.64 / 4)
+    turned = torch.tensor([[0.6, 0.8], [-0.8, 0.6]])
+    assert losses.imitation(student, turned).item() == pytest.approx(0, abs=1e-6)
     teacher = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0]])  # similarities [[1, .6], [.6, 1]] against the identity
     assert losses.imitation(student, teacher).item() == pytest.approx(2 * 0.36 / 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from descriptors import registry
 from descriptors.contract import DescriptorError, DescriptorSpec
 from descriptors.datasets.tracks import Tracks, concatenate
 from descriptors.frames import angles, centres, frames_from_keypoints, scales
+from descriptors.headers import minutes_in_all, read_header
 from descriptors.networks import build
 from descriptors.networks.l2net import L2Net
 from descriptors.runtime import read_network
@@ -270,6 +272,17 @@ def test_a_metric_network_is_trained_and_judged_by_its_scores(data: Path, tmp_pa
     figures = training.train(plan, data, tmp_path / "n.safetensors", steps=2)
     assert 0 <= figures.fpr95 <= 1 and 0 < figures.matching <= 1
     assert read_network(tmp_path / "n.safetensors")(torch.rand(4, 1, 64, 64) * 255).shape == (2,)
+
+
+def test_a_training_that_begins_with_weights_and_has_a_teacher_says_so(data: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    training.train(small("tfeat"), data, first, minutes=0.06)
+    training.train(small("tfeat"), data, second, minutes=0.06, start=first, teacher=str(first))
+    before, after = read_header(first), read_header(second)
+    assert minutes_in_all(before) == float(before["minutes"]) and not before["started_from"]
+    assert after["minutes_before"] == before["minutes"] == "0.1"
+    assert minutes_in_all(after) == pytest.approx(float(before["minutes"]) + float(after["minutes"]))
+    assert json.loads(after["recipe"])["loss"]["teacher"] == str(first)
 
 
 def test_same_seed_same_weights_and_a_killed_training_goes_on_alike(data: Path, tmp_path: Path) -> None:
