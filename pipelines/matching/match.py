@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -99,9 +100,10 @@ def get_ready() -> None:
     """Load what matching takes 0.4 s to load, in a thread that does so beside other work."""
 
     def load() -> None:
-        from descriptors.eight_bit import get_ready as load_search
+        with suppress(Exception):  # whatever is wrong, matching will say
+            from descriptors.eight_bit import get_ready as load_search
 
-        load_search()
+            load_search()
 
     Thread(target=load).start()
 
