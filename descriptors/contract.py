@@ -73,7 +73,8 @@ class PairScorerSpec:
         raw: the features are the patch itself as bytes: networks that see both patches as channels have no others.
         embeds: the features at unit length are a descriptor under L2, registered as NAME-l2.
         shortlist: descriptor whose nearest neighbours are the candidates that are scored; NAME-l2 if ``embeds``.
-        candidates: how many nearest neighbours of each keypoint are scored, from either side.
+        candidates, reach: scored are keypoints that are among each other's so many nearest by the shortlist's distance,
+            and at most so many times as far away as the nearest.
         threshold: lowest score of a match.
         margin: least lead of a match over the next best of its shortlist, on both sides: what the ratio is to
             distances. Threshold and margin are set from data.
@@ -85,7 +86,8 @@ class PairScorerSpec:
     raw: bool = False
     embeds: bool = False
     shortlist: str = "rootsift"
-    candidates: int = 5
+    candidates: int = 6
+    reach: float = 1.3
     threshold: float = 0.0
     margin: float = 0.0
     patch_size: int = 64

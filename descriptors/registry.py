@@ -194,14 +194,14 @@ def _two_channel(name: str, parameters: int, source: str, *, threshold: float, m
 
 # Thresholds and margins are those that `python -m descriptors.training.ratio NAME --data DIR --pairs 1` advises.
 _SCORERS: tuple[ScorerEntry, ...] = (
-    _scorer("matchnet", 512, 3_119_602, _HAN, threshold=5.912, margin=1.461, embeds=True),
-    _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO, threshold=3.127, margin=0.688),
-    _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO, threshold=1.951, margin=0.202),
-    _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, threshold=1.135, margin=0.312, embeds=True),
-    _two_channel("deepcompare-2ch", 979_169, _ZAGORUYKO, threshold=1.034, margin=0.112),
-    _two_channel("deepcompare-2ch2stream", 2_353_153, _ZAGORUYKO, threshold=1.408, margin=0.149),
-    _two_channel("gloss-snet", 979_969, _KUMAR, threshold=0.771, margin=0.092),
-    _two_channel("gloss-cs-snet", 2_355_073, _KUMAR, threshold=0.896, margin=0.16),
+    _scorer("matchnet", 512, 3_119_602, _HAN, threshold=5.652, margin=1.683, embeds=True),
+    _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO, threshold=1.69, margin=1.644),
+    _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO, threshold=1.02, margin=0.9),
+    _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, threshold=1.666, margin=0.643, embeds=True),
+    _two_channel("deepcompare-2ch", 979_169, _ZAGORUYKO, threshold=1.162, margin=0.183),
+    _two_channel("deepcompare-2ch2stream", 2_353_153, _ZAGORUYKO, threshold=1.027, margin=0.03),
+    _two_channel("gloss-snet", 979_969, _KUMAR, threshold=0.68, margin=0.3),
+    _two_channel("gloss-cs-snet", 2_355_073, _KUMAR, threshold=0.804, margin=0.26),
 )
 
 

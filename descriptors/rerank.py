@@ -19,19 +19,20 @@ class RerankRule:
     """Which pairs are scored, and which of them are matches.
 
     Attributes:
-        candidates: nearest neighbours of each keypoint that are scored, from either side.
+        candidates, reach: see :class:`descriptors.contract.PairScorerSpec`.
         threshold: lowest score of a match.
         margin: least lead of a match over the next best scored pair of either keypoint.
     """
 
     candidates: int
+    reach: float
     threshold: float
     margin: float
 
     @classmethod
     def of(cls, spec: PairScorerSpec) -> RerankRule:
         """The rule that a metric network was given from data."""
-        return cls(spec.candidates, spec.threshold, spec.margin)
+        return cls(spec.candidates, spec.reach, spec.threshold, spec.margin)
 
     def keeps(self, found: MutualBest) -> NDArray[np.bool_]:
         """Which (K,) of the pairs are matches."""
@@ -83,24 +84,30 @@ def rerank_matches(
     Raises:
         DescriptorError: descriptors or features that do not fit.
     """
-    found = mutual_best(scorer, a, b, rule.candidates, distance=distance, threads=threads)
+    found = mutual_best(scorer, a, b, rule, distance=distance, threads=threads)
     keep = rule.keeps(found)
     return Matches(found.pairs[keep], -found.scores[keep], np.zeros(int(keep.sum()), np.float32))
 
 
 def mutual_best(
-    scorer: PairScorer, a: Described, b: Described, candidates: int, *, distance: Distance = "l2", threads: int = 1
+    scorer: PairScorer, a: Described, b: Described, rule: RerankRule, *, distance: Distance = "l2", threads: int = 1
 ) -> MutualBest:
     """Pairs that score best for both of their keypoints.
 
-    A pair is scored if one of the two is among the other's nearest, once, with the keypoint of ``a`` first: so the
-    score is one, whichever side it is looked at from. Among equal scores the lowest indices match. A keypoint that
-    stands in one scored pair only has nothing to lead over.
+    A pair is scored once, with the keypoint of ``a`` first: so the score is one, whichever side it is looked at from.
+    Among equal scores the lowest indices match. A keypoint that stands in one scored pair only has nothing to lead
+    over.
+
+    Which pairs are scored matters as much as how: of all that stand in one of two lists of four nearest, the networks
+    choose wrong ones over the shortlist's own nearest. Of those that are among each other's six nearest, within 1.3
+    times the nearest distance, there are two fifths as many, and of 245 true matches in photos of three validation
+    scenes DeepCompare's siamese network keeps 152 at a precision of 80 %, where it kept none; MatchNet 134, where it
+    kept 99.
 
     Args:
         scorer: the metric network.
         a, b: of the first photo and of the second.
-        candidates: nearest neighbours of each keypoint that are scored, from either side.
+        rule: of which only ``candidates`` and ``reach`` are used here.
         distance: of the shortlist's descriptor.
         threads: cores to use for the shortlist; the network has its own.
 
@@ -109,7 +116,7 @@ def mutual_best(
     """
     if a.features is None or b.features is None:
         raise DescriptorError(f"{scorer.spec.name} compares its own features of the patches; none were given.")
-    i, j = _candidates(a.descriptors, b.descriptors, candidates, distance, threads)
+    i, j = _candidates(a.descriptors, b.descriptors, rule, distance, threads)
     scores = score_pairs(scorer, a.features, b.features, i, j)
     best_of_a, lead_of_a = _best(i, scores, len(a.descriptors))
     best_of_b, lead_of_b = _best(j, scores, len(b.descriptors))
@@ -120,14 +127,23 @@ def mutual_best(
 
 
 def _candidates(
-    a: NDArray | DescriptorSet, b: NDArray | DescriptorSet, count: int, distance: Distance, threads: int
+    a: NDArray | DescriptorSet, b: NDArray | DescriptorSet, rule: RerankRule, distance: Distance, threads: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices (P,), (P,) of the pairs to score, each once, sorted."""
-    there = nearest(a, b, count, distance=distance, threads=threads)[0].astype(np.int64)
-    back = nearest(b, a, count, distance=distance, threads=threads)[0].astype(np.int64)
-    codes = [np.arange(len(a))[:, None] * len(b) + there, back * len(b) + np.arange(len(b))[:, None]]
-    pairs = np.unique(np.concatenate([code.reshape(-1) for code in codes]))
-    return pairs // max(1, len(b)), pairs % max(1, len(b))
+    there, back = (
+        _near(nearest(one, other, rule.candidates, distance=distance, threads=threads), rule.reach)
+        for one, other in ((a, b), (b, a))
+    )
+    width = max(1, len(b))
+    pairs = np.intersect1d(there[0] * width + there[1], back[1] * width + back[0], assume_unique=True)
+    return pairs // width, pairs % width
+
+
+def _near(found: tuple[NDArray[np.int32], NDArray[np.float32]], reach: float) -> tuple[NDArray, NDArray]:
+    """Rows and their neighbours (P,), (P,) of (N,k) neighbours and distances: the nearest and those hardly farther."""
+    index, apart = found
+    row, place = np.nonzero(apart <= np.float32(reach) * apart[:, :1])
+    return row, index[row, place].astype(np.int64)
 
 
 def score_pairs(

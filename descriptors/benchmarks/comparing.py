@@ -145,7 +145,7 @@ class ByScore:
 
     def matches(self, a: NDArray, b: NDArray) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """See :class:`Comparison`."""
-        found = mutual_best(self.scorer, self._described(a), self._described(b), self.rule.candidates)
+        found = mutual_best(self.scorer, self._described(a), self._described(b), self.rule)
         return found.pairs, self.rule.keeps(found)
 
     def _shortlisted(self, a: NDArray, b: NDArray) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

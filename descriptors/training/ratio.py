@@ -20,7 +20,7 @@ from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, Pa
 from descriptors.datasets.photos import detect_dog
 from descriptors.datasets.scenes import read_grey, scene_folders
 from descriptors.frames import extract_patches
-from descriptors.rerank import Described, mutual_best
+from descriptors.rerank import Described, RerankRule, mutual_best
 
 THRESHOLDS = tuple(round(0.6 + 0.025 * step, 3) for step in range(17))
 
@@ -164,7 +164,9 @@ def scored_pairs(
             for photo, of_photo in zip((pair.first, pair.second), frames, strict=True)
         ]
         found.append(
-            mutual_best(scorer, sides[0], sides[1], scorer.spec.candidates, distance=shortlist.spec.distance, threads=2)
+            mutual_best(
+                scorer, sides[0], sides[1], RerankRule.of(scorer.spec), distance=shortlist.spec.distance, threads=2
+            )
         )
         right.append(_right(pair, frames, found[-1].pairs, tolerance))
     return ScoredPairs(
