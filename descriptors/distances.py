@@ -72,7 +72,7 @@ class DescriptorSet:
         """In eight bits."""
         from descriptors.eight_bit import Rounded
 
-        return Rounded.of(self.rows)
+        return Rounded(self.rows)
 
 
 def _two_sets(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit
@@ -47,34 +48,34 @@ PRODUCT_MODEL = (
 
 @dataclass(frozen=True)
 class Rounded:
-    """A set as integers, for either side of a product.
+    """A set as integers, for either side of a product: scaled as far as products fit, whatever the other set is.
 
     Attributes:
         rows: (N,D) float32 of unit length, of zeros, or of +-1.
-        left: (N,D) uint8, more than the rounded rows by _OFFSET.
-        right: (N,D) int8, of half as many steps.
     """
 
     rows: NDArray[np.float32]
-    left: NDArray[np.uint8]
-    right: NDArray[np.int8]
 
-    @classmethod
-    def of(cls, rows: NDArray[np.float32]) -> Rounded:
-        """Round rows, scaled as far as their products fit, whatever the other set is."""
-        left, right = (_rounded(rows, steps) for steps in (_FULL, _HALF))
-        return cls(rows, left.view(np.uint8) ^ np.uint8(_OFFSET), right)
+    @cached_property
+    def left(self) -> NDArray[np.uint8]:
+        """(N,D) the rounded rows and _OFFSET."""
+        return _rounded(self.rows, _FULL).view(np.uint8) ^ np.uint8(_OFFSET)
 
     @property
     def signed(self) -> NDArray[np.int8]:
         """What ``left`` stands for."""
         return (self.left ^ np.uint8(_OFFSET)).view(np.int8)
 
+    @cached_property
+    def right(self) -> NDArray[np.int8]:
+        """(N,D) of half as many steps."""
+        return _rounded(self.rows, _HALF)
+
 
 def get_ready() -> None:
     """Load what the first search would have to load: 0.3 s, in which other threads can go on outside of Python."""
     rows = np.eye(_GROUP, dtype=np.float32)
-    mutual_nearest(Rounded.of(rows), Rounded.of(rows), 1)
+    mutual_nearest(Rounded(rows), Rounded(rows), 1)
 
 
 def mutual_nearest(first: Rounded, second: Rounded, threads: int) -> Mutual:

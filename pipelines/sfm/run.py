@@ -120,7 +120,8 @@ def _run(
     watch: Stopwatch,
 ) -> tuple[SfmResult, dict[str, Any]]:
     """The result, and what recon.json will say about it."""
-    get_ready()
+    if not any(folder.matches.glob("*.npz")):  # a run that goes on has few pairs to match, or none
+        get_ready()
     with watch("Features"):
         files = extract_features(
             given.photos, config.features, folder.features, masks=masks, made=given.features, progress=progress

@@ -94,7 +94,9 @@ def _trainer(
     """What trains a network, and what its figures are of: keypoints' patches, or every pixel of made stereo pairs."""
     from descriptors.training.stereo import STEREO_RECIPES, train_stereo
 
-    if name in STEREO_RECIPES and teacher is None:
+    if name in STEREO_RECIPES:
+        if teacher is not None:
+            raise typer.BadParameter("a stereo network learns from none", param_hint="--teacher")
         return partial(train_stereo, pairs=pairs), "made pairs of held-out photos"
     from descriptors.training.train import train
 

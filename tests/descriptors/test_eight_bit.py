@@ -92,7 +92,7 @@ def test_rows_of_zeros_and_duplicates_match_nothing(photos, monkeypatch) -> None
 
 def test_rounded_products_fit_whatever_the_rows_are(rng) -> None:
     for rows in (unit(rng, 50, 8), unit(rng, 50, 512), np.sign(unit(rng, 50, 1024)), np.eye(16, dtype=np.float32)):
-        a, b = eight_bit.Rounded.of(rows).signed, eight_bit.Rounded.of(-rows).right
+        a, b = eight_bit.Rounded(rows).signed, eight_bit.Rounded(-rows).right
         products = a.astype(np.int64) @ b.T.astype(np.int64)
         assert np.abs(products).max() <= eight_bit._LARGEST and np.abs(b).max() <= 63
         np.testing.assert_allclose(
