@@ -193,7 +193,7 @@ RECIPES: dict[str, Recipe] = {
     "tfeat-ratio": _tfeat(TripletRatio(hardest=256, ramp=0.3), "Distances times 5 in the ratio, for unit vectors."),
     "deepdesc": Recipe(
         "deepdesc",
-        DeepDescLoss(),
+        DeepDescLoss(hardest=32),
         learning_rate=1e-3,
         minutes=25,
         data=_BATCH_64,
@@ -201,10 +201,11 @@ RECIPES: dict[str, Recipe] = {
             _UNIT,
             "Margin 1 in place of 4: unit vectors of positive numbers are at most 1.4 apart. The hinge is squared: the "
             "plain one let all distances shrink.",
-            "K_f / K_b grows from 1 to 8 over the first half of the training; as many negatives as positives.",
+            "K_f / K_b grows from 1 to 8 over the first half of a training that begins with random weights; as many "
+            "negatives as positives. A pair that does not match is the hardest of 32, likewise grown to.",
         ),
     ),
-    "matchnet": _metric_network("matchnet", PairCrossEntropy(), _BATCH_32, learning_rate=3e-4),
+    "matchnet": _metric_network("matchnet", PairCrossEntropy(hardest=64), _BATCH_32, learning_rate=3e-4),
     "deepcompare-siam": _metric_network("deepcompare-siam", PairHinge(hardest=64), _BATCH_128, learning_rate=5e-4),
     "deepcompare-pseudo-siam": _metric_network(
         "deepcompare-pseudo-siam", PairHinge(hardest=64), _BATCH_64, learning_rate=5e-4
@@ -212,12 +213,12 @@ RECIPES: dict[str, Recipe] = {
     "deepcompare-siam-2stream": _metric_network(
         "deepcompare-siam-2stream", PairHinge(hardest=64), _BATCH_64, learning_rate=3e-4
     ),
-    "deepcompare-2ch": _metric_network("deepcompare-2ch", PairHinge(), _BATCH_64),
+    "deepcompare-2ch": _metric_network("deepcompare-2ch", PairHinge(hardest=16), _BATCH_64),
     "deepcompare-2ch2stream": _metric_network("deepcompare-2ch2stream", PairHinge(), _BATCH_32),
     "gloss-tnet-tgloss": _tnet(KumarLoss(hardest=64, ramp=0.3, spread=1.0)),
     "gloss-tnet-tloss": _tnet(KumarLoss(hardest=64, ramp=0.3)),
-    "gloss-snet": _metric_network("gloss-snet", GlobalScoreLoss(), _BATCH_64),
-    "gloss-cs-snet": _metric_network("gloss-cs-snet", GlobalScoreLoss(), _BATCH_32),
+    "gloss-snet": _metric_network("gloss-snet", GlobalScoreLoss(hardest=16), _BATCH_64),
+    "gloss-cs-snet": _metric_network("gloss-cs-snet", GlobalScoreLoss(hardest=16), _BATCH_32),
 }
 
 
