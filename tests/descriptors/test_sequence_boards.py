@@ -116,6 +116,19 @@ def test_scores_of_a_pair_by_hand():
     assert board.recall_curve("oxford", "mine", [got]).x == ()
 
 
+def test_each_pair_is_estimated_in_several_orders_of_its_matches(rng):
+    xy = rng.uniform(0, 300, (120, 2))
+    noisy = xy + (10, -5) + rng.normal(0, 2, xy.shape)
+    noisy[30:] = rng.uniform(0, 300, (90, 2))
+    first, second = frames_from_keypoints(xy, 2.0), frames_from_keypoints(noisy, 2.0)
+    described = np.eye(120, dtype=np.float32)
+    got = board.match_pair(first, second, described, described, SHIFT, (300, 300), ByDistance("l2", 0.9))
+    assert len(got.corner_errors) == 20 and len(set(got.corner_errors.round(3))) > 1
+    assert 0.1 < np.median(got.corner_errors) < 20 and 10 < got.inliers <= 31
+    again = board.match_pair(first, second, described, described, SHIFT, (300, 300), ByDistance("l2", 0.9))
+    np.testing.assert_array_equal(got.corner_errors, again.corner_errors)
+
+
 def test_pairs_without_keypoints_do_not_stop_the_board():
     none, one = np.empty((0, 2, 3), np.float32), frames_from_keypoints([[5, 5.0]], 2.0)
     empty, row = np.empty((0, 4), np.float32), np.eye(4, dtype=np.float32)[:1]
