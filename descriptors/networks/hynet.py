@@ -22,9 +22,11 @@ class FilterResponseNorm(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N,C,H,W)."""
-        # The mean square in float32: in half precision it would lose most of its digits, and overflow in fp16.
-        scale = (maps.float().square().mean(dim=(2, 3), keepdim=True) + 1e-6).rsqrt()
-        return self.weight * (maps * scale) + self.bias
+        # The mean square in float32: in half precision it would lose most of its digits, and overflow in fp16. As a
+        # length it is one pass over the maps in onnxruntime; what is small is multiplied first.
+        length = torch.linalg.vector_norm(maps.float(), dim=(2, 3), keepdim=True)
+        scale = (length.square() / (maps.shape[2] * maps.shape[3]) + 1e-6).rsqrt()
+        return maps * (self.weight * scale) + self.bias
 
 
 class ThresholdedLinearUnit(nn.Module):
