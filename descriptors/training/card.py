@@ -117,6 +117,11 @@ def _how(header: dict[str, str], rows: list[dict[str, Any]], recipe: dict[str, A
         lines.append(
             f"Begun with other weights{named} of sha256 {header['started_from'][:16]}…{told}, not with random ones."
         )
+    if float(header.get("kept", 0)):
+        lines.append(
+            f"A share of {header['kept']} of the first weights is in these, the rest is as trained (Wortsman et al., "
+            "CVPR 2022)."
+        )
     fall = still_falling(rows)
     if done < 1:
         lines.append(f"Stopped after {done:.0%} of its time: the learning rate was not back at 0.")

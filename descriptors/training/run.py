@@ -55,6 +55,26 @@ class Length:
     steps: int | None = None
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with: random weights, or those of a file.
+
+    Attributes:
+        weights: the file.
+        keep: share of the file's weights in the result, the rest trained: between the two lie weights that are better
+            on what either of them is for (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
+    """
+
+    weights: Path | None = None
+    keep: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.keep < 1:
+            raise DescriptorError(f"A share of {self.keep:g} of the first weights is not possible: 0 to below 1.")
+        if self.keep and self.weights is None:
+            raise DescriptorError("There are no first weights of which a share could be kept; name some to begin with.")
+
+
 Recipes = TypeVar("Recipes", bound=Plan)
 Batch = TypeVar("Batch")
 Judged = TypeVar("Judged", bound=FoundFigures)
@@ -82,7 +102,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         self.device = torch.device(device)
         self.network = build(plan.network).to(self.device)
         self.step, self._clock = 0, Clock(0.0, self.device)
-        self._started_from, self._minutes_before = "", 0.0
+        self._started_from, self._minutes_before, self._keep = "", 0.0, 0.0
         self._checkpoint = out.with_suffix(".checkpoint")
         self._identity = json.dumps([asdict(plan), seed, *own_sources(given)], sort_keys=True)
 
@@ -129,12 +149,13 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         """What the learning rate falls by, from 1 to 0 along a cosine."""
         return (1 + math.cos(math.pi * min(self.done, 1.0))) / 2
 
-    def go(self, start: Path | None, resume: bool, progress: Callable[[Progress], None] | None) -> Judged:
+    def go(self, start: Start, resume: bool, progress: Callable[[Progress], None] | None) -> Judged:
         """Train to the end; arguments and files as of :func:`descriptors.training.train.train`."""
-        if start is not None:
-            self.adopt(read_network(start))
-            self._started_from = hashlib.sha256(start.read_bytes()).hexdigest()
-            self._minutes_before = minutes_in_all(read_header(start))
+        if start.weights is not None:
+            self.adopt(read_network(start.weights))
+            self._started_from = hashlib.sha256(start.weights.read_bytes()).hexdigest()
+            self._minutes_before, self._keep = minutes_in_all(read_header(start.weights)), start.keep
+        first = {name: value.clone() for name, value in self.network.state_dict().items()} if self._keep else {}
         if resume:
             self.resume()
         log = TrainingLog(self.out, step=self.step)
@@ -146,7 +167,22 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
 
         if self._started_from and not self.step:
             report(Progress(0, 0.0, math.nan, 0.0, self.figures()))
-        return self.steps(report)
+        figures = self.steps(report)
+        if self._keep:
+            figures = self.mix(first)
+        self._checkpoint.unlink(missing_ok=True)
+        return figures
+
+    def mix(self, first: Mapping[str, Tensor]) -> Judged:
+        """Give the network its share of the weights that it began with, judge it, and write it as it is used."""
+        mixed = {
+            name: torch.lerp(value, first[name], self._keep) if value.is_floating_point() else value
+            for name, value in self.network.state_dict().items()
+        }
+        self.network.load_state_dict(mixed)
+        figures = self.figures()
+        self._write(figures)
+        return figures
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one.
@@ -199,9 +235,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
                     loss = float(torch.stack(lost).mean())
                     report(Progress(self.step, done, loss, pairs / passed, figures if due else None, left))
                     lost, pairs, since = [], 0, time.monotonic()
-        figures = figures or self.save()
-        self._checkpoint.unlink(missing_ok=True)
-        return figures
+        return figures or self.save()
 
     def save(self) -> Judged:
         """Judge the network; write the checkpoint, and the weights as they are used."""
@@ -216,11 +250,16 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         }
         self.out.parent.mkdir(parents=True, exist_ok=True)
         _replaced(self._checkpoint, lambda path: torch.save(state, path))
+        self._write(figures)
+        return figures
+
+    def _write(self, figures: Judged) -> None:
         metadata = {
             "network": self.plan.network,
             "recipe": json.dumps(asdict(self.plan)),
             "seed": str(self.seed),
             "started_from": self._started_from,
+            "kept": f"{self._keep:g}",
             "steps": str(self.step),
             "minutes": f"{self._clock.spent / 60:.1f}",
             "minutes_before": f"{self._minutes_before:.1f}",
@@ -235,7 +274,6 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         in_use = {k: v for k, v in self.network.state_dict().items() if not k.endswith("num_batches_tracked")}
         content = save(pack(in_use, trained), metadata=metadata)
         _replaced(self.out, lambda path: path.write_bytes(content))
-        return figures
 
 
 def _replaced(path: Path, write: Callable[[Path], Any]) -> None:

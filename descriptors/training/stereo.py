@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from descriptors.datasets.sources import Given
 from descriptors.datasets.stereo_pairs import PairRange
 from descriptors.training.curve import Progress
-from descriptors.training.run import Length, TrainingRun
+from descriptors.training.run import Length, Start, TrainingRun
 from descriptors.training.stereo_card import write_stereo_card
 from descriptors.training.stereo_sgm import Aggregate
 from descriptors.training.stereo_source import Crops, Cut, StereoSource, judged_crops
@@ -102,6 +102,7 @@ def train_stereo(
     device: str = "cpu",
     seed: int = 0,
     start: str | Path | None = None,
+    keep: float = 0.0,
     resume: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> StereoFigures:
@@ -111,8 +112,9 @@ def train_stereo(
     """
     plan = STEREO_RECIPES[recipe] if isinstance(recipe, str) else recipe
     plan = replace(plan, pairs=pairs or plan.pairs)
+    begin = Start(None if start is None else Path(start), keep)
     run = StereoRun(plan, data, Path(out), Length(minutes or plan.minutes, steps), device, seed)
-    figures = run.go(None if start is None else Path(start), resume, progress)
+    figures = run.go(begin, resume, progress)
     write_stereo_card(run.out)
     return figures
 

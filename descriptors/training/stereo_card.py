@@ -87,6 +87,8 @@ def _how(header: dict[str, str], rows: list[dict[str, Any]]) -> list[str]:
     ]
     if header["started_from"]:
         lines.append(f"Begun with other weights of sha256 {header['started_from'][:16]}…, not with random ones.")
+    if float(header.get("kept", 0)):
+        lines.append(f"Of the first weights a share of {header['kept']} is in these, the rest is as trained.")
     fall = still_falling(rows)
     if float(header["done"]) < 1:
         lines.append(f"Stopped after {float(header['done']):.0%} of its time: the learning rate was not back at 0.")

@@ -26,7 +26,7 @@ from descriptors.training.machine import fuse, multiplies_bf16
 from descriptors.training.objectives import Moment
 from descriptors.training.recipes import Recipe
 from descriptors.training.recipes import recipe as recipe_by_name
-from descriptors.training.run import Length, TrainingRun
+from descriptors.training.run import Length, Start, TrainingRun
 from descriptors.training.source import PairSource, ResidentSource, hashable
 from descriptors.training.validate import Figures, ValidationSet
 
@@ -44,6 +44,7 @@ def train(
     device: str = "cpu",
     seed: int = 0,
     start: str | Path | None = None,
+    keep: float = 0.0,
     teacher: str | None = None,
     resume: bool = True,
     progress: Callable[[Progress], None] | None = None,
@@ -66,6 +67,7 @@ def train(
         device: torch device, ``cpu`` or ``cuda``.
         seed: of data, augmentation and initial weights.
         start: weights of the same network to begin with instead of random ones.
+        keep: share of these weights in the result, see :class:`descriptors.training.run.Start`.
         teacher: learn from it, beside the recipe's loss: see :class:`descriptors.training.distill.Distilled`.
         resume: go on from a checkpoint of the same training, if there is one.
         progress: called about every ten seconds and after every checkpoint; with ``start``, before the first step too,
@@ -75,14 +77,16 @@ def train(
         Validation figures of the final weights.
 
     Raises:
-        DescriptorError: no such recipe, no such device, or the checkpoint is of another training.
+        DescriptorError: no such recipe, no such device, the checkpoint is of another training, or a share is to be
+            kept of no weights.
         DataError: data is missing.
     """
     plan = (recipe_by_name(recipe) if isinstance(recipe, str) else recipe).on(device, pairs)
     if teacher is not None:
         plan = replace(plan, loss=Distilled(plan.loss, teacher))
+    begin = Start(None if start is None else Path(start), keep)
     run = PatchRun(plan, data, Path(out), Length(minutes or plan.minutes, steps), device, seed)
-    figures = run.go(None if start is None else Path(start), resume, progress)
+    figures = run.go(begin, resume, progress)
     write_card(run.out)
     return figures
 

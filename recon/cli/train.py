@@ -49,6 +49,10 @@ def train(
     start: Annotated[
         str | None, typer.Option("--init", "--start", help="Begin with these weights: a name of the zoo, or a file.")
     ] = None,
+    keep: Annotated[
+        float,
+        typer.Option(help="With --init: share of its weights in the result, mixed with the trained ones; 0.5 is safe."),
+    ] = 0.0,
     teacher: Annotated[
         str | None,
         typer.Option(help="Learn from these weights too: a name of the zoo, or a file, of the same patches."),
@@ -71,8 +75,9 @@ def train(
         _make_tracks(source)
     held_out = "held-out photos of the map" if any(source.startswith("map:") for source in data) else _VALIDATION
     if name == "all":
-        if teacher is not None:
-            raise typer.BadParameter("the zoo's recipes name their own", param_hint="--teacher")
+        for option, given in (("--teacher", teacher), ("--keep", keep)):
+            if given:
+                raise typer.BadParameter("the zoo's recipes say this themselves", param_hint=option)
         _train_all(data, out or Path("zoo"), names, minutes, steps, pairs, device, seed, held_out)
         return
     run, held_out = _trainer(name, pairs, teacher, held_out)
@@ -80,7 +85,7 @@ def train(
     with _Reports() as reports:
         figures = run(
             name, data, target, minutes=minutes, steps=steps, device=device, seed=seed, start=_weights(start),
-            resume=resume, progress=lambda state: reports.show(name, state),
+            keep=keep, resume=resume, progress=lambda state: reports.show(name, state),
         )  # fmt: skip
     typer.echo(f"{target}: {figures.said()} on {held_out}")
 

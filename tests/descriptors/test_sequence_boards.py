@@ -118,7 +118,7 @@ def test_scores_of_a_pair_by_hand():
 
 def test_each_pair_is_estimated_in_several_orders_of_its_matches(rng):
     xy = rng.uniform(0, 300, (120, 2))
-    noisy = xy + (10, -5) + rng.normal(0, 2, xy.shape)
+    noisy = np.add(xy, (10, -5)) + rng.normal(0, 2, xy.shape)
     noisy[30:] = rng.uniform(0, 300, (90, 2))
     first, second = frames_from_keypoints(xy, 2.0), frames_from_keypoints(noisy, 2.0)
     described = np.eye(120, dtype=np.float32)

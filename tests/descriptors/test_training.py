@@ -285,6 +285,24 @@ def test_a_training_that_begins_with_weights_and_has_a_teacher_says_so(data: Pat
     assert json.loads(after["recipe"])["loss"]["teacher"] == str(first)
 
 
+def test_a_share_of_the_first_weights_is_kept(data: Path, tmp_path: Path) -> None:
+    first, trained, mixed = (tmp_path / f"{name}.safetensors" for name in ("first", "trained", "mixed"))
+    training.train(small("tfeat"), data, first, steps=1, seed=1)
+    training.train(small("tfeat"), data, trained, steps=3, start=first)
+    figures = training.train(small("tfeat"), data, mixed, steps=3, start=first, keep=0.25)
+    weights = [read_network(path).state_dict() for path in (first, trained, mixed)]
+    for name in weights[0]:
+        a, b, got = (state[name].float() for state in weights)
+        torch.testing.assert_close(got, 0.25 * a + 0.75 * b, atol=0.01 * float(b.abs().max()), rtol=0)
+    assert any(not torch.allclose(weights[0][name].float(), weights[2][name].float()) for name in weights[0])
+    assert json.loads(read_header(mixed)["validation"])["matching"] == figures.matching
+    assert "A share of 0.25" in mixed.with_suffix(".md").read_text()
+    assert not mixed.with_suffix(".checkpoint").exists()
+    for keep, start in ((1.0, first), (-0.1, first), (0.5, None)):
+        with pytest.raises(DescriptorError, match="share"):
+            training.train(small("tfeat"), data, mixed, steps=1, start=start, keep=keep)
+
+
 def test_same_seed_same_weights_and_a_killed_training_goes_on_alike(data: Path, tmp_path: Path) -> None:
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
     training.train(small("tfeat"), data, whole, steps=4, seed=3)
