@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Many
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,12 +216,13 @@ def _estimated(
     """Corner errors (K,) of the homographies from K orders of the matches, and the median count of true inliers."""
     true = transfer_errors(xy_a, xy_b, homography) <= _ESTIMATOR_REACH
     rng = np.random.default_rng(len(xy_a))
-    errors, inliers = [], []
-    for _ in range(_ORDERS):
-        order = rng.permutation(len(xy_a))
+
+    def one(order: NDArray[np.intp]) -> tuple[float, int]:
         estimate, fits = estimate_homography(xy_a[order], xy_b[order])
-        errors.append(corner_error(estimate, homography, shape))
-        inliers.append(int(true[order][fits].sum()))
+        return corner_error(estimate, homography, shape), int(true[order][fits].sum())
+
+    with ThreadPoolExecutor() as pool:
+        errors, inliers = zip(*pool.map(one, [rng.permutation(len(xy_a)) for _ in range(_ORDERS)]), strict=True)
     return np.array(errors), int(np.median(inliers))
 
 
