@@ -216,25 +216,21 @@ class DeepDescLoss:
             among those that do not.
         ramp: share of the training over which that factor grows from 1: with the hardest alone from the start,
             shrinking all distances is the quickest way down.
-        hardest: the pair that does not match is the hardest of this many random others; the factor is of these.
     """
 
     margin: float = 1.0
     mining: float = 8.0
     ramp: float = 0.5
-    hardest: int = 1
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Loss of the hardest pairs; only they are run with gradients."""
         count = len(patches) // 2
         with torch.no_grad():
             described = _described(network, patches, moment)
-        grown = min(1.0, moment.done / self.ramp) if self.ramp else 1.0
-        distances = losses.distance_matrix(described[:count], described[count:])
-        candidates = min(count - 1, round(self.hardest**grown))
-        other = losses.hard_negatives(distances, candidates, moment.generator)
-        near, far = distances.diagonal(), distances.gather(1, other[:, None])[:, 0]
-        factor = self.mining**grown
+        other = losses.hard_negatives(torch.zeros(count, count, device=patches.device), 1, moment.generator)
+        near = (described[:count] - described[count:]).norm(dim=1)
+        far = (described[:count] - described[count:][other]).norm(dim=1)
+        factor = self.mining ** (min(1.0, moment.done / self.ramp) if self.ramp else 1.0)
         match, differ = losses.hardest_share(near, factor), losses.hardest_share(-far, factor)
         rows = torch.cat([match, count + match, differ, count + other[differ]])
         once, back = torch.unique(rows, return_inverse=True)  # a patch in several of the pairs is run once

@@ -193,7 +193,7 @@ RECIPES: dict[str, Recipe] = {
     "tfeat-ratio": _tfeat(TripletRatio(hardest=256, ramp=0.3), "Distances times 5 in the ratio, for unit vectors."),
     "deepdesc": Recipe(
         "deepdesc",
-        DeepDescLoss(hardest=32),
+        DeepDescLoss(),
         learning_rate=1e-3,
         minutes=25,
         data=_BATCH_64,
@@ -201,8 +201,7 @@ RECIPES: dict[str, Recipe] = {
             _UNIT,
             "Margin 1 in place of 4: unit vectors of positive numbers are at most 1.4 apart. The hinge is squared: the "
             "plain one let all distances shrink.",
-            "K_f / K_b grows from 1 to 8 over the first half of a training that begins with random weights; as many "
-            "negatives as positives. A pair that does not match is the hardest of 32, likewise grown to.",
+            "K_f / K_b grows from 1 to 8 over the first half of the training; as many negatives as positives.",
         ),
     ),
     "matchnet": _metric_network("matchnet", PairCrossEntropy(hardest=64), _BATCH_32, learning_rate=3e-4),
