@@ -194,9 +194,9 @@ def _two_channel(name: str, parameters: int, source: str, *, threshold: float, m
 
 # Thresholds and margins are those that `python -m descriptors.training.ratio NAME --data DIR --pairs 1` advises.
 _SCORERS: tuple[ScorerEntry, ...] = (
-    _scorer("matchnet", 512, 3_119_602, _HAN, threshold=5.652, margin=1.683, embeds=True),
+    _scorer("matchnet", 512, 3_119_602, _HAN, threshold=4.99, margin=2.343, embeds=True),
     _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO, threshold=1.566, margin=1.613),
-    _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO, threshold=1.02, margin=0.9),
+    _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO, threshold=1.078, margin=0.965),
     _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, threshold=1.666, margin=0.643, embeds=True),
     _two_channel("deepcompare-2ch", 979_169, _ZAGORUYKO, threshold=1.162, margin=0.183),
     _two_channel("deepcompare-2ch2stream", 2_353_153, _ZAGORUYKO, threshold=1.027, margin=0.03),
