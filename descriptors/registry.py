@@ -197,7 +197,7 @@ _SCORERS: tuple[ScorerEntry, ...] = (
     _scorer("matchnet", 512, 3_119_602, _HAN, threshold=4.99, margin=2.343, embeds=True),
     _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO, threshold=1.566, margin=1.613),
     _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO, threshold=1.078, margin=0.965),
-    _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, threshold=1.666, margin=0.643, embeds=True),
+    _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, threshold=1.88, margin=0.853, embeds=True),
     _two_channel("deepcompare-2ch", 979_169, _ZAGORUYKO, threshold=1.162, margin=0.183),
     _two_channel("deepcompare-2ch2stream", 2_353_153, _ZAGORUYKO, threshold=1.027, margin=0.03),
     _two_channel("gloss-snet", 979_969, _KUMAR, threshold=0.68, margin=0.3),
@@ -205,18 +205,18 @@ _SCORERS: tuple[ScorerEntry, ...] = (
 )
 
 
-def _features_of(name: str, width: int, parameters: int, source: str) -> Entry:
+def _features_of(name: str, width: int, parameters: int, source: str, *, ratio: float) -> Entry:
     """Row of the features of a metric network as a descriptor."""
     spec = DescriptorSpec(
-        f"{name}-l2", width, patch_size=64, magnification=7.5, parameters=parameters, weights=f"{name}.safetensors",
-        source=source,
+        f"{name}-l2", width, patch_size=64, magnification=7.5, ratio=ratio, parameters=parameters,
+        weights=f"{name}.safetensors", source=source,
     )  # fmt: skip
     return Entry(spec, "descriptors.scorers", "load_features")
 
 
 _FEATURES: tuple[Entry, ...] = (
-    _features_of("matchnet", 512, 2_331_120, _HAN),
-    _features_of("deepcompare-siam-2stream", 512, 2_400_832, _ZAGORUYKO),
+    _features_of("matchnet", 512, 2_331_120, _HAN, ratio=0.825),
+    _features_of("deepcompare-siam-2stream", 512, 2_400_832, _ZAGORUYKO, ratio=0.8),
 )
 
 
