@@ -181,7 +181,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         }
         self.network.load_state_dict(mixed)
         figures = self.figures()
-        self._write(figures)
+        self._write(figures, kept=self._keep)
         return figures
 
     def resume(self) -> None:
@@ -253,13 +253,13 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         self._write(figures)
         return figures
 
-    def _write(self, figures: Judged) -> None:
+    def _write(self, figures: Judged, *, kept: float = 0.0) -> None:
         metadata = {
             "network": self.plan.network,
             "recipe": json.dumps(asdict(self.plan)),
             "seed": str(self.seed),
             "started_from": self._started_from,
-            "kept": f"{self._keep:g}",
+            "kept": f"{kept:g}",
             "steps": str(self.step),
             "minutes": f"{self._clock.spent / 60:.1f}",
             "minutes_before": f"{self._minutes_before:.1f}",

@@ -51,7 +51,7 @@ def train(
     ] = None,
     keep: Annotated[
         float,
-        typer.Option(help="With --init: share of its weights in the result, mixed with the trained ones; 0.5 is safe."),
+        typer.Option(help="With --init: share of its weights in the result, mixed with the trained ones."),
     ] = 0.0,
     teacher: Annotated[
         str | None,
