@@ -212,12 +212,12 @@ RECIPES: dict[str, Recipe] = {
     "deepcompare-siam-2stream": _metric_network(
         "deepcompare-siam-2stream", PairHinge(hardest=64), _BATCH_64, learning_rate=3e-4
     ),
-    "deepcompare-2ch": _metric_network("deepcompare-2ch", PairHinge(hardest=16), _BATCH_64),
+    "deepcompare-2ch": _metric_network("deepcompare-2ch", PairHinge(), _BATCH_64),
     "deepcompare-2ch2stream": _metric_network("deepcompare-2ch2stream", PairHinge(), _BATCH_32),
     "gloss-tnet-tgloss": _tnet(KumarLoss(hardest=64, ramp=0.3, spread=1.0)),
     "gloss-tnet-tloss": _tnet(KumarLoss(hardest=64, ramp=0.3)),
-    "gloss-snet": _metric_network("gloss-snet", GlobalScoreLoss(hardest=16), _BATCH_64),
-    "gloss-cs-snet": _metric_network("gloss-cs-snet", GlobalScoreLoss(hardest=16), _BATCH_32),
+    "gloss-snet": _metric_network("gloss-snet", GlobalScoreLoss(), _BATCH_64),
+    "gloss-cs-snet": _metric_network("gloss-cs-snet", GlobalScoreLoss(), _BATCH_32),
 }
 
 
