@@ -21,7 +21,7 @@ from descriptors.training.objectives import (
     TripletLoss,
     TripletRatio,
 )
-from descriptors.training.scored import GlobalScoreLoss, PairCrossEntropy, PairHinge
+from descriptors.training.scored import Candidates, GlobalScoreLoss, PairCrossEntropy, PairHinge
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,10 @@ _BATCH_64 = Data(scenes=(32, 16), photos=(12, 4), block=16, jitter=Jitter(turns=
 _BATCH_128 = Data(scenes=(64, 32), photos=(24, 8), block=32, jitter=Jitter(turns=False))
 
 
-def _metric_network(name: str, loss: Objective, data: Data, *, learning_rate: float = 1e-3) -> Recipe:
+_SHORTLISTED = Candidates(6, shortlisted=True)
+
+
+def _metric_network(name: str, loss: Objective, data: Data, *, learning_rate: float = 5e-4) -> Recipe:
     return Recipe(name, loss, learning_rate, weight_decay=5e-4, minutes=20, data=data)
 
 
@@ -204,20 +207,16 @@ RECIPES: dict[str, Recipe] = {
             "K_f / K_b grows from 1 to 8 over the first half of the training; as many negatives as positives.",
         ),
     ),
-    "matchnet": _metric_network("matchnet", PairCrossEntropy(hardest=64), _BATCH_32, learning_rate=3e-4),
-    "deepcompare-siam": _metric_network("deepcompare-siam", PairHinge(hardest=64), _BATCH_128, learning_rate=5e-4),
-    "deepcompare-pseudo-siam": _metric_network(
-        "deepcompare-pseudo-siam", PairHinge(hardest=64), _BATCH_64, learning_rate=5e-4
-    ),
-    "deepcompare-siam-2stream": _metric_network(
-        "deepcompare-siam-2stream", PairHinge(hardest=64), _BATCH_64, learning_rate=3e-4
-    ),
-    "deepcompare-2ch": _metric_network("deepcompare-2ch", PairHinge(), _BATCH_64),
-    "deepcompare-2ch2stream": _metric_network("deepcompare-2ch2stream", PairHinge(), _BATCH_32),
+    "matchnet": _metric_network("matchnet", PairCrossEntropy(), _BATCH_32, learning_rate=3e-4),
+    "deepcompare-siam": _metric_network("deepcompare-siam", PairHinge(), _BATCH_128),
+    "deepcompare-pseudo-siam": _metric_network("deepcompare-pseudo-siam", PairHinge(), _BATCH_64),
+    "deepcompare-siam-2stream": _metric_network("deepcompare-siam-2stream", PairHinge(), _BATCH_64, learning_rate=3e-4),
+    "deepcompare-2ch": _metric_network("deepcompare-2ch", PairHinge(_SHORTLISTED), _BATCH_64),
+    "deepcompare-2ch2stream": _metric_network("deepcompare-2ch2stream", PairHinge(_SHORTLISTED), _BATCH_32),
     "gloss-tnet-tgloss": _tnet(KumarLoss(hardest=64, ramp=0.3, spread=1.0)),
     "gloss-tnet-tloss": _tnet(KumarLoss(hardest=64, ramp=0.3)),
-    "gloss-snet": _metric_network("gloss-snet", GlobalScoreLoss(), _BATCH_64),
-    "gloss-cs-snet": _metric_network("gloss-cs-snet", GlobalScoreLoss(), _BATCH_32),
+    "gloss-snet": _metric_network("gloss-snet", GlobalScoreLoss(hardest=_SHORTLISTED), _BATCH_64),
+    "gloss-cs-snet": _metric_network("gloss-cs-snet", GlobalScoreLoss(hardest=_SHORTLISTED), _BATCH_32),
 }
 
 

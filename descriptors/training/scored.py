@@ -1,15 +1,45 @@
-"""Objectives of metric networks: matching pairs of a batch against as many that do not match, by their scores."""
+"""Objectives of metric networks: matching pairs of a batch against as many that do not match, by their scores.
+
+Half of the negatives are random others, as in the papers; half are the one of some candidates that the network finds
+most alike.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from descriptors.scorers import halved_rootsift
 from descriptors.training import losses
 from descriptors.training.objectives import Moment
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Others of a batch among which the hard negative of a pair is looked for.
+
+    A network that describes scores many random ones for little. A 2-channel one pays a description for each of them:
+    of 191 others, RootSIFT's 4 nearest are as hard for it as 64 random ones, and it is these that it has to tell apart
+    when it is used, because RootSIFT is its shortlist.
+
+    Attributes:
+        count: so many; 1 is no choice.
+        shortlisted: the nearest by RootSIFT; without it, random ones.
+    """
+
+    count: int
+    shortlisted: bool = False
+
+    def among(self, patches: Tensor, drawn: Tensor) -> Tensor:
+        """Candidates (N,K) of the pairs of a batch (2N,1,S,S), whose others ``drawn`` (N,N-1) are in a random order."""
+        count = min(self.count, drawn.shape[1])
+        if not self.shortlisted:
+            return drawn[:, :count]
+        first, second = torch.from_numpy(halved_rootsift(patches.cpu().numpy())).chunk(2)
+        return (first @ second.T).fill_diagonal_(-torch.inf).topk(count).indices
 
 
 @dataclass(frozen=True)
@@ -17,15 +47,14 @@ class PairCrossEntropy:
     """MatchNet's loss (CVPR 2015).
 
     Attributes:
-        hardest: half of the negatives are random others, as in the paper; half are the one of this many random others
-            that the network finds most alike.
+        hardest: among which candidates hard negatives are looked for.
     """
 
-    hardest: int = 8
+    hardest: Candidates = field(default_factory=lambda: Candidates(64))
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Loss of a network with ``features`` and ``score``, whose scores are log-odds."""
-        return losses.pair_cross_entropy(*score_pairs(network, patches, moment, hardest=self.hardest))
+        return losses.pair_cross_entropy(*score_pairs(network, patches, moment, self.hardest))
 
 
 @dataclass(frozen=True)
@@ -36,11 +65,11 @@ class PairHinge:
         hardest: as in :class:`PairCrossEntropy`.
     """
 
-    hardest: int = 4
+    hardest: Candidates = field(default_factory=lambda: Candidates(64))
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Loss of a network with ``features`` and ``score``."""
-        return losses.pair_hinge(*score_pairs(network, patches, moment, hardest=self.hardest))
+        return losses.pair_hinge(*score_pairs(network, patches, moment, self.hardest))
 
 
 @dataclass(frozen=True)
@@ -55,45 +84,42 @@ class GlobalScoreLoss:
 
     margin: float = 1.0
     weight: float = 1.0
-    hardest: int = 4
+    hardest: Candidates = field(default_factory=lambda: Candidates(64))
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Loss of a network with ``features`` and ``score``."""
-        positive, negative = score_pairs(network, patches, moment, hardest=self.hardest)
+        positive, negative = score_pairs(network, patches, moment, self.hardest)
         return losses.global_loss(-positive, -negative, margin=self.margin, weight=self.weight)
 
 
-def score_pairs(network: Any, patches: Tensor, moment: Moment, *, hardest: int) -> tuple[Tensor, Tensor]:
+def score_pairs(network: Any, patches: Tensor, moment: Moment, hardest: Candidates) -> tuple[Tensor, Tensor]:
     """Scores (N,) of the N pairs of a batch (2N,1,S,S) and (N,) of as many that do not match.
 
     Each pair is read in a random order, so that a metric network that is not symmetric learns to be nearly so.
     """
     count = len(patches) // 2
     rows = torch.arange(count)
+    shift = torch.rand(count, count - 1, generator=moment.generator).argsort(dim=1) + 1
+    others = (rows[:, None] + shift) % count
+    candidates = hardest.among(patches, others)
     with moment.autocast():
         features = network.features(patches)
-        others = _others(network, features, moment.generator, hardest)
-        left, right = torch.cat([rows, rows]), count + torch.cat([rows, others])
+        negatives = others[:, 0].clone()
+        if hardest.count > 1:
+            negatives[::2] = _hardest(network, features, rows[::2], candidates[::2])
+        left, right = torch.cat([rows, rows]), count + torch.cat([rows, negatives])
         turned = torch.rand(2 * count, generator=moment.generator) < 0.5
         first, second = torch.where(turned, right, left), torch.where(turned, left, right)
         scores = network.score(features[first.to(features.device)], features[second.to(features.device)]).float()
     return scores[:count], scores[count:]
 
 
-def _others(network: Any, features: Tensor, generator: torch.Generator, hardest: int) -> Tensor:
-    """For each pair another (N,) whose second side is its negative: at random, every other one the hardest of some."""
-    count = len(features) // 2
-    candidates = min(hardest, count - 1)
-    shift = torch.rand(count, count - 1, generator=generator).argsort(dim=1)[:, :candidates] + 1
-    drawn = (torch.arange(count)[:, None] + shift) % count
-    chosen = drawn[:, 0].clone()
-    if candidates > 1:
-        mined = torch.arange(0, count, 2)
-        first = mined[:, None].expand(-1, candidates).reshape(-1).to(features.device)
-        second = (count + drawn[mined].reshape(-1)).to(features.device)
-        network.eval()  # the running figures of a batch norm are of what is trained on
-        with torch.no_grad():
-            scores = network.score(features[first], features[second]).float().reshape(-1, candidates)
-        network.train()
-        chosen[mined] = drawn[mined, scores.argmax(dim=1).cpu()]
-    return chosen
+def _hardest(network: Any, features: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
+    """For the first side of each of ``rows`` (M,) that of its candidates (M,K) whose second side scores highest."""
+    first = rows[:, None].expand_as(candidates).reshape(-1).to(features.device)
+    second = (len(features) // 2 + candidates.reshape(-1)).to(features.device)
+    network.eval()  # the running figures of a batch norm are of what is trained on
+    with torch.no_grad():
+        scores = network.score(features[first], features[second]).float().reshape(candidates.shape)
+    network.train()
+    return candidates.gather(1, scores.argmax(dim=1, keepdim=True).cpu())[:, 0]

@@ -14,7 +14,7 @@ from descriptors.networks import SCORERS, build
 from descriptors.scorers import halved_rootsift
 from descriptors.training.objectives import Moment
 from descriptors.training.recipes import RECIPES
-from descriptors.training.scored import GlobalScoreLoss, PairCrossEntropy, PairHinge, score_pairs
+from descriptors.training.scored import Candidates, GlobalScoreLoss, PairCrossEntropy, PairHinge, score_pairs
 from descriptors.training.validate import ValidationSet, _MadePair
 
 
@@ -46,7 +46,7 @@ def numbered(count: int) -> Tensor:
 def test_pairs_are_true_and_others_are_not() -> None:
     for seed in range(20):
         network = Numbers()
-        positive, negative = score_pairs(network, numbered(6), moment(seed), hardest=1)
+        positive, negative = score_pairs(network, numbered(6), moment(seed), Candidates(1))
         torch.testing.assert_close(positive, torch.full((6,), -1.0))
         assert (negative <= -9).all() and len(network.asked) == 1
         first, second = network.asked[0]
@@ -57,11 +57,23 @@ def test_pairs_are_true_and_others_are_not() -> None:
 def test_every_other_negative_is_the_hardest() -> None:
     # Pair i against the second side of pair j scores −|10 (i − j) − 1|: best for j = i − 1, and for i = 0 for j = 1.
     network = Numbers()
-    _, negative = score_pairs(network, numbered(6), moment(), hardest=5)
+    _, negative = score_pairs(network, numbered(6), moment(), Candidates(5))
     assert negative[[0, 2, 4]].tolist() == [-11.0, -9.0, -9.0]
     assert network.training
-    random = torch.stack([score_pairs(Numbers(), numbered(6), moment(s), hardest=5)[1][[1, 3, 5]] for s in range(20)])
+    random = torch.stack(
+        [score_pairs(Numbers(), numbered(6), moment(s), Candidates(5))[1][[1, 3, 5]] for s in range(20)]
+    )
     assert len(random.unique()) > 5
+
+
+def test_shortlisted_candidates_are_rootsifts_nearest(rng: np.random.Generator) -> None:
+    coarse = np.kron(rng.uniform(0, 255, (6, 1, 8, 8)), np.ones((1, 1, 8, 8))).astype(np.float32)
+    patches = torch.from_numpy(np.concatenate([coarse, np.roll(coarse, 1, axis=0) + rng.normal(0, 5, coarse.shape)]))
+    drawn = (torch.arange(6)[:, None] + torch.arange(1, 6)) % 6
+    # The second side of pair i is nearly the first of pair i − 1, so that the nearest other of i stands in pair i + 1.
+    assert Candidates(1, shortlisted=True).among(patches, drawn)[:, 0].tolist() == [1, 2, 3, 4, 5, 0]
+    among = Candidates(9, shortlisted=True).among(patches, drawn)
+    assert among.shape == (6, 5) and not (among == torch.arange(6)[:, None]).any()
 
 
 @pytest.mark.parametrize("name", sorted(SCORERS))
