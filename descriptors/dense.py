@@ -37,6 +37,7 @@ FORMS: dict[str, DenseForm] = {
     "swift-stereo": DenseForm(1, True, 6),
     "swift": DenseForm(2, False, 36),
     "swift-small": DenseForm(2, False, 36),
+    "swift-large": DenseForm(2, False, 56),
     "l2net": DenseForm(2, False, 36),
     "hardnet": DenseForm(2, False, 36),
     "sosnet": DenseForm(2, False, 36),

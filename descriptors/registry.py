@@ -113,10 +113,10 @@ _L2NET_PLUS = _network("l2net-plus", 128, 1_334_560, _TIAN, ratio=0.8)
 _CS_L2NET = _network("cs-l2net", 256, 2_669_120, _TIAN, patch_size=64, magnification=9.0, ratio=0.85)
 _CS_L2NET_PLUS = _network("cs-l2net-plus", 256, 2_669_120, _TIAN, patch_size=64, magnification=9.0)
 _NETWORKS: tuple[Entry, ...] = (
-    _network("deepdesc", 128, 280_320, _SIMOSERRA, patch_size=64, ratio=0.85),
+    _network("deepdesc", 128, 280_320, _SIMOSERRA, patch_size=64, ratio=0.825),
     _network("tfeat-margin", 128, 599_808, _BALNTAS, ratio=0.85),
     _network("tfeat-ratio", 128, 599_808, _BALNTAS, ratio=0.825),
-    _network("gloss-tnet-tloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.775),
+    _network("gloss-tnet-tloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.8),
     _network("gloss-tnet-tgloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.8),
     _L2NET,
     _L2NET_PLUS,
@@ -128,6 +128,7 @@ _NETWORKS: tuple[Entry, ...] = (
     _network("hynet", 128, 1_336_355, _TIAN_HY, ratio=0.85),
     _network("swift", 128, 540_256, _OWN, ratio=0.85),
     _network("swift-small", 128, 353_352, _OWN, ratio=0.825),
+    _network("swift-large", 128, 872_672, _OWN, ratio=0.825),
 )
 
 # Made for every pixel of a picture (recon stereo), not for keypoints: trained on made pairs, by a recipe of its own.
@@ -198,9 +199,9 @@ _SCORERS: tuple[ScorerEntry, ...] = (
     _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO, threshold=1.566, margin=1.613),
     _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO, threshold=1.078, margin=0.965),
     _scorer("deepcompare-siam-2stream", 512, 3_451_457, _ZAGORUYKO, threshold=1.88, margin=0.853, embeds=True),
-    _two_channel("deepcompare-2ch", 979_169, _ZAGORUYKO, threshold=1.162, margin=0.183),
+    _two_channel("deepcompare-2ch", 979_169, _ZAGORUYKO, threshold=1.012, margin=1.695),
     _two_channel("deepcompare-2ch2stream", 2_353_153, _ZAGORUYKO, threshold=1.027, margin=0.03),
-    _two_channel("gloss-snet", 979_969, _KUMAR, threshold=0.68, margin=0.3),
+    _two_channel("gloss-snet", 979_969, _KUMAR, threshold=0.8, margin=0.693),
     _two_channel("gloss-cs-snet", 2_355_073, _KUMAR, threshold=0.804, margin=0.26),
 )
 

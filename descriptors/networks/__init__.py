@@ -21,6 +21,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "tnet": ("descriptors.networks.gloss", "TNet"),
     "swift": ("descriptors.networks.swift", "Swift"),
     "swift-small": ("descriptors.networks.swift", "SwiftSmall"),
+    "swift-large": ("descriptors.networks.swift", "SwiftLarge"),
     "swift-stereo": ("descriptors.networks.stereo", "SwiftStereo"),
 }
 """Name of the network → module and class."""

@@ -8,11 +8,13 @@ network sees the zeros around its patch, hence vectors are close to, not equal t
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
 from descriptors.contract import DescriptorError
 from descriptors.networks.normalize import unit_length
+from descriptors.networks.swift import Residual
 
 _PLAIN = (nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Dropout, nn.Identity)
 
@@ -36,8 +38,7 @@ class FullyConvolutional(nn.Module):
         made: list[nn.Module] = []
         corner = 0.0  # of the patch that an output at 0 describes, px of the input
         size, dilation, strode, reach = int(network.patch_size), 1, 1, 0  # type: ignore[arg-type]
-        leaves = [module for module in network.modules() if not list(module.children())]
-        for leaf in leaves:
+        for leaf in _leaves(network):
             if isinstance(leaf, nn.Linear):
                 leaf = _as_convolution(leaf, size)
             if isinstance(leaf, nn.Conv2d):
@@ -49,6 +50,13 @@ class FullyConvolutional(nn.Module):
                 made += _spread(copy.deepcopy(leaf), spread, kept)
                 reach += strode * spread * (kernel - 1)
                 strode, dilation = strode * kept, dilation * (stride // kept)
+            elif isinstance(leaf, Residual):
+                twin = copy.deepcopy(leaf)
+                added = twin.added[0]
+                assert isinstance(added, nn.Conv2d)
+                added.dilation = added.padding = (dilation, dilation)
+                made.append(twin)
+                reach += strode * dilation * 2
             elif isinstance(leaf, nn.MaxPool2d):
                 kernel = stride = int(leaf.kernel_size)  # type: ignore[arg-type]
                 size //= stride
@@ -74,6 +82,16 @@ class FullyConvolutional(nn.Module):
     def forward(self, picture: Tensor) -> Tensor:
         """Vectors (1,C,H/z,W/z) of a picture (1,1,H,W); H and W are multiples of z."""
         return unit_length(self.layers(picture))
+
+
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """Its layers in their order; one that adds to what it is given stays whole."""
+    parts = list(module.children())
+    if isinstance(module, Residual) or not parts:
+        yield module
+    else:
+        for part in parts:
+            yield from _leaves(part)
 
 
 def _around(total: int) -> tuple[int, int, int, int]:

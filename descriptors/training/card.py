@@ -9,6 +9,7 @@ from typing import Any
 from descriptors import registry
 from descriptors.contract import DescriptorError
 from descriptors.headers import read_header
+from descriptors.networks import SCORERS
 from descriptors.training.curve import read_log, still_falling
 
 _STORED = "8 bits a weight in large layers, half precision in small ones"
@@ -21,8 +22,9 @@ _COMMON = (
     "which {scenes} from scenes, views far apart in their tracks preferred, and {photos} from warped photos. The "
     "papers have SGD on pairs or triplets drawn from Brown's patches.",
     "Patches are cut at DoG keypoints' frames, {magnification:g} sigma to each side, and disturbed: {jitter}; then "
-    "gamma, slopes of light, blur up to {blur:g} px, noise, JPEG {jpeg[0]} to {jpeg[1]} and clipped highlights or "
-    "shadows.",
+    "gamma σ {light[gamma]:g}, slopes of light σ {light[slope]:g}, blur up to {light[blur]:g} px "
+    "({light[blur_share]:.0%} of them), noise ({light[noise_share]:.0%}), JPEG {light[jpeg][0]} to {light[jpeg][1]} "
+    "({light[jpeg_share]:.0%}) and clipped highlights or shadows ({light[clip_share]:.0%}).",
 )
 
 
@@ -47,13 +49,13 @@ def _text(weights: Path, header: dict[str, str], rows: list[dict[str, Any]]) -> 
     values = {
         "rate": recipe["learning_rate"], "decay": recipe["weight_decay"],
         "scenes": sum(data["scenes"]), "photos": sum(data["photos"]), "pairs": sum(data["scenes"] + data["photos"]),
-        "magnification": data["magnification"], "blur": data["light"]["blur"], "jpeg": data["light"]["jpeg"],
+        "magnification": data["magnification"], "light": data["light"],
         "jitter": ", ".join(
             [f"{key} σ {data['jitter'][key]:g}" for key in ("shift", "scale", "angle", "shear")]
             + (["quarter turns and flips"] if data["jitter"]["turns"] else [])
         ),
     }  # fmt: skip
-    differs = [*recipe.get("differs", ()), *(line.format(**values) for line in _COMMON)]
+    differs = [*recipe.get("differs", ()), *_negatives(recipe), *(line.format(**values) for line in _COMMON)]
     parts = [
         f"# {weights.name}",
         _what_it_is(weights.stem, header),
@@ -71,6 +73,16 @@ def _text(weights: Path, header: dict[str, str], rows: list[dict[str, Any]]) -> 
         "which SIFT found. `recon zoo table` measures all weights side by side.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _negatives(recipe: dict[str, Any]) -> list[str]:
+    """How a metric network's were found, see :class:`descriptors.training.scored.Candidates`."""
+    if recipe["network"] not in SCORERS:
+        return []
+    hardest = recipe["loss"]["hardest"]  # a number in weights that are older than shortlisted candidates
+    count, shortlisted = (hardest["count"], hardest["shortlisted"]) if isinstance(hardest, dict) else (hardest, False)
+    among = f"RootSIFT's {count} nearest of the batch" if shortlisted else f"{count} random others"
+    return [f"Every other negative is the hardest of {among}, the rest are random; the papers draw all at random."]
 
 
 def _what_it_is(name: str, header: dict[str, str]) -> str:

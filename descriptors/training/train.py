@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from descriptors.datasets.sources import Given
 from descriptors.networks import SCORERS
-from descriptors.networks.hynet import HyNet
-from descriptors.networks.l2net import L2Net
 from descriptors.scorers import halved_rootsift
 from descriptors.training.card import write_card
 from descriptors.training.curve import Progress
@@ -66,7 +64,7 @@ def train(
         pairs: of a batch; None takes the recipe's for this device.
         device: torch device, ``cpu`` or ``cuda``.
         seed: of data, augmentation and initial weights.
-        start: weights of the same network to begin with instead of random ones.
+        start: weights to begin with instead of random ones, of the same network or of one that it adopts.
         keep: share of these weights in the result, see :class:`descriptors.training.run.Start`.
         teacher: learn from it, beside the recipe's loss: see :class:`descriptors.training.distill.Distilled`.
         resume: go on from a checkpoint of the same training, if there is one.
@@ -121,8 +119,9 @@ class PatchRun(TrainingRun[Recipe, Patches, Figures]):
         return len(batch) // 2
 
     def adopt(self, given: nn.Module) -> None:
-        if isinstance(self.network, HyNet) and isinstance(given, L2Net):
-            self.network.adopt(given)
+        own = getattr(self.network, "adopt", None)  # of networks that begin with the weights of a simpler one
+        if own is not None and type(given) is not type(self.network):
+            own(given)
         else:
             super().adopt(given)
 

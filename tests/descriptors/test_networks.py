@@ -16,6 +16,7 @@ from descriptors.networks.deepdesc import L2Pooling, SubtractiveNormalization
 from descriptors.networks.hynet import FilterResponseNorm, HyNet, ThresholdedLinearUnit
 from descriptors.networks.l2net import L2Net
 from descriptors.networks.normalize import INSTANCE_NORM_FLOOR, standardize, unit_length
+from descriptors.networks.swift import Residual, Swift, SwiftLarge
 from descriptors.runtime import WEIGHTS, read_network
 
 # A convolution of n filters, k px, c channels before it: n·k·k·c weights, n biases. Layers as in FACTS §7.
@@ -34,6 +35,10 @@ PARAMETERS = {
     # ours: convolutions, two numbers a channel for all batch norms but the last
     "swift": 25 * 32 + 9 * (32 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 16 * 128 * 128 + 2 * (32 + 2 * 64 + 2 * 128),
     "swift-small": 25 * 24 + 9 * (24 * 48 + 48 * 48 + 48 * 96 + 96 * 96) + 16 * 96 * 128 + 2 * (24 + 2 * 48 + 2 * 96),
+    "swift-large": 25 * 32
+    + 9 * (32 * 64 + 64 * 64 * 2 + 64 * 128 + 128 * 128 * 3)
+    + 16 * 128 * 128
+    + 2 * (32 + 3 * 64 + 4 * 128),
     "swift-stereo": (121 * 124 + 124) + (124 * 64 + 64),
 }
 OF_DESCRIPTOR = {
@@ -91,6 +96,9 @@ def test_flat_patch_gives_numbers(network: nn.Module) -> None:
 
 def test_gradient_reaches_every_layer(network: nn.Module) -> None:
     network.train()
+    for module in network.modules():
+        if isinstance(module, Residual):  # begins as nothing, and lets nothing through until its scale has moved
+            nn.init.ones_(module.added[1].weight)
     (network(patches_for(network, 8)) * torch.randn(8, network.dim)).sum().backward()
     # Grey values are never under HyNet's first threshold, as that starts out.
     without = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
@@ -154,6 +162,18 @@ def test_l2net_feature_maps_are_batch_normalised() -> None:
 def test_unknown_network_is_named() -> None:
     with pytest.raises(DescriptorError, match="l3net"):
         build("l3net")
+
+
+def test_swift_large_begins_as_swift_and_learns_from_there(textured: np.ndarray) -> None:
+    teacher, network = read_network(WEIGHTS / registry.spec("swift").weights).eval(), SwiftLarge().eval()
+    assert isinstance(teacher, Swift)
+    network.adopt(teacher)
+    patches = torch.from_numpy(np.stack([textured[None, y : y + 32, y : y + 32] for y in range(0, 200, 10)])).float()
+    with torch.no_grad():
+        torch.testing.assert_close(network(patches), teacher(patches), atol=1e-6, rtol=0)
+    network(patches)[:, 0].sum().backward()
+    scales = [module.added[1].weight for module in network.trunk if isinstance(module, Residual)]
+    assert len(scales) == 3 and all((scale.grad.abs() > 0).any() for scale in scales)
 
 
 def test_hynet_adopts_what_a_network_with_batch_norm_has_learned(textured: np.ndarray) -> None:

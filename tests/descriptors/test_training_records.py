@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from test_training import data, small  # noqa: F401
 
 from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import licences
+from descriptors.runtime import WEIGHTS
 from descriptors.training import train as training
 from descriptors.training.augment import Light
 from descriptors.training.card import write_card
@@ -64,6 +66,14 @@ def test_a_training_leaves_log_curve_and_card(data: Path, tmp_path: Path) -> Non
         assert said in card, said
     assert "quarter turns and flips" in card and out.with_suffix(".svg").is_file()
     assert [row["step"] for row in read_log(out.with_suffix(".log.jsonl"))] == [2]
+
+
+@pytest.mark.parametrize(
+    ("name", "among"), [("matchnet", "64 random others"), ("gloss-snet", "RootSIFT's 6 nearest of the batch")]
+)
+def test_a_metric_networks_card_tells_where_its_hard_negatives_are_from(name: str, among: str, tmp_path: Path) -> None:
+    weights = shutil.copy(WEIGHTS / f"{name}.safetensors", tmp_path)
+    assert f"Every other negative is the hardest of {among}" in write_card(Path(weights)).read_text()
 
 
 def test_weights_without_a_recipe_get_no_card(tmp_path: Path) -> None:
