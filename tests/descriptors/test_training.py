@@ -17,7 +17,6 @@ from descriptors.datasets.tracks import Tracks, concatenate
 from descriptors.frames import angles, centres, frames_from_keypoints, scales
 from descriptors.headers import minutes_in_all, read_header
 from descriptors.networks import build
-from descriptors.networks.l2net import L2Net
 from descriptors.runtime import read_network
 from descriptors.training import ratio as ratios
 from descriptors.training import train as training
