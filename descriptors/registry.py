@@ -202,7 +202,7 @@ _SCORERS: tuple[ScorerEntry, ...] = (
     _two_channel("deepcompare-2ch", 979_169, _ZAGORUYKO, threshold=1.012, margin=1.695),
     _two_channel("deepcompare-2ch2stream", 2_353_153, _ZAGORUYKO, threshold=1.027, margin=0.03),
     _two_channel("gloss-snet", 979_969, _KUMAR, threshold=0.8, margin=0.693),
-    _two_channel("gloss-cs-snet", 2_355_073, _KUMAR, threshold=0.804, margin=0.26),
+    _two_channel("gloss-cs-snet", 2_355_073, _KUMAR, threshold=0.791, margin=0.683),
 )
 
 
