@@ -172,33 +172,21 @@ _WIDE = Jitter(shift=0.3, scale=0.2, angle=0.28, shear=0.12, turns=False)
 _MILD = Jitter(shift=0.1, scale=0.06, angle=0.08, shear=0.04, turns=False)
 _FAINT = Light(gamma=0.2, slope=0.2, blur_share=0.1, jpeg_share=0.1, noise_share=0.1, clip_share=0.0)
 _HARDEST = _BATCH.format("1024 pairs, of which it takes the hardest negatives")
-_OWN = "There is no paper: the layers are ours, the loss is HardNet's."
+
+
+def _swift(network: str, data: Data, *, learning_rate: float = 4e-3, minutes: float = 55, start: str = "") -> Recipe:
+    notes = ("There is no paper: the layers are ours, the loss is HardNet's.",)
+    return Recipe(network, HardestInBatch(), learning_rate, minutes=minutes, data=data, start=start, differs=notes)
+
 
 # In the order of worth: teachers before those that learn from them.
 RECIPES: dict[str, Recipe] = {
     "hardnet": _trunk("hardnet", HardestInBatch(), _HARDEST),
     "l2net-plus": _trunk("l2net", _L2NET_LOSS, *_L2NET_NOTES, _TURNS, turns=True),
     "l2net": _trunk("l2net", _L2NET_LOSS, *_L2NET_NOTES),
-    "swift": Recipe(
-        "swift",
-        HardestInBatch(),
-        learning_rate=4e-3,
-        minutes=55,
-        data=replace(_BATCH_384, jitter=_WIDE),
-        differs=(_OWN,),
-    ),
-    "swift-small": Recipe(
-        "swift-small", HardestInBatch(), learning_rate=4e-3, minutes=40, data=_BATCH_512, differs=(_OWN,)
-    ),
-    "swift-large": Recipe(
-        "swift-large",
-        HardestInBatch(),
-        learning_rate=2e-3,
-        minutes=55,
-        data=replace(_BATCH_384, jitter=_WIDE),
-        start="swift",
-        differs=(_OWN,),
-    ),
+    "swift": _swift("swift", replace(_BATCH_384, jitter=_WIDE)),
+    "swift-small": _swift("swift-small", _BATCH_512, minutes=40),
+    "swift-large": _swift("swift-large", replace(_BATCH_384, jitter=_WIDE), learning_rate=2e-3, start="swift"),
     "sosnet": _trunk("sosnet", SOSNetLoss(), _HARDEST, start="hardnet", minutes=30),
     "hynet": replace(
         _trunk("hynet", HyNetLoss(), _HARDEST, start="sosnet"), data=replace(_BATCH_64, jitter=_WIDE), fused=True
