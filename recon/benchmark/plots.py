@@ -147,8 +147,8 @@ def lines(rows: Sequence[Line], x: Axis, y: Axis, looks: Mapping[str, int]) -> s
     return "".join(parts) + "</svg>"
 
 
-_LETTER = 7.5
-"""px of a letter of a name, about."""
+_LETTER, _DOT = 7.5, 5.5
+"""px of a letter of a name, about, and radius of a dot."""
 
 
 def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, looks: Mapping[str, int]) -> str:
@@ -161,22 +161,41 @@ def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, looks:
             frontier.append((name, u, v))
     path = "L".join(f"{a:.1f} {b:.1f}" for a, b in (at(u, v) for _, u, v in frontier))
     parts.append(f'<path d="M{path}" fill="none" style="stroke:var(--soft)" stroke-dasharray="4 4"/>')
-    taken: list[tuple[float, float, float]] = []  # left, right and middle of each name
     ahead = {name for name, _, _ in frontier}
-    for name, u, v in sorted(points, key=lambda point: (point[0] not in ahead, -point[2])):
-        a, b = at(u, v)
+    order = sorted(points, key=lambda point: (point[0] not in ahead, -point[2]))
+    dots = {name: at(u, v) for name, u, v in order}
+    for name, (a, b) in dots.items():
         colour, _ = look(looks[name])
         parts.append(
-            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="5.5" fill="{colour}"><title>{escape(name)}</title></circle>'
+            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{_DOT}" fill="{colour}"><title>{escape(name)}</title></circle>'
         )
-        left, right = a + 10, a + 10 + _LETTER * len(name)
-        for label in (b + 4, b - 9, b + 17):
-            # Names do not lie on each other; those of the frontier come first, and who finds no room is told by a tip.
-            if all(abs(label - other) >= 13 or left > end or right < begin for begin, end, other in taken):
-                taken.append((left, right, label))
-                parts.append(f'<text x="{left:.1f}" y="{label:.1f}">{escape(name)}</text>')
-                break
+    taken: list[tuple[float, float, float]] = []  # left, right and base line of each name
+    for name, (a, b) in dots.items():
+        others = [dot for other, dot in dots.items() if other != name]
+        place = _room(a, b, _LETTER * len(name), taken, others) or (
+            _room(a, b, _LETTER * len(name), taken, []) if name in ahead else None
+        )
+        if place is not None:  # who finds no room is told by a tip
+            taken.append(place)
+            parts.append(f'<text x="{place[0]:.1f}" y="{place[2]:.1f}">{escape(name)}</text>')
     return "".join(parts) + "</svg>"
+
+
+def _room(
+    a: float, b: float, width: float, taken: Sequence[tuple[float, float, float]], dots: Sequence[tuple[float, float]]
+) -> tuple[float, float, float] | None:
+    """Left, right and base line of a name beside the point (a, b), where it lies on no other name and no dot."""
+    beside, before, middle = a + 10, a - 10 - width, a - width / 2
+    for left, base in (
+        (beside, b + 4), (middle, b - 11), (beside, b - 9), (beside, b + 17), (middle, b + 21), (before, b + 4),
+        (before, b - 9), (before, b + 17),
+    ):  # fmt: skip
+        right = left + width
+        if left < _LEFT or any(abs(base - other) < 13 and left < end and right > begin for begin, end, other in taken):
+            continue
+        if all(not (left - _DOT < x < right + _DOT and base - 11 - _DOT < y < base + 2 + _DOT) for x, y in dots):
+            return left, right, base
+    return None
 
 
 def shaded(

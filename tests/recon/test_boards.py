@@ -120,6 +120,15 @@ def test_the_frontier_passes_by_what_is_beaten():
     assert frontier and len(frontier[1].split("L")) == 2
 
 
+def test_names_of_a_frontier_lie_on_no_dot():
+    points = [("first-of-all", 20.0, 3.0), ("second", 26.0, 2.95), ("third", 33.0, 2.9)]
+    drawn = scatter(points, Axis("x", 10, 100, log=True), Axis("y", 0, 4), {"first-of-all": 0, "second": 1, "third": 2})
+    dots = [tuple(map(float, at)) for at in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn)]
+    for name, _, _ in points:
+        left, base = map(float, re.search(rf'<text x="([\d.]+)" y="([\d.]+)">{name}<', drawn).groups())
+        assert all(not (left < x < left + 7.5 * len(name) and base - 11 < y < base) for x, y in dots), name
+
+
 @pytest.fixture
 def data(tmp_path, textured):
     home = tmp_path / "data" / "oxford" / "graf"
