@@ -50,6 +50,7 @@ class HyNet(nn.Module):
 
     patch_size = 32
     dim = 128
+    adopts = L2Net
 
     def __init__(self, dropout: float = 0.3) -> None:
         """Args: dropout: before the last convolution."""

@@ -134,8 +134,18 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         return {}
 
     def adopt(self, given: nn.Module) -> None:
-        """Begin with the weights of another network."""
-        self.network.load_state_dict(given.state_dict())
+        """Begin with the weights of another network: of the same layers, or of one that this one says it adopts."""
+        network: Any = self.network
+        try:
+            if type(given) is not type(network) and isinstance(given, getattr(network, "adopts", ())):
+                network.adopt(given)
+            else:
+                network.load_state_dict(given.state_dict())
+        except RuntimeError as error:
+            raise DescriptorError(
+                f"A {type(self.network).__name__} cannot begin with the weights of a {type(given).__name__}: "
+                "their layers are not the same. Give weights of the same network."
+            ) from error
 
     @property
     def done(self) -> float:

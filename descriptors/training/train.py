@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from descriptors.datasets.sources import Given
 from descriptors.networks import SCORERS
@@ -117,13 +117,6 @@ class PatchRun(TrainingRun[Recipe, Patches, Figures]):
 
     def size(self, batch: Patches) -> int:
         return len(batch) // 2
-
-    def adopt(self, given: nn.Module) -> None:
-        own = getattr(self.network, "adopt", None)  # of networks that begin with the weights of a simpler one
-        if own is not None and type(given) is not type(self.network):
-            own(given)
-        else:
-            super().adopt(given)
 
     def take(self, batch: Patches) -> Tensor:
         done = min(self.done, 1.0)

@@ -17,7 +17,7 @@ from descriptors.datasets.tracks import Tracks, concatenate
 from descriptors.frames import angles, centres, frames_from_keypoints, scales
 from descriptors.headers import minutes_in_all, read_header
 from descriptors.networks import build
-from descriptors.runtime import read_network
+from descriptors.runtime import WEIGHTS, read_network
 from descriptors.training import ratio as ratios
 from descriptors.training import train as training
 from descriptors.training.augment import Jitter, Light, change_patches, jitter_frames, turn_frames
@@ -188,6 +188,16 @@ def test_every_network_of_the_zoo_has_a_recipe_that_cuts_its_patches() -> None:
             network.adopt(start) if hasattr(network, "adopt") else network.load_state_dict(start.state_dict())
     with pytest.raises(DescriptorError, match="'l2net'"):
         recipe("l2nett")
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("swift", "tfeat-margin"), ("swift-large", "swift-small"), ("hynet", "swift")]
+)
+def test_weights_of_other_layers_are_refused(name: str, start: str, data: Path, tmp_path: Path) -> None:
+    weights = WEIGHTS / registry.spec(start).weights
+    with pytest.raises(DescriptorError, match="cannot begin with the weights of a"):
+        training.train(small(name), data, tmp_path / "n.safetensors", steps=1, start=weights)
+    assert not (tmp_path / "n.safetensors").exists()
 
 
 def test_teachers_and_starts_come_before_those_that_use_them() -> None:
