@@ -6,7 +6,7 @@ most alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,6 +42,9 @@ class Candidates:
         return (first @ second.T).fill_diagonal_(-torch.inf).topk(count).indices
 
 
+_RANDOM = Candidates(64)
+
+
 @dataclass(frozen=True)
 class PairCrossEntropy:
     """MatchNet's loss (CVPR 2015).
@@ -50,7 +53,7 @@ class PairCrossEntropy:
         hardest: among which candidates hard negatives are looked for.
     """
 
-    hardest: Candidates = field(default_factory=lambda: Candidates(64))
+    hardest: Candidates = _RANDOM
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Loss of a network with ``features`` and ``score``, whose scores are log-odds."""
@@ -65,7 +68,7 @@ class PairHinge:
         hardest: as in :class:`PairCrossEntropy`.
     """
 
-    hardest: Candidates = field(default_factory=lambda: Candidates(64))
+    hardest: Candidates = _RANDOM
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Loss of a network with ``features`` and ``score``."""
@@ -84,7 +87,7 @@ class GlobalScoreLoss:
 
     margin: float = 1.0
     weight: float = 1.0
-    hardest: Candidates = field(default_factory=lambda: Candidates(64))
+    hardest: Candidates = _RANDOM
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Loss of a network with ``features`` and ``score``."""
@@ -105,8 +108,7 @@ def score_pairs(network: Any, patches: Tensor, moment: Moment, hardest: Candidat
     with moment.autocast():
         features = network.features(patches)
         negatives = others[:, 0].clone()
-        if hardest.count > 1:
-            negatives[::2] = _hardest(network, features, rows[::2], candidates[::2])
+        negatives[::2] = _hardest(network, features, rows[::2], candidates[::2])
         left, right = torch.cat([rows, rows]), count + torch.cat([rows, negatives])
         turned = torch.rand(2 * count, generator=moment.generator) < 0.5
         first, second = torch.where(turned, right, left), torch.where(turned, left, right)
@@ -116,6 +118,8 @@ def score_pairs(network: Any, patches: Tensor, moment: Moment, hardest: Candidat
 
 def _hardest(network: Any, features: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
     """For the first side of each of ``rows`` (M,) that of its candidates (M,K) whose second side scores highest."""
+    if candidates.shape[1] == 1:
+        return candidates[:, 0]
     first = rows[:, None].expand_as(candidates).reshape(-1).to(features.device)
     second = (len(features) // 2 + candidates.reshape(-1)).to(features.device)
     network.eval()  # the running figures of a batch norm are of what is trained on
