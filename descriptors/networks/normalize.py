@@ -17,6 +17,14 @@ def standardize(patches: Tensor, *, floor: float = 1e-4) -> Tensor:
     return centred * (centred.square().mean(dim=(2, 3), keepdim=True) + floor).rsqrt()
 
 
+def standardize_exactly(patches: Tensor, *, floor: float = 1e-4) -> Tensor:
+    """The same with statistics of double precision, so that these do not depend on the order of summation."""
+    wide = patches.double()
+    mean = wide.mean(dim=(2, 3), keepdim=True)
+    variance = wide.square().mean(dim=(2, 3), keepdim=True) - mean.square()
+    return (patches - mean.to(patches.dtype)) * (variance.clamp_min(0) + floor).rsqrt().to(patches.dtype)
+
+
 def unit_length(vectors: Tensor) -> Tensor:
     """Vectors (N,D) as float32 divided by their length (local response normalisation over all channels)."""
     vectors = vectors.float()

@@ -64,7 +64,7 @@ def test_bytes_and_floats_give_the_same(descriptor: NetworkDescriptor, patches: 
 
 
 def test_graph_gives_what_the_network_gives(descriptor: NetworkDescriptor, patches: np.ndarray) -> None:
-    network = runtime.read_network(runtime.WEIGHTS / str(descriptor.spec.weights))
+    network = runtime.deployed(runtime.read_network(runtime.WEIGHTS / str(descriptor.spec.weights)))
     with torch.no_grad():
         expected = network(torch.from_numpy(patches).float()).numpy()
     np.testing.assert_allclose(descriptor.describe(patches), expected, atol=2e-5)

@@ -74,7 +74,7 @@ def test_neighbours_do_not_matter(descriptor: Descriptor) -> None:
 
 def test_onnxruntime_gives_what_torch_gives(descriptor: Descriptor, weights: Path) -> None:
     patches = some_patches(descriptor)
-    network = runtime.read_network(weights / str(descriptor.spec.weights))
+    network = runtime.deployed(runtime.read_network(weights / str(descriptor.spec.weights)))
     with torch.no_grad():
         expected = network(torch.from_numpy(patches).float()).numpy()
     described = descriptor.describe(patches)
