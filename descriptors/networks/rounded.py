@@ -179,7 +179,7 @@ def _folded(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 def _grid_after(norm: nn.BatchNorm2d, *, signed: bool = False) -> Grid:
     """As far as the numbers reach that a batch norm gives, to either side if they are signed."""
     bias = norm.bias.abs() if signed else norm.bias
-    return Grid.up_to(float((bias + _DEVIATIONS * norm.weight.abs()).max()), signed=signed)
+    return Grid.up_to(float((bias + _DEVIATIONS * norm.weight.abs()).max().detach()), signed=signed)
 
 
 def _three_bits(values: Tensor) -> Tensor:
