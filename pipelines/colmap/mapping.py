@@ -60,6 +60,7 @@ def incremental_mapping(
     job: IncrementalJob,
     *,
     start: Path | None = None,
+    begin: tuple[int, int] | None = None,
     names: Sequence[str] = (),
     snapshots: Path | None = None,
     snapshot_every: int = 0,
@@ -69,6 +70,8 @@ def incremental_mapping(
     Args:
         job: what to map, and how.
         start: a sparse model to go on from; it is the only one that is returned.
+        begin: the two photos, as numbers of the job's, to make one model from; COLMAP chooses them unless they are
+            given, and goes on with others when nothing more can be added.
         names: map only these photos; all if empty.
         snapshots: folder that receives a sparse model every ``snapshot_every`` photos.
 
@@ -90,7 +93,10 @@ def incremental_mapping(
     options.min_model_size = job.min_model_size
     options.extract_colors = False
     options.image_names = list(names)
-    options.multiple_models = start is None
+    options.multiple_models = start is None and begin is None
+    if begin is not None:
+        options.init_image_id1, options.init_image_id2 = begin[0] + 1, begin[1] + 1
+        options.init_num_trials = 1
     _scale_thresholds(options, job.error_scale)
     if snapshots is not None:
         options.snapshot_path = snapshots

@@ -26,9 +26,13 @@ from pipelines.store.alignment import ModelAlignment, alignment_text, read_align
 from pipelines.store.files import write_errors, write_text
 from pipelines.store.folder import MapFolder
 
-CODE = 3
+CODE = 4
 """Changes whenever other models come of the same pairs: the ones that stand in a folder are then made anew."""
 _KEY_FILE = "made-from.txt"
+_WHOLE = 0.5
+"""Share of the photos that hang together below which a model is taken for badly begun."""
+_BEGINNINGS = 8
+"""Pairs of photos, those with the most matches, that a mapping is begun with then."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,10 @@ def map_photos(
         if config.mapper == "global":
             return colmap.global_mapping(job)
         if len(names) <= config.snapshot_every:
-            return colmap.incremental_mapping(job)
-        return _with_snapshots(folder.root / "snapshots", job, names, config.snapshot_every, key)
+            models = colmap.incremental_mapping(job)
+        else:
+            models = _with_snapshots(folder.root / "snapshots", job, names, config.snapshot_every, key)
+        return _begun_better(job, models, given.graph, progress)
 
 
 def mapping_job(
@@ -123,6 +129,34 @@ def mapping_job(
         error_scale=max(1.0, max(max(camera.width, camera.height) for camera in given.cameras) / 1600),
         on_photo=on_photo,
     )
+
+
+def _begun_better(job: colmap.IncrementalJob, models: list[Any], graph: MatchGraph, progress: Progress) -> list[Any]:
+    """Other models where the largest has few of the photos that hang together: the fault may lie in its first pair.
+
+    COLMAP begins with the pair that has the most matches and a wide enough angle by its own guess of the focal lengths,
+    and keeps what grows out of it. With nine of sacre_coeur's ten photos that was once a model of three, while four of
+    six other pairs led to all nine.
+    """
+    together = len(graph.components()[0])
+    wanted = max(job.min_model_size, _WHOLE * together)
+
+    def size(found: Sequence[Any]) -> int:
+        return found[0].num_reg_images() if found else 0
+
+    best = models
+    if size(best) >= wanted or together < job.min_model_size:
+        return models
+    progress.say(f"The largest model has {size(best)} of {together} photos that hang together; beginning with others")
+    for pair in sorted(graph.views, key=lambda pair: (-len(graph.views[pair]), pair))[:_BEGINNINGS]:
+        found = colmap.incremental_mapping(job, begin=pair)
+        if size(found) > size(best):
+            best = found
+        if size(best) >= wanted:
+            break
+    if best is models:
+        return models
+    return _and_of_the_rest(job, best, graph.names)
 
 
 def _with_snapshots(home: Path, job: colmap.IncrementalJob, names: Sequence[str], every: int, key: str) -> list[Any]:
@@ -189,10 +223,17 @@ def _continued(job: colmap.IncrementalJob, starts: Sequence[Path], names: Sequen
             _into_frame_of(best, start)
         grown.append(best)
         taken |= colmap.registered_names(best)
+    return _and_of_the_rest(job, grown, names, **snapshots)
+
+
+def _and_of_the_rest(
+    job: colmap.IncrementalJob, models: list[Any], names: Sequence[str], **snapshots: Any
+) -> list[Any]:
+    """The models and those that the photos form which they lack, largest first."""
+    taken: set[str] = set().union(*map(colmap.registered_names, models))
     left = [name for name in names if name not in taken]
-    if len(left) >= job.min_model_size:
-        grown += colmap.incremental_mapping(job, names=left, **snapshots)
-    return colmap.largest_first(grown)
+    more = colmap.incremental_mapping(job, names=left, **snapshots) if len(left) >= job.min_model_size else []
+    return colmap.largest_first([*models, *more])
 
 
 def component_folders(folder: MapFolder) -> list[Path]:

@@ -12,7 +12,10 @@ from pipelines import colmap
 from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
 from pipelines.colmap.mapping import _drop_points_of_two_views, _finish
 from pipelines.core.errors import OutputError
+from pipelines.core.progress import Silent
 from pipelines.core.types import Camera
+from pipelines.sfm.mapping import _begun_better
+from pipelines.sfm.why import MatchGraph
 
 CAMERA = Camera("PINHOLE", 640, 480, (500.0, 510.0, 319.5, 239.5), "given")
 
@@ -145,6 +148,46 @@ def test_incremental_mapping_recovers_a_synthetic_scene(synthetic):
     assert found.centre_max < 1e-3 and found.rotation_mean < 1e-4
     reprojected = project(model)
     assert np.abs(reprojected - model.obs_xy).max() < 0.05
+
+
+def test_a_mapping_begins_with_the_two_photos_that_are_given(synthetic):
+    folder, truth, names = synthetic
+    (model,) = colmap.incremental_mapping(job(folder), begin=(4, 1))
+    assert colmap.registered_names(model) == set(names)
+    assert errors(colmap.to_model(model, {1: "given"}), truth, names).centre_max < 1e-3
+
+
+class Told(Silent):
+    """Progress that keeps what it was told."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def test_a_model_of_few_of_the_photos_that_hang_together_is_begun_anew(synthetic):
+    folder, _, names = synthetic
+    count = len(names)
+    views = {(i, j): [0] * (100 - j) for i in range(count) for j in range(i + 1, count)}
+    graph = MatchGraph(tuple(names), (0,) * count, {}, views)
+    few = colmap.incremental_mapping(job(folder), names=names[:3])
+    assert few[0].num_reg_images() == 3
+    told = Told()
+    (made,) = _begun_better(job(folder), few, graph, told)
+    assert colmap.registered_names(made) == set(names)
+    assert told.said == [f"The largest model has 3 of {count} photos that hang together; beginning with others"]
+    assert _begun_better(job(folder), [made], graph, told) == [made] and len(told.said) == 1
+
+
+def test_few_photos_stay_few_where_no_more_hang_together(synthetic):
+    folder, _, names = synthetic
+    graph = MatchGraph(tuple(names), (0,) * len(names), {}, {(0, 1): [0], (1, 2): [0]})
+    few = colmap.incremental_mapping(job(folder), names=names[:3])
+    assert _begun_better(job(folder), few, graph, Silent()) is few
+    alone = MatchGraph(tuple(names), (0,) * len(names), {}, {(0, 1): [0]})
+    assert _begun_better(job(folder), [], alone, Silent()) == []
 
 
 def project(model):
