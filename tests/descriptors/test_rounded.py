@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from descriptors import runtime
+from descriptors.networks import IN_BYTES, NETWORKS, build
 from descriptors.networks.rounded import (
     Grid,
     RoundedConvolution,
@@ -143,6 +144,10 @@ def test_bytes_say_what_floats_say(name: str) -> None:
     patches = nn.functional.interpolate(smooth, size=(32, 32), mode="bicubic").clamp(0, 255)
     alike = (network(patches) * runtime.deployed(network)(patches)).sum(1)
     assert alike.mean() > 0.995 and alike.min() > 0.97
+
+
+def test_networks_that_describe_in_bytes_are_named() -> None:
+    assert {name for name in NETWORKS if hasattr(build(name), "deployed")} == IN_BYTES
 
 
 @pytest.mark.parametrize("made", [Swift, SwiftLarge])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 
+from pipelines import colmap
 from recon.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,6 +126,12 @@ def mirror(photos: Path, numbers: Iterable[int], folder: Path) -> None:
 def drafts(folder: Path) -> list[Path]:
     """Half-written files and folders."""
     return [path for path in folder.rglob("*") if "draft" in path.name or path.name == ".sparse.before"]
+
+
+def registered(folder: Path) -> list[list[str]]:
+    """Names of the photos of each component."""
+    paths = sorted((path for path in (folder / "sparse").iterdir() if path.is_dir()), key=lambda path: int(path.name))
+    return [sorted(colmap.read_model(path).names) for path in paths]
 
 
 def products(folder: Path) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
-from command import SMALL, Outcome, mirror, products, recon
+from command import SMALL, Outcome, mirror, products, recon, registered
 
 from pipelines import colmap
 from pipelines.benchmarks.truth import PoseErrors, pose_errors, read_truth
@@ -33,12 +33,6 @@ def intrinsics(sample_data: Path) -> str:
 
 def ledger_of(folder: Path) -> dict:
     return json.loads((folder / "recon.json").read_text("utf-8"))
-
-
-def registered(folder: Path) -> list[list[str]]:
-    """Names of the photos of each component."""
-    paths = sorted((path for path in (folder / "sparse").iterdir() if path.is_dir()), key=lambda path: int(path.name))
-    return [sorted(colmap.read_model(path).names) for path in paths]
 
 
 @pytest.fixture(scope="module")
@@ -384,30 +378,3 @@ def test_photos_from_one_place_make_no_model(sample_data, tmp_path):
     assert ledger["status"] == "failed" and ledger["exit_code"] == 5
     assert not (tmp_path / "map" / "sparse").exists()
     assert "No 3D model could be made" in (tmp_path / "map" / "report.html").read_text("utf-8")
-
-
-@pytest.mark.real
-def test_two_real_scenes_in_one_folder(shared_data, tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for scene in ("fountain-P11", "Herz-Jesus-P8"):
-        for number, path in enumerate(sorted((shared_data / "multiview" / scene / "images").iterdir())[:5]):
-            shutil.copy(path, folder / f"{scene}_{number}{path.suffix}")
-    words = ("--max-size", "800", "--max-keypoints", "2500")
-    assert recon("sfm", folder, "--out", tmp_path / "map", "-q", *words).code == 0
-    scenes = registered(tmp_path / "map")
-    assert len(scenes) == 2 and sum(map(len, scenes)) == 10
-    assert all(len({name.split("_")[0] for name in scene}) == 1 for scene in scenes)
-
-
-@pytest.mark.real
-def test_a_badly_begun_map_is_begun_anew(shared_data, tmp_path):
-    """COLMAP's own first pair led to a model of three of these nine photos, which have 2,000 verified matches each."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for path in sorted((shared_data / "multiview" / "sacre_coeur" / "images").iterdir()):
-        if not path.name.startswith("10265353"):
-            shutil.copy(path, folder / path.name)
-    assert recon("sfm", folder, "--out", tmp_path / "map", "-q", "--descriptor", "swift-small").code == 0
-    (scene,) = registered(tmp_path / "map")
-    assert len(scene) == 9
