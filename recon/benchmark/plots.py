@@ -149,6 +149,8 @@ def lines(rows: Sequence[Line], x: Axis, y: Axis, looks: Mapping[str, int]) -> s
 
 _LETTER, _DOT = 7.5, 5.5
 """px of a letter of a name, about, and radius of a dot."""
+_HALO = 'style="paint-order:stroke;stroke:var(--card);stroke-width:4"'
+"""Of names, which lines else would strike out."""
 
 
 def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, looks: Mapping[str, int]) -> str:
@@ -177,7 +179,7 @@ def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, looks:
         )
         if place is not None:  # who finds no room is told by a tip
             taken.append(place)
-            parts.append(f'<text x="{place[0]:.1f}" y="{place[2]:.1f}">{escape(name)}</text>')
+            parts.append(f'<text {_HALO} x="{place[0]:.1f}" y="{place[2]:.1f}">{escape(name)}</text>')
     return "".join(parts) + "</svg>"
 
 
