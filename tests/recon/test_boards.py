@@ -125,7 +125,7 @@ def test_names_of_a_frontier_lie_on_no_dot():
     drawn = scatter(points, Axis("x", 10, 100, log=True), Axis("y", 0, 4), {"first-of-all": 0, "second": 1, "third": 2})
     dots = [tuple(map(float, at)) for at in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn)]
     for name, _, _ in points:
-        left, base = map(float, re.search(rf'<text x="([\d.]+)" y="([\d.]+)">{name}<', drawn).groups())
+        left, base = map(float, re.search(rf'<text [^>]*x="([\d.]+)" y="([\d.]+)">{name}<', drawn).groups())
         assert all(not (left < x < left + 7.5 * len(name) and base - 11 < y < base) for x, y in dots), name
 
 
