@@ -3,7 +3,8 @@
 Weights and maps are rounded to multiples of short numbers (Jacob et al., *Quantization and Training of Neural Networks
 for Efficient Integer-Arithmetic-Only Inference*, CVPR 2018) that reach as far as the batch norms say that numbers do,
 so that no picture need be seen for it (Nagel et al., *Data-Free Quantization Through Weight Equalization and Bias
-Correction*, ICCV 2019). Sums of such products are exact in floats too, in whatever order they are taken: torch, which
+Correction*, ICCV 2019). Sums of such products are exact in floats too, in whatever order they are taken, as long as
+they stay below 2^24 of their unit: in Swift-large even those of absolute values reach an eighth of it. So torch, which
 computes in floats what stands here, and onnxruntime, which makes integers of it, say the same, on every machine.
 """
 

@@ -135,8 +135,8 @@ def _begun_better(job: colmap.IncrementalJob, models: list[Any], graph: MatchGra
     """Other models where the largest has few of the photos that hang together: the fault may lie in its first pair.
 
     COLMAP begins with the pair that has the most matches and a wide enough angle by its own guess of the focal lengths,
-    and keeps what grows out of it. With nine of sacre_coeur's ten photos that was once a model of three, while four of
-    six other pairs led to all nine.
+    and keeps what grows out of it. With nine of sacre_coeur's ten photos that was once a model of three, while three of
+    the ten pairs with the most matches led to all nine.
     """
     together = len(graph.components()[0])
     wanted = max(job.min_model_size, _WHOLE * together)
