@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, DescriptorSpec, check_patches
+from descriptors.headers import read_header
 from descriptors.packing import unpack
 
 if TYPE_CHECKING:
@@ -107,8 +108,12 @@ class NetworkDescriptor:
     @cached_property
     def _backend(self) -> Backend:
         shape = (_BATCH, 1, self.spec.patch_size, self.spec.patch_size)
-        graph = Graph(f"{self.spec.name}-{self.fingerprint[:32]}", (("patches", shape),), deployed)
+        graph = Graph(f"{self.spec.name}-{self.fingerprint[:32]}", (("patches", shape),), self._used)
         return backend(self._weights, graph, self._device, threads=1)
+
+    def _used(self, network: nn.Module) -> nn.Module:
+        """In the form that describes; weights of others as their authors' code runs them."""
+        return network if "imported_from" in read_header(self._weights) else deployed(network)
 
 
 def in_batches(

@@ -38,7 +38,7 @@ SCORERS: dict[str, tuple[str, str]] = {
 }
 """The metric networks likewise: modules ``features`` and ``score`` in place of an embedding."""
 
-IN_BYTES = frozenset({"swift", "swift-small", "swift-large"})
+IN_BYTES = frozenset({"l2net", "cs-l2net", "hardnet", "sosnet", "swift", "swift-small", "swift-large"})
 """Those that describe in bytes, whose sums no other order changes, see :mod:`descriptors.networks.rounded`."""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from descriptors.networks.normalize import standardize, unit_length
+from descriptors.networks.normalize import FLOOR, standardize, unit_length
+from descriptors.networks.rounded import RoundedNetwork
 
 _LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
 """Channels and stride of the 3×3 convolutions."""
@@ -16,6 +17,7 @@ class L2Net(nn.Module):
 
     patch_size = 32
     dim = 128
+    floor = FLOOR
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +39,7 @@ class L2Net(nn.Module):
 
     def standardized(self, patches: Tensor) -> Tensor:
         """What the first convolution sees of patches (N,1,32,32)."""
-        return standardize(patches)
+        return standardize(patches, floor=self.floor)
 
     def feature_maps(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Output of the first (N,32,32,32) and of the last (N,128,1,1) batch norm, on which E3 is taken."""
@@ -47,6 +49,10 @@ class L2Net(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """Descriptors (N,128) of unit length of patches (N,1,32,32) in 0..255."""
         return unit_length(self.feature_maps(patches)[1].flatten(1))
+
+    def deployed(self) -> RoundedNetwork:
+        """The evaluated network in bytes."""
+        return RoundedNetwork([*self.first, *self.trunk], list(self.last), self.patch_size, floor=self.floor)
 
 
 class CentralSurroundL2Net(nn.Module):
@@ -73,3 +79,21 @@ class CentralSurroundL2Net(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """Descriptors (N,256) of unit length of patches (N,1,64,64) in 0..255."""
         return unit_length(self.feature_maps(patches)[1].flatten(1))
+
+    def deployed(self) -> RoundedCentralSurround:
+        """The evaluated network in bytes."""
+        return RoundedCentralSurround(self)
+
+
+class RoundedCentralSurround(nn.Module):
+    """The same in bytes."""
+
+    def __init__(self, network: CentralSurroundL2Net) -> None:
+        super().__init__()
+        self._surround, self._centre = network.surround.deployed(), network.centre.deployed()
+        self._halve = network.halve
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Descriptors (N,256) of unit length of patches (N,1,64,64) in 0..255."""
+        whole, inner = self._halve(patches), patches[:, :, 16:48, 16:48]
+        return unit_length(torch.cat([self._surround.raw(whole), self._centre.raw(inner)], dim=1))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+FLOOR = 1e-4
+"""Added to a patch's variance, in grey values of 0..255: no number is divided by 0."""
 INSTANCE_NORM_FLOOR = 1e-5 * 255**2
-"""Variance that torch's instance norm adds on grey values of 0..1, as the authors of TFeat and SOSNet have it."""
+"""What torch's instance norm adds on grey values of 0..1, as the authors of TFeat and SOSNet have it."""
 
 
-def standardize(patches: Tensor, *, floor: float = 1e-4) -> Tensor:
+def standardize(patches: Tensor, *, floor: float = FLOOR) -> Tensor:
     """Patches (N,1,S,S) with mean 0 and standard deviation 1 each; a flat patch becomes 0.
 
     ``floor`` is added to the variance, in grey values of 0..255.
@@ -17,7 +19,7 @@ def standardize(patches: Tensor, *, floor: float = 1e-4) -> Tensor:
     return centred * (centred.square().mean(dim=(2, 3), keepdim=True) + floor).rsqrt()
 
 
-def standardize_exactly(patches: Tensor, *, floor: float = 1e-4) -> Tensor:
+def standardize_exactly(patches: Tensor, *, floor: float = FLOOR) -> Tensor:
     """The same with statistics of double precision, so that these do not depend on the order of summation."""
     wide = patches.double()
     mean = wide.mean(dim=(2, 3), keepdim=True)

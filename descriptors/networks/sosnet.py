@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from descriptors.networks.hardnet import HardNet
-from descriptors.networks.normalize import INSTANCE_NORM_FLOOR, standardize
+from descriptors.networks.normalize import INSTANCE_NORM_FLOOR
 
 
 class SOSNet(HardNet):
@@ -15,6 +13,4 @@ class SOSNet(HardNet):
     authors' instance norm.
     """
 
-    def standardized(self, patches: Tensor) -> Tensor:
-        """Patches (N,1,32,32) with mean 0 and standard deviation 1 each."""
-        return standardize(patches, floor=INSTANCE_NORM_FLOOR)
+    floor = INSTANCE_NORM_FLOOR

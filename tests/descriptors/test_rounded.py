@@ -14,6 +14,7 @@ from torch import nn
 
 from descriptors import runtime
 from descriptors.networks import IN_BYTES, NETWORKS, build
+from descriptors.networks.l2net import L2Net
 from descriptors.networks.rounded import (
     Grid,
     RoundedConvolution,
@@ -124,20 +125,21 @@ def test_a_residual_adds_what_it_is_given() -> None:
     assert off.median() < made.after.step and off.max() < 0.1 * expected.max()
 
 
-@pytest.mark.parametrize("name", ["swift-small", "swift", "swift-large"])
+@pytest.mark.parametrize("name", sorted(IN_BYTES))
 def test_torch_and_onnxruntime_agree_to_the_last_step(name: str, tmp_path: Path) -> None:
     network = runtime.deployed(runtime.read_network(runtime.WEIGHTS / f"{name}.safetensors"))
     rng = np.random.default_rng(1)
-    smooth = torch.from_numpy(rng.uniform(0, 255, (512, 1, 8, 8))).float()
-    patches = nn.functional.interpolate(smooth, size=(32, 32), mode="bicubic").clamp(0, 255)
-    run = runtime._onnx_backend(runtime.export_onnx(network, (("patches", (512, 1, 32, 32)),)), threads=1)
+    size = build(name).patch_size
+    smooth = torch.from_numpy(rng.uniform(0, 255, (256, 1, 8, 8))).float()
+    patches = nn.functional.interpolate(smooth, size=(size, size), mode="bicubic").clamp(0, 255)
+    run = runtime._onnx_backend(runtime.export_onnx(network, (("patches", (256, 1, size, size)),)), threads=1)
     expected = network(patches).numpy()
     # A step more or less anywhere would show in the third digit.
     np.testing.assert_allclose(run(patches.numpy()), expected, atol=1e-6)
     np.testing.assert_allclose(network(patches[100:101]).numpy(), expected[100:101], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["swift", "swift-large"])
+@pytest.mark.parametrize("name", ["swift", "swift-large", "l2net", "sosnet"])
 def test_bytes_say_what_floats_say(name: str) -> None:
     network = runtime.read_network(runtime.WEIGHTS / f"{name}.safetensors")
     smooth = torch.from_numpy(np.random.default_rng(2).uniform(0, 255, (300, 1, 6, 6))).float()
@@ -150,8 +152,8 @@ def test_networks_that_describe_in_bytes_are_named() -> None:
     assert {name for name in NETWORKS if hasattr(build(name), "deployed")} == IN_BYTES
 
 
-@pytest.mark.parametrize("made", [Swift, SwiftLarge])
-def test_nothing_but_the_ends_is_left_in_floats(made: type[Swift], tmp_path: Path) -> None:
+@pytest.mark.parametrize("made", [Swift, SwiftLarge, L2Net])
+def test_nothing_but_the_ends_is_left_in_floats(made: type[Swift] | type[L2Net], tmp_path: Path) -> None:
     network = runtime.deployed(made().eval())
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "profile")
@@ -161,6 +163,6 @@ def test_nothing_but_the_ends_is_left_in_floats(made: type[Swift], tmp_path: Pat
     session.run(None, {"patches": np.zeros((4, 1, 32, 32), np.float32)})
     events = json.loads(Path(session.end_profiling()).read_text())
     run = Counter(event["args"]["op_name"] for event in events if event["name"].endswith("_kernel_time"))
-    more = 3 if made is SwiftLarge else 0
-    assert (run["QLinearConv"], run["QLinearAdd"], run["QLinearMatMul"]) == (5 + more, more, 1)
+    convolutions, residual = {Swift: (5, 0), SwiftLarge: (8, 3), L2Net: (6, 0)}[made]
+    assert (run["QLinearConv"], run["QLinearAdd"], run["QLinearMatMul"]) == (convolutions, residual, 1)
     assert not run.keys() & {"Conv", "FusedConv", "MatMul", "FusedMatMul", "Gemm", "Relu"}
