@@ -164,7 +164,7 @@ def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, looks:
     path = "L".join(f"{a:.1f} {b:.1f}" for a, b in (at(u, v) for _, u, v in frontier))
     parts.append(f'<path d="M{path}" fill="none" style="stroke:var(--soft)" stroke-dasharray="4 4"/>')
     ahead = {name for name, _, _ in frontier}
-    order = sorted(points, key=lambda point: (point[0] not in ahead, -point[2]))
+    order = sorted(points, key=lambda point: (-point[1], 0.0) if point[0] in ahead else (math.inf, -point[2]))
     dots = {name: at(u, v) for name, u, v in order}
     for name, (a, b) in dots.items():
         colour, _ = look(looks[name])
@@ -174,9 +174,10 @@ def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, looks:
     taken: list[tuple[float, float, float]] = []  # left, right and base line of each name
     for name, (a, b) in dots.items():
         others = [dot for other, dot in dots.items() if other != name]
-        place = _room(a, b, _LETTER * len(name), taken, others) or (
-            _room(a, b, _LETTER * len(name), taken, []) if name in ahead else None
-        )
+        width = _LETTER * len(name)
+        place = _room(a, b, width, taken, others, nearest=True)
+        if place is None and name in ahead:
+            place = _room(a, b, width, taken, others) or _room(a, b, width, taken, [])
         if place is not None:  # who finds no room is told by a tip
             taken.append(place)
             parts.append(f'<text {_HALO} x="{place[0]:.1f}" y="{place[2]:.1f}">{escape(name)}</text>')
@@ -184,9 +185,18 @@ def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, looks:
 
 
 def _room(
-    a: float, b: float, width: float, taken: Sequence[tuple[float, float, float]], dots: Sequence[tuple[float, float]]
+    a: float,
+    b: float,
+    width: float,
+    taken: Sequence[tuple[float, float, float]],
+    dots: Sequence[tuple[float, float]],
+    *,
+    nearest: bool = False,
 ) -> tuple[float, float, float] | None:
-    """Left, right and base line of a name beside the point (a, b), where it lies on no other name and no dot."""
+    """Left, right and base line of a name beside the point (a, b), where it lies on no other name and no dot.
+
+    ``nearest``: where it is nearer to no other dot, either.
+    """
     beside, before, middle = a + 10, a - 10 - width, a - width / 2
     for left, base in (
         (beside, b + 4), (middle, b - 11), (beside, b - 9), (beside, b + 17), (middle, b + 21), (before, b + 4),
@@ -195,9 +205,16 @@ def _room(
         right = left + width
         if left < _LEFT or any(abs(base - other) < 13 and left < end and right > begin for begin, end, other in taken):
             continue
-        if all(not (left - _DOT < x < right + _DOT and base - 11 - _DOT < y < base + 2 + _DOT) for x, y in dots):
+        box = (left, base - 11, right, base + 2)
+        least = max(_DOT, _gap(a, b, box)) if nearest else _DOT
+        if all(_gap(x, y, box) > least for x, y in dots):
             return left, right, base
     return None
+
+
+def _gap(x: float, y: float, box: tuple[float, float, float, float]) -> float:
+    """Distance of a point from a box (left, top, right, bottom)."""
+    return math.hypot(max(box[0] - x, 0, x - box[2]), max(box[1] - y, 0, y - box[3]))
 
 
 def shaded(
