@@ -38,9 +38,6 @@ SCORERS: dict[str, tuple[str, str]] = {
 }
 """The metric networks likewise: modules ``features`` and ``score`` in place of an embedding."""
 
-IN_BYTES = frozenset({"l2net", "cs-l2net", "hardnet", "sosnet", "swift", "swift-small", "swift-large"})
-"""Those that describe in bytes, whose sums no other order changes, see :mod:`descriptors.networks.rounded`."""
-
 
 def build(name: str) -> nn.Module:
     """An untrained network by name; it takes (N,1,S,S) float32 in 0..255, S its ``patch_size``.

@@ -19,7 +19,7 @@ def standardize(patches: Tensor, *, floor: float = FLOOR) -> Tensor:
     return centred * (centred.square().mean(dim=(2, 3), keepdim=True) + floor).rsqrt()
 
 
-def standardize_exactly(patches: Tensor, *, floor: float = FLOOR) -> Tensor:
+def standardize_exactly(patches: Tensor, *, floor: float) -> Tensor:
     """The same with statistics of double precision, so that these do not depend on the order of summation."""
     wide = patches.double()
     mean = wide.mean(dim=(2, 3), keepdim=True)

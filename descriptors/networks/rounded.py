@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -188,12 +189,12 @@ class RoundedNetwork(nn.Module):
         first = RowsConvolution(layers[:2], self._given, width=size)
         trunk: list[nn.Module] = [first]
         after = first.after
-        for layer, following in zip(layers[2:], [*layers[3:], None], strict=True):
+        for layer, following in pairwise([*layers[2:], nn.Identity()]):
             added = getattr(layer, "added", None)
             made: RoundedResidual | RoundedConvolution
             if added is not None:
                 made = RoundedResidual(list(added), after)
-            elif isinstance(layer, nn.Conv2d) and following is not None:
+            elif isinstance(layer, nn.Conv2d):
                 made = RoundedConvolution([layer, following], after)
             else:
                 continue

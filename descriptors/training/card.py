@@ -9,11 +9,11 @@ from typing import Any
 from descriptors import registry
 from descriptors.contract import DescriptorError
 from descriptors.headers import read_header
-from descriptors.networks import IN_BYTES, SCORERS
+from descriptors.networks import SCORERS, build
 from descriptors.training.curve import read_log, still_falling
 
 _STORED = "8 bits a weight in large layers, half precision in small ones"
-_IN_BYTES = (
+_DESCRIBES = (
     " Trained in floats, whose figures stand below; describes in bytes (`descriptors/networks/rounded.py`), which "
     "changes them by less than 0.002."
 )
@@ -100,7 +100,7 @@ def _what_it_is(name: str, header: dict[str, str]) -> str:
         return f"{network}; weights of the user's own."
     spec = registry.spec(name)
     size = f"{spec.patch_size}×{spec.patch_size} patches"
-    more = _IN_BYTES if header["network"] in IN_BYTES else ""
+    more = _DESCRIBES if hasattr(build(header["network"]), "deployed") else ""
     return f"{spec.source}. {spec.parameters:,} parameters, {spec.dim}-D, {size}. {network}, {_STORED}.{more}"
 
 

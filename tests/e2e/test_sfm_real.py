@@ -1,4 +1,4 @@
-"""Maps of real photos that have been made wrongly once."""
+"""``recon sfm`` on real photos: two scenes in one folder, and a pair to begin with that leads nowhere."""
 
 from __future__ import annotations
 
