@@ -107,7 +107,8 @@ def incremental_mapping(
         options.ba_refine_focal_length = options.ba_refine_extra_params = False
         options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
     # Points that two photos see are left out, if there are others: two photos, or a chain of them, have no others.
-    for options.triangulation.ignore_two_view_tracks in (True, False):
+    for leave_out in (True, False):
+        options.triangulation.ignore_two_view_tracks = leave_out
         with _scratch(job.database.parent) as scratch:
             found = pycolmap.incremental_mapping(
                 database_path=job.database,
