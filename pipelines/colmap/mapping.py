@@ -164,6 +164,12 @@ def _finish(
         _settle(model, fix_intrinsics=fix_intrinsics)
         if all(abs(model.cameras[key].mean_focal_length() / focal - 1) < _STILL for key, focal in before.items()):
             break
+    # Wrong keypoints, which bend nothing any more, now stand out.
+    limits = options.mapper.filter_max_reproj_error, options.mapper.filter_min_tri_angle
+    pycolmap.ObservationManager(model).filter_all_points3D(*limits)
+    if options.triangulation.ignore_two_view_tracks:
+        _drop_points_of_two_views(model)
+    model.update_point_3d_errors()
 
 
 def _drop_points_of_two_views(model: pycolmap.Reconstruction) -> None:
