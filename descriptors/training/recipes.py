@@ -240,7 +240,7 @@ def recipe(name: str) -> Recipe:
         DescriptorError: no recipe has this name; the message names the nearest one.
     """
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
+        near = difflib.get_close_matches(name.lower(), RECIPES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DescriptorError(f"There is no recipe {name!r}.{hint} Known are: {', '.join(RECIPES)}.")
     return RECIPES[name]
