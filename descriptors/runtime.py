@@ -15,13 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, DescriptorSpec, check_patches
-from descriptors.headers import read_header
+from descriptors.files import write_whole
+from descriptors.headers import read_header, trained_magnification
 from descriptors.packing import unpack
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ _VERSION = 4
 # hence the same descriptor whatever stands beside it. On two cores 32 to 256 measured alike, within 6 %.
 _BATCH = 64
 _GPU_BATCH = 4096
+_ONE_AT_A_TIME = Lock()
+"""Held while a graph is made: photos are described in threads, which all need it at the same moment."""
 
 Backend = Callable[..., NDArray[np.float32]]
 """Takes the inputs of a graph, each with the number of rows that the graph was exported for (any on a GPU)."""
@@ -77,8 +81,8 @@ class NetworkDescriptor:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest of the weights and of the version of this code."""
-        return fingerprint(self._weights, self.spec.patch_size)
+        """Hex digest of the weights, of how patches are cut for them, and of the version of this code."""
+        return fingerprint(self._weights, self.spec.patch_size, self.spec.magnification)
 
     def describe(self, patches: NDArray) -> NDArray[np.float32]:
         """Descriptors (N,D) float32 of unit length of patches (N,1,S,S) uint8 or float32 in 0..255.
@@ -176,14 +180,22 @@ def check_weights(name: str, weights: Path) -> None:
         )
 
 
-def fingerprint(weights: Path, patch_size: int) -> str:
-    """Hex digest of weights and of the version of this code."""
-    content = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return hashlib.sha256(f"{_VERSION} {patch_size} {content}".encode()).hexdigest()
+def fingerprint(weights: Path, patch_size: int, magnification: float | None = None) -> str:
+    """Hex digest of weights, of the version of this code, and of how patches are cut, where they are."""
+    text = f"{_VERSION} {patch_size} {hashlib.sha256(weights.read_bytes()).hexdigest()}"
+    # Without that of the training, with which maps were made before it was part of this.
+    if magnification not in (None, trained_magnification(read_header(weights))):
+        text += f" {magnification:g}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def backend(weights: Path, graph: Graph, device: str, threads: int | None) -> Backend:
     """The function that runs a graph: from the cache, or exported now and kept there."""
+    with _ONE_AT_A_TIME:
+        return _made_backend(weights, graph, device, threads)
+
+
+def _made_backend(weights: Path, graph: Graph, device: str, threads: int | None) -> Backend:
     if device != "cpu":
         return _torch_backend(graph.part(read_network(weights)), device)
     cached = cache_folder() / f"{graph.key}.onnx"
@@ -310,10 +322,7 @@ def _torch_backend(network: nn.Module, device: str) -> Backend:
 
 
 def _store(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        write_whole(path, content)
     except OSError as refused:  # the graph is in memory: only the next start is slower
         warnings.warn(f"The graph could not be kept at {path} ({refused}); set RECON_CACHE.", stacklevel=2)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import Given, described, folders_of, licences
+from descriptors.files import write_whole
 from descriptors.headers import minutes_in_all, read_header
 from descriptors.networks import build
 from descriptors.packing import pack
@@ -268,10 +268,9 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
             "spent": self._clock.spent,
             **self.extra_state(),
         }
-        self.out.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
         torch.save(state, content)  # not to the file itself: of a full disk torch tells no more than that it failed
-        _replace(self._checkpoint, content.getbuffer())
+        write_whole(self._checkpoint, content.getbuffer())
         self._write(figures)
         return figures
 
@@ -294,14 +293,4 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         }
         trained = {name for name, _ in self.network.named_parameters()}
         in_use = {k: v for k, v in self.network.state_dict().items() if not k.endswith("num_batches_tracked")}
-        _replace(self.out, save(pack(in_use, trained), metadata=metadata))
-
-
-def _replace(path: Path, content: bytes | memoryview) -> None:
-    """Write a file beside its place and move it there; what is refused leaves nothing."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+        write_whole(self.out, save(pack(in_use, trained), metadata=metadata))
