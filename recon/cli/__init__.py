@@ -85,7 +85,8 @@ class _LazyGroup(TyperGroup):
 
             near = difflib.get_close_matches(name.lower(), known, n=1)
             what = f"There is no command {name!r}"
-            raise ConfigError(what, f"known are {', '.join(known)}", f"recon {near[0] if near else '--help'}")
+            try_ = f"recon {near[0]}, or recon --help" if near else "recon --help"
+            raise ConfigError(what, f"known are {', '.join(known)}", try_)
         return super().resolve_command(ctx, args)
 
 

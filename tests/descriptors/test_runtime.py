@@ -148,7 +148,7 @@ def test_missing_and_foreign_weights_are_told(tmp_path: Path) -> None:
         runtime.load(replace(spec, weights=None))
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not weights")
-    with pytest.raises(DescriptorError, match="broken.safetensors is no safetensors file"):
+    with pytest.raises(DescriptorError, match="is no safetensors file"):
         NetworkDescriptor(spec, broken).describe(np.zeros((1, 1, 32, 32), np.uint8))
 
 

@@ -290,6 +290,11 @@ def test_wrong_options(wrong):
         DenseConfig(**wrong)
 
 
+def test_more_agreement_than_there_are_photos_is_told_with_what_is_possible():
+    with pytest.raises(ConfigError, match="Try: --consistent 4, or more --neighbours"):
+        DenseConfig(consistent=99, neighbours=4)
+
+
 def test_a_metric_network_is_no_cost():
     with pytest.raises(ConfigError, match="cannot be the matching cost"):
         cost_function("matchnet")
