@@ -304,8 +304,5 @@ def test_frames_of_a_video_are_found_where_the_photos_were_taken(medium_map, pho
         true = model.centres[model.names.index(f"courtyard_{number:02}.jpg")]
         assert np.linalg.norm(np.array(row["pose"]["centre"]) - true) < 0.01 * size
     assert rows[3]["verdict"] == "not found" and rows[3]["reason"]
-    (tmp_path / "header.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom")
-    for broken in ("broken.mp4", "header.mp4"):
-        outcome = recon("localize", tmp_path / broken, "--map", medium_map)
-        assert_refused(outcome, 3, broken, "an MP4 with H.264 video")
-        assert "moov" not in outcome.err
+    outcome = recon("localize", tmp_path / "broken.mp4", "--map", medium_map)
+    assert_refused(outcome, 3, "broken.mp4", "an MP4 with H.264 video")
