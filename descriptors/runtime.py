@@ -99,7 +99,7 @@ class NetworkDescriptor:
 
     def variants(self) -> dict[str, NetworkDescriptor]:
         """The same network as it can be run on this machine, by what runs it: for measuring speed."""
-        cores = _usable_cores()
+        cores = usable_cores()
         ways = {f"onnxruntime, {n} thread{'s' * (n > 1)}": ("cpu", n) for n in sorted({1, cores})}
         ways["torch"] = ("cpu:0", cores)
         if _has_gpu():
@@ -149,7 +149,7 @@ def in_batches(
 
 def batches_at_a_time(device: str, threads: int | None) -> int:
     """Batches to run side by side; torch and GPUs use all they have for one."""
-    return (threads or _usable_cores()) if device == "cpu" else 1
+    return (threads or usable_cores()) if device == "cpu" else 1
 
 
 def load(spec: DescriptorSpec, *, device: str | None = None, threads: int | None = None) -> NetworkDescriptor:
@@ -286,7 +286,7 @@ def _onnx_backend(graph: bytes, threads: int | None) -> Backend:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _usable_cores()
+    options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Threads that wait by spinning take the cores from whoever else could use them.
@@ -296,7 +296,8 @@ def _onnx_backend(graph: bytes, threads: int | None) -> Backend:
     return lambda *batches: session.run(None, dict(zip(names, batches, strict=True)))[0]
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may use."""
     # macOS and Windows have no affinity to ask for.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
