@@ -38,6 +38,9 @@ class DescriptorSpec:
         weights: file in ``descriptors/weights``, or None.
         source: paper or library that defines the descriptor.
         needs_angle: False if the descriptor is made for upright patches.
+
+    Raises:
+        DescriptorError: a size that is none.
     """
 
     name: str
@@ -51,6 +54,13 @@ class DescriptorSpec:
     weights: str | None = None
     source: str = ""
     needs_angle: bool = True
+
+    def __post_init__(self) -> None:
+        if self.patch_size < 1 or self.dim < 1 or not self.magnification > 0:
+            raise DescriptorError(
+                f"{self.name} has patches of {self.patch_size} px, magnification {self.magnification:g} and "
+                f"{self.dim} dimensions: all must be above 0."
+            )
 
     @property
     def width(self) -> int:

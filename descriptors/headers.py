@@ -31,6 +31,11 @@ def read_header(path: Path) -> dict[str, str]:
     return metadata if isinstance(metadata, dict) else {}
 
 
+def trained_magnification(header: Mapping[str, str]) -> float:
+    """Half side of the patches of a training in units of sigma; 7.5, the zoo's own, of weights that do not say it."""
+    return float(json.loads(header.get("recipe", "{}")).get("data", {}).get("magnification", 7.5))
+
+
 def minutes_in_all(header: Mapping[str, str]) -> float:
     """How long weights were trained, with what they began with; 0 for those that say nothing of it."""
     return float(header.get("minutes", 0)) + float(header.get("minutes_before", 0))

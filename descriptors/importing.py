@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descriptors.contract import DescriptorError
+from descriptors.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -95,11 +95,8 @@ def import_checkpoint(source: str | Path, network: str, out: str | Path) -> None
         "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
     }
     content = save(tensors, metadata=metadata)
-    partial = out.with_name(f"{out.name}.{os.getpid()}.tmp")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        os.replace(partial, out)
+        write_whole(out, content)
     except OSError as refused:
         raise DescriptorError(f"{out} cannot be written: {refused.strerror}. Give another place with -o.") from refused
 

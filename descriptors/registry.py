@@ -11,17 +11,15 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
-import importlib.util
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, PairScorer, PairScorerSpec
 from descriptors.headers import read_header
+from descriptors.own_file import from_file
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -248,38 +246,6 @@ def names() -> list[str]:
     return list(_table())
 
 
-@dataclass(frozen=True)
-class FromFile:
-    """A descriptor that a user's own ``.py`` file defines; its fingerprint is that of the file."""
-
-    spec: DescriptorSpec
-    describe: Callable[[NDArray], NDArray]
-    fingerprint: str
-
-    def __call__(self) -> Descriptor:
-        """The descriptor itself."""
-        return self  # type: ignore[return-value]
-
-
-@cache
-def _from_file(path: Path, content: bytes) -> FromFile:
-    loader = importlib.util.spec_from_file_location(path.stem, path)
-    if loader is None or loader.loader is None:
-        raise DescriptorError(f"{path} is not a Python file.")
-    module = importlib.util.module_from_spec(loader)
-    try:
-        loader.loader.exec_module(module)
-    except Exception as error:
-        raise DescriptorError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
-    found: Any = getattr(module, "descriptor", None)
-    if not isinstance(getattr(found, "spec", None), DescriptorSpec) or not callable(getattr(found, "describe", None)):
-        raise DescriptorError(
-            f"{path} defines no descriptor. It needs a variable `descriptor` with `spec`, a DescriptorSpec, "
-            f"and `describe(patches)`."
-        )
-    return FromFile(found.spec, found.describe, hashlib.sha256(content).hexdigest())
-
-
 _ALIASES = {"tfeat": "tfeat-margin"}
 """Names under which a row was known before, and the row."""
 
@@ -304,7 +270,7 @@ def _entry(name: str) -> Callable[[], Descriptor]:
         return _network_file(Path(name))
     if name not in table and name.endswith(".py"):
         try:
-            return _from_file(Path(name), Path(name).read_bytes())
+            return from_file(Path(name), Path(name).read_bytes())
         except OSError as error:
             raise DescriptorError(f"The descriptor file {name} cannot be read: {error.strerror}.") from error
     if name in _scorers():
@@ -313,7 +279,7 @@ def _entry(name: str) -> Callable[[], Descriptor]:
             f"its candidates come from {_scorers()[name].spec.shortlist}."
         )
     if name not in table:
-        near = difflib.get_close_matches(name, [*table, *_scorers()], n=1)
+        near = difflib.get_close_matches(name.lower(), [*table, *_scorers()], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DescriptorError(f"There is no descriptor {name!r}.{hint} Known are: {', '.join([*table, *_scorers()])}.")
     return table[name]
@@ -348,7 +314,7 @@ def _scorers() -> dict[str, ScorerEntry]:
 
 def _scorer_entry(name: str) -> ScorerEntry:
     if name not in _scorers():
-        near = difflib.get_close_matches(name, _scorers(), n=1)
+        near = difflib.get_close_matches(name.lower(), _scorers(), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DescriptorError(f"There is no pair scorer {name!r}.{hint} Known are: {', '.join(_scorers())}.")
     return _scorers()[name]

@@ -15,13 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, DescriptorSpec, check_patches
-from descriptors.headers import read_header
+from descriptors.files import write_whole
+from descriptors.headers import read_header, trained_magnification
 from descriptors.packing import unpack
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ _VERSION = 4
 # hence the same descriptor whatever stands beside it. On two cores 32 to 256 measured alike, within 6 %.
 _BATCH = 64
 _GPU_BATCH = 4096
+_ONE_AT_A_TIME = Lock()
+"""Held while a graph is made: photos are described in threads, which all need it at the same moment."""
 
 Backend = Callable[..., NDArray[np.float32]]
 """Takes the inputs of a graph, each with the number of rows that the graph was exported for (any on a GPU)."""
@@ -77,8 +81,8 @@ class NetworkDescriptor:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest of the weights and of the version of this code."""
-        return fingerprint(self._weights, self.spec.patch_size)
+        """Hex digest of the weights, of how patches are cut for them, and of the version of this code."""
+        return fingerprint(self._weights, self.spec.patch_size, self.spec.magnification)
 
     def describe(self, patches: NDArray) -> NDArray[np.float32]:
         """Descriptors (N,D) float32 of unit length of patches (N,1,S,S) uint8 or float32 in 0..255.
@@ -95,7 +99,7 @@ class NetworkDescriptor:
 
     def variants(self) -> dict[str, NetworkDescriptor]:
         """The same network as it can be run on this machine, by what runs it: for measuring speed."""
-        cores = _usable_cores()
+        cores = usable_cores()
         ways = {f"onnxruntime, {n} thread{'s' * (n > 1)}": ("cpu", n) for n in sorted({1, cores})}
         ways["torch"] = ("cpu:0", cores)
         if _has_gpu():
@@ -145,7 +149,7 @@ def in_batches(
 
 def batches_at_a_time(device: str, threads: int | None) -> int:
     """Batches to run side by side; torch and GPUs use all they have for one."""
-    return (threads or _usable_cores()) if device == "cpu" else 1
+    return (threads or usable_cores()) if device == "cpu" else 1
 
 
 def load(spec: DescriptorSpec, *, device: str | None = None, threads: int | None = None) -> NetworkDescriptor:
@@ -176,14 +180,22 @@ def check_weights(name: str, weights: Path) -> None:
         )
 
 
-def fingerprint(weights: Path, patch_size: int) -> str:
-    """Hex digest of weights and of the version of this code."""
-    content = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return hashlib.sha256(f"{_VERSION} {patch_size} {content}".encode()).hexdigest()
+def fingerprint(weights: Path, patch_size: int, magnification: float | None = None) -> str:
+    """Hex digest of weights, of the version of this code, and of how patches are cut, where they are."""
+    text = f"{_VERSION} {patch_size} {hashlib.sha256(weights.read_bytes()).hexdigest()}"
+    # Without that of the training, with which maps were made before it was part of this.
+    if magnification not in (None, trained_magnification(read_header(weights))):
+        text += f" {magnification:g}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def backend(weights: Path, graph: Graph, device: str, threads: int | None) -> Backend:
     """The function that runs a graph: from the cache, or exported now and kept there."""
+    with _ONE_AT_A_TIME:
+        return _made_backend(weights, graph, device, threads)
+
+
+def _made_backend(weights: Path, graph: Graph, device: str, threads: int | None) -> Backend:
     if device != "cpu":
         return _torch_backend(graph.part(read_network(weights)), device)
     cached = cache_folder() / f"{graph.key}.onnx"
@@ -274,7 +286,7 @@ def _onnx_backend(graph: bytes, threads: int | None) -> Backend:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _usable_cores()
+    options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Threads that wait by spinning take the cores from whoever else could use them.
@@ -284,7 +296,8 @@ def _onnx_backend(graph: bytes, threads: int | None) -> Backend:
     return lambda *batches: session.run(None, dict(zip(names, batches, strict=True)))[0]
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may use."""
     # macOS and Windows have no affinity to ask for.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -310,10 +323,7 @@ def _torch_backend(network: nn.Module, device: str) -> Backend:
 
 
 def _store(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        write_whole(path, content)
     except OSError as refused:  # the graph is in memory: only the next start is slower
         warnings.warn(f"The graph could not be kept at {path} ({refused}); set RECON_CACHE.", stacklevel=2)

@@ -56,7 +56,7 @@ class NetworkScorer:
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest of the weights and of the version of the code that runs them."""
-        return fingerprint(self._weights, self.spec.patch_size)
+        return fingerprint(self._weights, self.spec.patch_size, self.spec.magnification)
 
     def features(self, patches: NDArray) -> NDArray:
         """Features (N,F) of patches (N,1,S,S) uint8 or float32 in 0..255; float32, or uint8 of a raw scorer.

@@ -215,9 +215,10 @@ def _read_weights(name: str, path: Path, foreign: Foreign) -> Descriptor:
         for spec in specs
         if network and spec.kind == "float" and f"-{network}-" in f"-{spec.name}-" and spec.weights is not None
     ]
+    if not known:
+        raise DescriptorError(f"{path} holds the network {network!r}, which is no descriptor of this version of recon.")
     spec = min(known, key=lambda spec: len(spec.name))
     magnification = foreign.magnification or spec.magnification
-    # The fingerprint of a network does not know for which magnification patches are cut; Contestant.key does.
     return NetworkDescriptor(replace(spec, name=name, weights=None, magnification=magnification), path)
 
 

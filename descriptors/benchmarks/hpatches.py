@@ -45,7 +45,7 @@ _CHUNK = 65_536
 # Changes whenever the code below gives other patches.
 _VERSION = 1
 
-Described = dict[str, NDArray]
+DescribedSequence = dict[str, NDArray]
 """Descriptors (N,D) of each column of a sequence."""
 
 
@@ -92,7 +92,7 @@ def _whole_splits(present: Sequence[str]) -> list[str]:
     return [split for split in SPLITS if split == "full" or len(split_names(split, list(present))) == sizes[split]]
 
 
-def _described(one: PatchSequence, contestant: Contestant, store: Store) -> Described:
+def _described(one: PatchSequence, contestant: Contestant, store: Store) -> DescribedSequence:
     size = contestant.descriptor.spec.patch_size
     key = digest(_VERSION, *[file_digest(one.folder / f"{name}.png") for name in COLUMNS])
 
@@ -104,7 +104,7 @@ def _described(one: PatchSequence, contestant: Contestant, store: Store) -> Desc
 
 
 def _score(
-    contestant: Contestant, split: str, names: Sequence[str], own: Sequence[Described], verify: Verification,
+    contestant: Contestant, split: str, names: Sequence[str], own: Sequence[DescribedSequence], verify: Verification,
     search: Retrieval,
 ) -> list[Score]:  # fmt: skip
     compare, distance = contestant.compare, contestant.descriptor.spec.distance
@@ -133,7 +133,7 @@ def _overall(found: Sequence[Score], split: str) -> list[Score]:
 
 
 def verification_scores(
-    own: Sequence[Described], letter: str, lists: Verification, compare: Comparison, level: str
+    own: Sequence[DescribedSequence], letter: str, lists: Verification, compare: Comparison, level: str
 ) -> list[tuple[str, str, float]]:
     """Metric, condition and value of the four verification scores at one level of noise."""
     positive = _pair_distances(own, letter, lists.positive, compare)
@@ -148,7 +148,9 @@ def verification_scores(
     return found
 
 
-def _pair_distances(own: Sequence[Described], letter: str, pairs: Pairs, compare: Comparison) -> NDArray[np.float64]:
+def _pair_distances(
+    own: Sequence[DescribedSequence], letter: str, pairs: Pairs, compare: Comparison
+) -> NDArray[np.float64]:
     count = np.array([len(one["ref"]) for one in own])
     first_row = np.concatenate([[0], np.cumsum(6 * count)])
     rows = np.concatenate([one[name] for one in own for name in ("ref", *(f"{letter}{k}" for k in range(1, 6)))])
@@ -160,7 +162,7 @@ def _pair_distances(own: Sequence[Described], letter: str, pairs: Pairs, compare
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def matching_score(names: Sequence[str], own: Sequence[Described], letter: str, compare: Comparison) -> float:
+def matching_score(names: Sequence[str], own: Sequence[DescribedSequence], letter: str, compare: Comparison) -> float:
     """Mean average precision of matching at one level of noise; see the module's docstring."""
     kinds: dict[str, list[float]] = {}
     for name, one in zip(names, own, strict=True):
@@ -173,7 +175,7 @@ def matching_score(names: Sequence[str], own: Sequence[Described], letter: str, 
     return scores.mean([scores.mean(values) for values in kinds.values()])
 
 
-def retrieval_score(own: Sequence[Described], letter: str, lists: Retrieval, distance: Distance) -> float:
+def retrieval_score(own: Sequence[DescribedSequence], letter: str, lists: Retrieval, distance: Distance) -> float:
     """Mean average precision of retrieval at one level of noise, over queries and pool sizes."""
     if not len(lists.query) or not len(lists.distractor):
         return float("nan")

@@ -64,20 +64,6 @@ def fpr_at_recall(positive: ArrayLike, negative: ArrayLike, recall: float = 0.95
     return roc(positive, negative).fpr_at(recall)
 
 
-def fdr_at_recall(positive: ArrayLike, negative: ArrayLike, recall: float = 0.95) -> float:
-    """False discovery rate at 95 % recall, FP / (FP + TP): what MatchNet and TFeat printed as FPR95 at first.
-
-    Only here so that their tables can be understood; the boards print the false positive rate.
-    """
-    good, bad = _distances(positive, "matching"), _distances(negative, "non-matching")
-    if not len(good) or not len(bad):
-        return float("nan")
-    curve = roc(good, bad)
-    at = _reach(curve.tpr, recall)
-    true, false = curve.tpr[at] * len(good), curve.fpr[at] * len(bad)
-    return float(false / (false + true))
-
-
 def roc_area(positive: ArrayLike, negative: ArrayLike) -> float:
     """Area under the ROC, see :class:`Roc`; NaN without pairs of both kinds."""
     return roc(positive, negative).area

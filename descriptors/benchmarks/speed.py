@@ -8,7 +8,6 @@ named on the board: such figures compare within one run only.
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from descriptors.benchmarks.results import Board, Contestant, Listener, Nobody, Score
 from descriptors.distances import mutual_matches
-from descriptors.runtime import NetworkDescriptor
+from descriptors.runtime import NetworkDescriptor, usable_cores
 
 NAME = "speed"
 BATCHES = (64, 512)
@@ -102,11 +101,6 @@ def processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory(call: Callable[[], object]) -> float:

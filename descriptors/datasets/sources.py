@@ -98,10 +98,9 @@ def pair_folders(given: Given) -> list[Path]:
     return found
 
 
-def own_sources(given: Given) -> list[str]:
-    """The maps, Brown's sets and stereo pairs among the sources, by the paths of their folders."""
-    sources = _split(given)
-    return [str(folder) for folder in (*sources.maps, *sources.brown, *sources.pairs)]
+def folders_of(given: Given) -> dict[str, list[str]]:
+    """The folders of each kind of source, however they were written: what tells one training's data from another's."""
+    return {kind: [str(folder.resolve()) for folder in folders] for kind, folders in vars(_split(given)).items()}
 
 
 def described(given: Given) -> str:

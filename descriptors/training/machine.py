@@ -12,8 +12,27 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from descriptors.contract import DescriptorError
+
 # Options of glibc's mallopt, malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def device_named(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        DescriptorError: torch knows none of this name, trains on none of its kind, or it is not here.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise DescriptorError(f"There is no device {name!r}. Known are: cpu, cuda. Use --device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DescriptorError(f"The device {name!r} is not here. Use --device cpu.")
+    return device
 
 
 def keep_memory() -> None:

@@ -23,6 +23,8 @@ from descriptors.training.objectives import (
 )
 from descriptors.training.scored import Candidates, GlobalScoreLoss, PairCrossEntropy, PairHinge
 
+_LEAST_PAIRS = 8
+
 
 @dataclass(frozen=True)
 class Data:
@@ -91,7 +93,16 @@ class Recipe:
     differs: tuple[str, ...] = ()
 
     def on(self, device: str, pairs: int | None) -> Recipe:
-        """The recipe as it is run: in batches of about ``pairs``, or else, on a GPU, of those that it has for one."""
+        """The recipe as it is run: in batches of about ``pairs``, or else, on a GPU, of those that it has for one.
+
+        Raises:
+            DescriptorError: so few pairs that some sources would have none of them.
+        """
+        if pairs is not None and pairs < _LEAST_PAIRS:
+            raise DescriptorError(
+                f"A batch of {pairs} pairs is too small: each is told from the others. "
+                f"Give --pairs {_LEAST_PAIRS} or more."
+            )
         wanted = pairs or (self.gpu_pairs if device.startswith("cuda") else 0)
         return self.with_batch(wanted) if wanted else self
 
@@ -229,7 +240,7 @@ def recipe(name: str) -> Recipe:
         DescriptorError: no recipe has this name; the message names the nearest one.
     """
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
+        near = difflib.get_close_matches(name.lower(), RECIPES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DescriptorError(f"There is no recipe {name!r}.{hint} Known are: {', '.join(RECIPES)}.")
     return RECIPES[name]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -19,13 +19,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from descriptors.contract import DescriptorError
-from descriptors.datasets.sources import Given, described, licences, own_sources
+from descriptors.datasets.sources import Given, described, folders_of, licences
+from descriptors.files import write_whole
 from descriptors.headers import minutes_in_all, read_header
 from descriptors.networks import build
 from descriptors.packing import pack
 from descriptors.runtime import read_network
 from descriptors.training.curve import FoundFigures, Progress, TrainingLog
-from descriptors.training.machine import Clock, hardware, keep_memory
+from descriptors.training.machine import Clock, device_named, hardware, keep_memory
 
 CHECKPOINT_SECONDS = 400.0
 _REPORT_SECONDS = 10.0
@@ -53,6 +54,12 @@ class Length:
 
     minutes: float
     steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes < math.inf:
+            raise DescriptorError(f"A training of {self.minutes:g} minutes is none. Give --minutes above 0.")
+        if self.steps is not None and self.steps < 1:
+            raise DescriptorError(f"A training of {self.steps} steps is none. Give --steps 1 or more.")
 
 
 @dataclass(frozen=True)
@@ -94,17 +101,14 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
 
     def __init__(self, plan: Recipes, given: Given, out: Path, length: Length, device: str, seed: int) -> None:
         """Args are those of :func:`descriptors.training.train.train`."""
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise DescriptorError(f"The device {device!r} is not here. Use --device cpu.")
         keep_memory()
         torch.manual_seed(seed)
         self.plan, self.given, self.out, self.length, self.seed = plan, given, out, length, seed
-        self.device = torch.device(device)
+        self.device = device_named(device)
         self.network = build(plan.network).to(self.device)
         self.step, self._clock = 0, Clock(0.0, self.device)
         self._started_from, self._minutes_before, self._keep = "", 0.0, 0.0
         self._checkpoint = out.with_suffix(".checkpoint")
-        self._identity = json.dumps([asdict(plan), seed, *own_sources(given)], sort_keys=True)
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
@@ -146,6 +150,12 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
                 f"A {type(self.network).__name__} cannot begin with the weights of a {type(given).__name__}: "
                 "their layers are not the same. Give weights of the same network."
             ) from error
+
+    @property
+    def _identity(self) -> str:
+        """What a checkpoint must agree in to be gone on from."""
+        begun = self._started_from, self._keep
+        return json.dumps([asdict(self.plan), self.seed, begun, folders_of(self.given)], sort_keys=True)
 
     @property
     def done(self) -> float:
@@ -205,8 +215,8 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
         if state["identity"] != self._identity:
             raise DescriptorError(
-                f"{self._checkpoint} belongs to a training with another recipe or seed. "
-                "Remove it, or train with resume=False."
+                f"{self._checkpoint} belongs to a training with another recipe, seed, beginning or data. "
+                "Remove it, or begin anew with --no-resume (resume=False)."
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -258,8 +268,9 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
             "spent": self._clock.spent,
             **self.extra_state(),
         }
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        _replaced(self._checkpoint, lambda path: torch.save(state, path))
+        content = io.BytesIO()
+        torch.save(state, content)  # not to the file itself: of a full disk torch tells no more than that it failed
+        write_whole(self._checkpoint, content.getbuffer())
         self._write(figures)
         return figures
 
@@ -282,12 +293,4 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         }
         trained = {name for name, _ in self.network.named_parameters()}
         in_use = {k: v for k, v in self.network.state_dict().items() if not k.endswith("num_batches_tracked")}
-        content = save(pack(in_use, trained), metadata=metadata)
-        _replaced(self.out, lambda path: path.write_bytes(content))
-
-
-def _replaced(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place and move it there."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    write(draft)
-    os.replace(draft, path)
+        write_whole(self.out, save(pack(in_use, trained), metadata=metadata))

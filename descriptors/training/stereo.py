@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import Given
 from descriptors.datasets.stereo_pairs import PairRange
 from descriptors.training.curve import Progress
@@ -69,6 +70,10 @@ class StereoRecipe:
     minutes: float = 2.0
     looks: PairRange = _LOOKS
 
+    def __post_init__(self) -> None:
+        if self.pairs < 1:
+            raise DescriptorError(f"A batch of {self.pairs} pairs is none. Give --pairs 1 or more.")
+
 
 STEREO_RECIPES: dict[str, StereoRecipe] = {"swift-stereo": StereoRecipe()}
 """By name; as of all others, the network's name is the recipe's."""
@@ -111,9 +116,10 @@ def train_stereo(
     What sources give here are photos that made pairs wear: single ones, and those of training scenes.
     """
     plan = STEREO_RECIPES[recipe] if isinstance(recipe, str) else recipe
-    plan = replace(plan, pairs=pairs or plan.pairs)
+    if pairs is not None:
+        plan = replace(plan, pairs=pairs)
     begin = Start(None if start is None else Path(start), keep)
-    run = StereoRun(plan, data, Path(out), Length(minutes or plan.minutes, steps), device, seed)
+    run = StereoRun(plan, data, Path(out), Length(plan.minutes if minutes is None else minutes, steps), device, seed)
     figures = run.go(begin, resume, progress)
     write_stereo_card(run.out)
     return figures

@@ -75,15 +75,15 @@ def train(
         Validation figures of the final weights.
 
     Raises:
-        DescriptorError: no such recipe, no such device, the checkpoint is of another training, or a share is to be
-            kept of no weights.
+        DescriptorError: no such recipe, no such device, a length or a batch that is none, the checkpoint is of another
+            training, or a share is to be kept of no weights.
         DataError: data is missing.
     """
     plan = (recipe_by_name(recipe) if isinstance(recipe, str) else recipe).on(device, pairs)
     if teacher is not None:
         plan = replace(plan, loss=Distilled(plan.loss, teacher))
     begin = Start(None if start is None else Path(start), keep)
-    run = PatchRun(plan, data, Path(out), Length(minutes or plan.minutes, steps), device, seed)
+    run = PatchRun(plan, data, Path(out), Length(plan.minutes if minutes is None else minutes, steps), device, seed)
     figures = run.go(begin, resume, progress)
     write_card(run.out)
     return figures

@@ -11,7 +11,9 @@ from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import Given
 from descriptors.training.curve import Progress
 from descriptors.training.distill import Distilled
+from descriptors.training.machine import device_named
 from descriptors.training.recipes import RECIPES, Recipe, recipe
+from descriptors.training.run import Length
 from descriptors.training.train import train
 from descriptors.training.validate import Figures
 
@@ -46,6 +48,7 @@ def train_zoo(
     pairs: int | None = None,
     device: str = "cpu",
     seed: int = 0,
+    resume: bool = True,
     progress: Callable[[str, Progress], None] | None = None,
 ) -> Iterator[Outcome]:
     """Train networks into ``folder``, one NAME.safetensors each, and tell of each when it is done.
@@ -58,14 +61,19 @@ def train_zoo(
         names: recipes to train, all unless given; trained in the order of the table, teachers before students.
         minutes: budget of all together, shared out by the recipes' own times, whatever is there already.
         steps: fixed number of steps for each instead.
-        pairs, device, seed: as of ``train``.
+        pairs, device, seed, resume: as of ``train``.
         progress: called with the name of the network that is trained.
 
     Raises:
-        DescriptorError: there is no such recipe, or no such device.
+        DescriptorError: there is no such recipe, or no such device, or a length or a batch is none.
     """
     wanted = _in_order(names)
-    shares = minutes_of(wanted, minutes or (GPU_MINUTES if device.startswith("cuda") else None))
+    on_gpu = device_named(device).type == "cuda"
+    budget = GPU_MINUTES if minutes is None and on_gpu else minutes
+    Length(1.0 if budget is None else budget, steps)
+    for name in wanted:
+        RECIPES[name].on(device, pairs)
+    shares = minutes_of(wanted, budget)
     for name in wanted:
         out = folder / f"{name}.safetensors"
         if finished(out):
@@ -85,6 +93,7 @@ def train_zoo(
                 device=device,
                 seed=seed,
                 start=start,
+                resume=resume,
                 progress=told,
             )
         except DescriptorError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -23,6 +24,15 @@ def to_plain(config: object) -> Any:
     if isinstance(config, Mapping):
         return {key: to_plain(item) for key, item in config.items()}
     return config
+
+
+def finite(plain: Any) -> Any:
+    """A JSON value with null for the numbers that JSON has not: NaN and infinities."""
+    if isinstance(plain, Mapping):
+        return {key: finite(item) for key, item in plain.items()}
+    if isinstance(plain, (tuple, list)):
+        return [finite(item) for item in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
 def from_plain(kind: type[C], plain: Mapping[str, Any]) -> C:

@@ -47,7 +47,7 @@ class DenseConfig:
             raise ConfigError(
                 f"{self.consistent} photos cannot agree with one that is compared with {self.neighbours}",
                 "--consistent is larger than --neighbours",
-                f"--neighbours {self.consistent}",
+                f"--consistent {self.neighbours}, or more --neighbours",
             )
         if self.mesh not in MESHES:
             raise ConfigError(f"There is no mesh {self.mesh!r}", f"known are {', '.join(MESHES)}", "--mesh poisson")

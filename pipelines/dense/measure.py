@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from typing import Any
 
 import numpy as np
@@ -47,9 +45,3 @@ def against_map(model: Model, view: View, depth: NDArray[np.float32], index: int
     known = found > 0
     off = np.abs(found[known] - wanted[known]) / wanted[known]
     return float(np.mean(known)) if len(known) else 0.0, float(np.median(off)) if known.any() else float("nan")
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.config import to_plain
+from pipelines.core.config import finite, to_plain
 from pipelines.core.types import Model
 
 
@@ -74,7 +74,7 @@ class DenseResult:
 
     def as_plain(self) -> dict[str, Any]:
         """A JSON value."""
-        return _finite(to_plain(self))
+        return finite(to_plain(self))
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,3 @@ class DenseOutput:
     source: NDArray[np.int32]
     photos: Mapping[str, bytes]
     maps: Mapping[str, bytes]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value != value else value

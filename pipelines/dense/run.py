@@ -15,7 +15,7 @@ from pipelines.core.progress import Progress
 from pipelines.dense.cloud import thinned
 from pipelines.dense.config import DenseConfig
 from pipelines.dense.folder import DenseFolder
-from pipelines.dense.measure import COMPLETE, against_map, from_surface, peak_memory
+from pipelines.dense.measure import COMPLETE, against_map, from_surface
 from pipelines.dense.mesh import spacing
 from pipelines.dense.mesh_files import ENDINGS, Mesh
 from pipelines.dense.neighbours import plan
@@ -24,6 +24,7 @@ from pipelines.dense.result import DenseOutput, DenseResult, PhotoDepth
 from pipelines.dense.stages import Work, check_all, fuse_all, make_mesh, sweep_all
 from pipelines.dense.views import prepare_views
 from pipelines.depth.cost import CostFunction
+from pipelines.engine import peak_memory
 from pipelines.export.run import photo_places, read_component
 from pipelines.store.files import write_text
 from pipelines.store.folder import MapFolder

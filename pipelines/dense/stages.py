@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-import descriptors
 from pipelines.core.progress import Progress
 from pipelines.core.types import Model
 from pipelines.dense.agree import check
@@ -78,9 +77,7 @@ class Work:
 def sweep_all(work: Work, cost: CostFunction) -> None:
     """Depth of every photo by itself."""
     penalties = Penalties()
-    made_by = work.config.descriptor
-    if made_by != "census":
-        made_by += descriptors.fingerprint(made_by)
+    made_by = cost.describer.fingerprint if cost.describer else "census"
     cv2.setNumThreads(cores())
     with work.progress.stage("Depth", len(work.tasks)) as task_bar:
         for index, task in work.tasks.items():

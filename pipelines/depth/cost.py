@@ -26,6 +26,11 @@ class DenseDescriber(Protocol):
 
     name: str
 
+    @property
+    def fingerprint(self) -> str:
+        """Text that changes whenever the vectors may change."""
+        ...
+
     def describe(self, gray: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H,W,C) float32 vectors of unit length of a picture (H,W)."""
         ...

@@ -37,6 +37,11 @@ class GridDescriber:
         self.name = descriptor.spec.name
         self._descriptor = descriptor
 
+    @property
+    def fingerprint(self) -> str:
+        """That of the descriptor, and of the grid."""
+        return f"{self._descriptor.fingerprint}-{_GRID}-{_REACH:g}"
+
     def describe(self, gray: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H,W,C) float32 vectors of unit length of a picture (H,W) uint8."""
         import cv2

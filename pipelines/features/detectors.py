@@ -91,8 +91,8 @@ class Detections:
 
 
 _Find = Callable[[NDArray[np.uint8], int, float, bool], Detections]
-Described = tuple[Detections, NDArray]
-Fused = Callable[[NDArray[np.uint8], DetectorConfig], Described]
+DescribedDetections = tuple[Detections, NDArray]
+Fused = Callable[[NDArray[np.uint8], DetectorConfig], DescribedDetections]
 
 
 def names() -> list[str]:
@@ -303,7 +303,7 @@ _TABLE: dict[str, _Detector] = {
 }
 
 
-def _fused_sift(image: NDArray[np.uint8], config: DetectorConfig) -> Described:
+def _fused_sift(image: NDArray[np.uint8], config: DetectorConfig) -> DescribedDetections:
     row = _TABLE["dog"]
     if min(_checked(image).shape) < row.smallest:
         return _none(), np.empty((0, 128), np.float32)
@@ -316,12 +316,12 @@ def _fused_sift(image: NDArray[np.uint8], config: DetectorConfig) -> Described:
     return found[best], described / np.maximum(np.linalg.norm(described, axis=1, keepdims=True), 1e-6)
 
 
-def _fused_rootsift(image: NDArray[np.uint8], config: DetectorConfig) -> Described:
+def _fused_rootsift(image: NDArray[np.uint8], config: DetectorConfig) -> DescribedDetections:
     found, sift = _fused_sift(image, config)
     return found, np.sqrt(sift / np.maximum(sift.sum(axis=1, keepdims=True), 1e-6))
 
 
-def _fused_orb(image: NDArray[np.uint8], config: DetectorConfig) -> Described:
+def _fused_orb(image: NDArray[np.uint8], config: DetectorConfig) -> DescribedDetections:
     row = _TABLE["orb"]
     if min(_checked(image).shape) < row.smallest:
         return _none(), np.empty((0, 32), np.uint8)

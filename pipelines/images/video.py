@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ def video_frames(path: Path, every: int) -> Iterator[Iterator[Photo]]:
     """
     import cv2
 
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its lines would stand beside our sentence
     source = cv2.VideoCapture(str(path))
     try:
         if not path.is_file() or not source.isOpened():

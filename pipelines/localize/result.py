@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.config import finite
 from pipelines.core.types import Camera
 
 
@@ -191,12 +192,7 @@ def _plain_pose(pose: QueryPose) -> dict[str, Any]:
         "inlier_ratio": round(pose.ratio, 4),
         "coverage": round(pose.coverage, 4),
         "reprojection_error_px": round(pose.error, 4),
-        "sigma_centre": _finite(pose.centre_sigma),
-        "sigma_rotation_deg": _finite(float(np.degrees(pose.rotation_sigma))),
+        "sigma_centre": finite(pose.centre_sigma),
+        "sigma_rotation_deg": finite(float(np.degrees(pose.rotation_sigma))),
         "sigma_includes_map_error": False,
     }
-
-
-def _finite(value: float) -> float | None:
-    """Numbers that JSON has; None for a place that is left open altogether."""
-    return value if np.isfinite(value) else None

@@ -56,8 +56,7 @@ def run_localize(
     stills = [path for path in sources if path not in videos]
     photos, rejected = collect_queries(stills, progress) if stills else ([], [])
     if not photos and not videos:
-        reasons = "; ".join(f"{file.name}: {file.why}" for file in rejected[:3])
-        raise InputError("No query could be read", reasons, _AGAIN)
+        raise _none_read(rejected)
     target = load_map(root, progress=progress)
     if out is not None:
         make_folder(out)
@@ -77,13 +76,16 @@ def run_localize(
     if unfit and len(unfit) == len(answers):
         raise unfit[0]
     if not answers:
-        raise InputError(
-            "No query could be read", "; ".join(f"{file.name}: {file.why}" for file in rejected[:3]), _AGAIN
-        )
+        raise _none_read(rejected)
     answers += [Localisation(file.name, Verdict.NOT_FOUND, file.why, file.try_ or _AGAIN) for file in rejected]
     if out is not None:
         write_text(out / "poses.json", json.dumps(as_plain(root, answers), indent=2, ensure_ascii=False) + "\n")
     return answers
+
+
+def _none_read(rejected: Sequence[Rejected]) -> InputError:
+    reasons = "; ".join(f"{file.name}: {file.why}" for file in rejected[:3])
+    return InputError("No query could be read", reasons, next((file.try_ for file in rejected if file.try_), _AGAIN))
 
 
 def _queries(photos: list[Photo], videos: list[Path], every: int, rejected: list[Rejected]) -> Iterator[Photo]:

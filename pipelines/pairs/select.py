@@ -48,11 +48,12 @@ class PairConfig:
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
-            near = difflib.get_close_matches(self.strategy, STRATEGIES, n=1)
+            named = [name for name in STRATEGIES if name != "list"]  # a list is given as its file
+            near = difflib.get_close_matches(self.strategy, named, n=1)
             raise ConfigError(
-                f"There is no way {self.strategy!r} to choose pairs",
-                f"known are {', '.join(STRATEGIES)}",
-                f"--pairs {near[0] if near else 'auto'}",
+                f"There is no way {self.strategy!r} to choose pairs, and no file",
+                f"known are {', '.join(named)}, or a text file of pairs",
+                f"--pairs {near[0] if near else 'auto'}, or the path of a file that is there",
             )
         for name, least in (("neighbours", 1), ("overlap", 1), ("loop_every", 0), ("max_distance", 0)):
             if getattr(self, name) < least:

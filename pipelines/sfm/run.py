@@ -11,7 +11,7 @@ from typing import Any
 
 import descriptors
 from pipelines import colmap
-from pipelines.core.config import to_plain
+from pipelines.core.config import finite, to_plain
 from pipelines.core.errors import ConfigError, NoModelError, NoOverlapError, ReconError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, MapSummary, Model, Photo, Rejected
@@ -287,7 +287,7 @@ def ledger_of(
     camera_of: Sequence[int],
     failure: ReconError | None,
 ) -> dict[str, Any]:
-    plain = _finite(to_plain(summary))
+    plain = finite(to_plain(summary))
     return {
         "status": "done" if failure is None else "failed",
         "verdict": summary.verdict,
@@ -312,12 +312,3 @@ def ledger_of(
         ],
         "result": {key: value for key, value in plain.items() if key != "verdict"},
     }
-
-
-def _finite(value: Any) -> Any:
-    """The same JSON value with NaN as null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value != value else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +18,7 @@ from pipelines.core.types import (
     Rejected,
     Unregistered,
 )
+from pipelines.engine import peak_memory
 from pipelines.sfm.why import MatchGraph
 
 _PACKAGES = ("recon", "pycolmap", "opencv-contrib-python", "numpy", "scipy", "onnxruntime", "torch")
@@ -56,12 +56,6 @@ def summarise(
         versions=_versions(),
         peak_memory=peak_memory(),
     )
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _versions() -> dict[str, str]:

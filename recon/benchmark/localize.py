@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.benchmarks.leave_one_out import PLAIN, WITHOUT, LeaveOneOut, Trial, count_strangers, read_scene
+from pipelines.core.config import finite
 from pipelines.core.progress import Progress
 from pipelines.core.types import Photo
 from pipelines.engine import cores
@@ -242,24 +243,17 @@ def write_results(groups: Sequence[Group], out: Path, setting: Setting) -> dict[
                 "photos": len(group.trials),
                 "found": group.found,
                 "recall": {limit.label: group.recall(limit) for limit in group.limits},
-                "centre": dict(zip(("median", "max"), map(_finite, group.errors("centre")), strict=True)),
+                "centre": dict(zip(("median", "max"), group.errors("centre"), strict=True)),
                 "rotation_deg": dict(
-                    zip(
-                        ("median", "max"),
-                        (_finite(float(np.degrees(v))) for v in group.errors("rotation")),
-                        strict=True,
-                    )
+                    zip(("median", "max"), (float(np.degrees(v)) for v in group.errors("rotation")), strict=True)
                 ),
                 "seconds": group.seconds,
                 "other_places": dict(group.strangers),
-                "trials": [{k: _finite(v) for k, v in asdict(trial).items()} for trial in group.trials],
+                "trials": [asdict(trial) for trial in group.trials],
             }
             for group in groups
         ],
     }
-    write_text(out / "localize.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
-    return content
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    plain: dict[str, Any] = finite(content)
+    write_text(out / "localize.json", json.dumps(plain, indent=2, allow_nan=False) + "\n")
+    return plain

@@ -18,6 +18,7 @@ import numpy as np
 from pipelines import colmap
 from pipelines.benchmarks.colmap_sift import PeerOptions
 from pipelines.benchmarks.truth import PoseErrors, TrueCamera, distinct_points, pose_errors, read_truth
+from pipelines.core.config import finite
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
 from pipelines.engine import cores
@@ -232,11 +233,7 @@ def write_results(rows: Sequence[Row], out: Path, setting: Setting) -> dict[str,
     content = {
         "setting": asdict(setting),
         "cores": cores(),
-        "rows": [{**_null(asdict(row)), "seconds_over_peer": ratio(row, rows)} for row in rows],
+        "rows": [{**finite(asdict(row)), "seconds_over_peer": ratio(row, rows)} for row in rows],
     }
     write_text(out / "sfm.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     return content
-
-
-def _null(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if isinstance(value, float) and value != value else value for key, value in values.items()}

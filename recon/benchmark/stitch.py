@@ -19,6 +19,7 @@ import numpy as np
 from pipelines.benchmarks.opencv_stitch import PeerOptions
 from pipelines.benchmarks.panoramas import Checkpoints, SolvedPhoto, against_truth, find_checkpoints, residuals
 from pipelines.benchmarks.truth import TrueCamera, read_truth
+from pipelines.core.config import finite
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Photo
@@ -314,14 +315,10 @@ def write_results(rows: Sequence[Row], out: Path, setting: Setting) -> dict[str,
         "setting": asdict(setting),
         "cores": cores(),
         "rows": [
-            {**_null(asdict(row)), "seconds_over_peer": row.seconds / peer_of(row, rows).seconds,
+            {**finite(asdict(row)), "seconds_over_peer": row.seconds / peer_of(row, rows).seconds,
              "cpu_over_peer": row.cpu / peer_of(row, rows).cpu}
             for row in rows
         ],
     }  # fmt: skip
     write_text(out / "stitch.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     return content
-
-
-def _null(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if isinstance(value, float) and value != value else value for key, value in values.items()}

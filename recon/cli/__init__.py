@@ -83,9 +83,10 @@ class _LazyGroup(TyperGroup):
         if name not in known and not name.startswith("-"):
             from pipelines.core.errors import ConfigError
 
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name.lower(), known, n=1)
             what = f"There is no command {name!r}"
-            raise ConfigError(what, f"known are {', '.join(known)}", f"recon {near[0] if near else '--help'}")
+            try_ = f"recon {near[0]}, or recon --help" if near else "recon --help"
+            raise ConfigError(what, f"known are {', '.join(known)}", try_)
         return super().resolve_command(ctx, args)
 
 

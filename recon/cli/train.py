@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.store.files import write_errors
+
 if TYPE_CHECKING:
     from descriptors.training.curve import FoundFigures
     from descriptors.training.curve import Progress as TrainingProgress
@@ -75,14 +77,16 @@ def train(
         _make_tracks(source)
     held_out = "held-out photos of the map" if any(source.startswith("map:") for source in data) else _VALIDATION
     if name == "all":
-        for option, given in (("--teacher", teacher), ("--keep", keep)):
+        for option, given in (("--init", start), ("--teacher", teacher), ("--keep", keep)):
             if given:
                 raise typer.BadParameter("the zoo's recipes say this themselves", param_hint=option)
-        _train_all(data, out or Path("zoo"), names, minutes, steps, pairs, device, seed, held_out)
+        _train_all(data, out or Path("zoo"), names, minutes, steps, pairs, device, seed, resume, held_out)
         return
+    if names:
+        raise typer.BadParameter("it is for recon train all", param_hint="--names")
     run, held_out = _trainer(name, pairs, teacher, held_out)
     target = out or Path(f"{name}.safetensors")
-    with _Reports() as reports:
+    with _Reports() as reports, write_errors(target):
         figures = run(
             name, data, target, minutes=minutes, steps=steps, device=device, seed=seed, start=_weights(start),
             keep=keep, resume=resume, progress=lambda state: reports.show(name, state),
@@ -110,16 +114,16 @@ def _trainer(
 
 def _train_all(
     data: list[str], folder: Path, names: str, minutes: float | None, steps: int | None, pairs: int | None,
-    device: str, seed: int, held_out: str,
+    device: str, seed: int, resume: bool, held_out: str,
 ) -> None:  # fmt: skip
     from descriptors.training.zoo import train_zoo
 
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     failed = 0
-    with _Reports() as reports:
+    with _Reports() as reports, write_errors(folder):
         for outcome in train_zoo(
             data, folder, names=chosen, minutes=minutes, steps=steps, pairs=pairs, device=device, seed=seed,
-            progress=reports.show,
+            resume=resume, progress=reports.show,
         ):  # fmt: skip
             if outcome.error:
                 failed += 1

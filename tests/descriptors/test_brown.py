@@ -14,7 +14,7 @@ from descriptors.benchmarks.results import Contestant, Store
 from descriptors.datasets import brown
 from descriptors.datasets.brown import BrownSet, read_brown, read_sets, resize_patches
 from descriptors.datasets.scenes import DataError
-from descriptors.datasets.sources import described, own_sources, single_photos, training_tracks, validation_tracks
+from descriptors.datasets.sources import described, folders_of, single_photos, training_tracks, validation_tracks
 from descriptors.datasets.tracks import PatchCutter
 from descriptors.registry import load
 
@@ -73,7 +73,7 @@ def test_a_source_holds_out_the_last_sheet(tmp_path, rng):
     assert (len(trained.images), len(held.images)) == (1, 1)
     # Of the 85 points of the first sheet the last stands with one patch on the second, where it is seen twice.
     assert (len(trained), len(held)) == (85, 15)
-    assert described(given) == "Brown's liberty" and own_sources(given) == [str(tmp_path / "liberty")]
+    assert described(given) == "Brown's liberty" and folders_of(given)["brown"] == [str(tmp_path / "liberty")]
     assert not single_photos(given)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from descriptors import registry
 from descriptors.benchmarks.contestants import Foreign, read_contestants, ready
@@ -106,6 +107,14 @@ def test_damaged_files_are_named(tmp_path, ending):
     path = tmp_path / f"net.{ending}"
     path.write_bytes(b"not a network at all, but long enough to look at")
     with pytest.raises(DescriptorError, match="net"):
+        read_contestants([f"mine={path}"])
+
+
+@pytest.mark.parametrize("metadata", [{}, {"network": "nobody"}])
+def test_weights_of_no_known_network_are_told(tmp_path, metadata):
+    path = tmp_path / "foo.safetensors"
+    save_file({"layer": np.zeros(3, np.float32)}, path, metadata)
+    with pytest.raises(DescriptorError, match=f"{path.name} holds the network '{metadata.get('network', '')}'"):
         read_contestants([f"mine={path}"])
 
 

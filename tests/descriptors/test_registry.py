@@ -42,6 +42,8 @@ def test_the_same_name_is_loaded_once():
 def test_an_unknown_name_gets_a_hint(ask):
     with pytest.raises(DescriptorError, match="Did you mean 'rootsift'"):
         ask("rootsitf")
+    with pytest.raises(DescriptorError, match="Did you mean 'sift'"):
+        ask("SIFT")
     with pytest.raises(DescriptorError, match="Known are: sift, rootsift"):
         ask("zzzzzz")
 
@@ -103,6 +105,26 @@ def test_a_descriptor_from_a_users_own_file(tmp_path):
     other = tmp_path / "other.py"
     other.write_text(FILE + "\n# changed\n")
     assert descriptors.load(str(other)).fingerprint != loaded.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("(len(patches), 4)", "(len(patches) - 1, 4)", r"3 patches by \(2, 4\) float32; .* \(3, 4\) float32"),
+        ("dim=4", "dim=5", r"\(3, 4\) float32; .* \(3, 5\)"),
+        ("np.float32(0.5)", "0.5", r"float64; .* float32"),
+        ("return np", "return None and np", "NoneType"),
+        ("return np", "raise KeyError('x') or np", "cannot describe patches .* KeyError: 'x'"),
+        ("patch_size=8", "patch_size=0", "cannot be run.* patches of 0 px"),
+    ],
+)
+def test_a_users_own_file_is_held_to_its_spec(tmp_path, right, wrong, said):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE.replace(right, wrong))
+    with pytest.raises(descriptors.DescriptorError, match=f"mine.py .*{said}"):
+        descriptors.load(str(path)).describe(np.zeros((3, 1, 8, 8), np.uint8))
+    path.write_text(FILE.replace("np.tile", "0 / len(patches) + np.tile"))
+    assert descriptors.registry.from_file(path, path.read_bytes()).describe(np.zeros((0, 1, 8, 8))).shape == (0, 4)
 
 
 @pytest.mark.parametrize(("content", "said"), [("x = 1", "defines no descriptor"), ("1 / 0", "ZeroDivisionError")])

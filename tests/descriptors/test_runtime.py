@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,27 @@ def test_fingerprint_follows_the_weights(tmp_path: Path) -> None:
     assert NetworkDescriptor(spec, changed).fingerprint != own
 
 
+@pytest.mark.parametrize("name", ["tfeat", "cs-l2net"])
+def test_fingerprint_follows_the_magnification_but_for_that_of_the_training(name: str) -> None:
+    spec = registry.spec(name)
+    assert runtime.load(spec).fingerprint == runtime.fingerprint(runtime.WEIGHTS / str(spec.weights), spec.patch_size)
+    assert runtime.load(replace(spec, magnification=8.0)).fingerprint != runtime.load(spec).fingerprint
+
+
+def test_threads_export_a_graph_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECON_CACHE", str(tmp_path))
+    spec = registry.spec("tfeat")
+    shape = (1, 1, spec.patch_size, spec.patch_size)
+    graph, export, made = runtime.Graph("one", (("patches", shape),)), runtime.export_onnx, []
+    monkeypatch.setattr(runtime, "export_onnx", lambda *given: made.append(export(*given)) or made[-1])
+    weights = runtime.WEIGHTS / str(spec.weights)
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda _: runtime.backend(weights, graph, "cpu", 1), range(3)))
+    first, *others = (run(np.ones(shape, np.float32)) for run in runs)
+    assert len(made) == 1 and all((other == first).all() for other in others)
+    assert [path.name for path in (tmp_path / "graphs").iterdir()] == ["one.onnx"]
+
+
 def test_missing_and_foreign_weights_are_told(tmp_path: Path) -> None:
     spec = registry.spec("tfeat")
     with pytest.raises(DescriptorError, match="recon train tfeat-margin"):
@@ -126,7 +148,7 @@ def test_missing_and_foreign_weights_are_told(tmp_path: Path) -> None:
         runtime.load(replace(spec, weights=None))
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not weights")
-    with pytest.raises(DescriptorError, match="cannot be read"):
+    with pytest.raises(DescriptorError, match="is no safetensors file"):
         NetworkDescriptor(spec, broken).describe(np.zeros((1, 1, 32, 32), np.uint8))
 
 

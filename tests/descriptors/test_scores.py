@@ -71,7 +71,6 @@ def test_fpr95_by_hand():
     # 20 positives: recall 0.95 is reached with the 19th, at distance 19; two of five negatives are as near.
     positive, negative = np.arange(1, 21), [5, 19, 19.5, 30, 31]
     assert scores.fpr_at_recall(positive, negative) == pytest.approx(2 / 5)
-    assert scores.fdr_at_recall(positive, negative) == pytest.approx(2 / (2 + 19))
     # A tie at the threshold lets all of it through.
     assert scores.fpr_at_recall([1] * 18 + [2, 2], [2, 2, 3, 4]) == pytest.approx(0.5)
     assert scores.fpr_at_recall([1, 1], [1, 1, 1]) == 1.0
@@ -104,7 +103,7 @@ def test_recall_area_by_hand():
 
 def test_nothing_to_score_is_nan():
     assert math.isnan(scores.fpr_at_recall([], [1.0])) and math.isnan(scores.fpr_at_recall([1.0], []))
-    assert math.isnan(scores.fdr_at_recall([], [1.0])) and math.isnan(scores.roc_area([], []))
+    assert math.isnan(scores.roc_area([], []))
     assert math.isnan(scores.average_precision([], [])) and math.isnan(scores.average_precision([1], [0]))
     assert scores.average_precision([], [], possible=2) == 0.0
     assert scores.average_precision([np.inf], [1]) == 0.0

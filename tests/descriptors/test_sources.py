@@ -12,7 +12,7 @@ import pytest
 from descriptors.datasets.scenes import DataError
 from descriptors.datasets.sources import (
     described,
-    own_sources,
+    folders_of,
     photos_below,
     single_photos,
     training_tracks,
@@ -93,7 +93,9 @@ def test_folders_and_maps_go_together(tmp_path):
     assert [len(tracks.images) for tracks in validation_tracks(both, magnification=7.5)] == [6]
     assert [len(tracks.images) for tracks in validation_tracks(data, magnification=7.5)] == [4]
     assert len(single_photos(both)) == 6 and not single_photos(data)
-    assert own_sources(both) == [str(own)] and own_sources(data) == []
+    found = {"folders": [str(data)], "maps": [str(own)], "brown": [], "pairs": []}
+    assert folders_of(both) == found
+    assert folders_of([f"{tmp_path}/x/../data", f"map:{own}/"]) == found
     assert described(both).endswith(" and 1 maps of the user's own") and str(tmp_path) not in described(both)
 
 

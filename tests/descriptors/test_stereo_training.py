@@ -188,7 +188,7 @@ def test_trained_resumed_and_told(folder: Path, tmp_path: Path, monkeypatch: pyt
     card = whole.with_suffix(".md").read_text()
     assert "4 steps" in card and f"{100 * figures.within_1:.1f} %" in card
     assert "within 1 px" in whole.with_suffix(".svg").read_text()
-    with pytest.raises(DescriptorError, match="another recipe or seed"):
+    with pytest.raises(DescriptorError, match="another recipe, seed"):
         parts.with_suffix(".checkpoint").write_bytes(b"")
         torch.save({"identity": ""}, parts.with_suffix(".checkpoint"))
         train_stereo(plan, folder, parts, steps=4)

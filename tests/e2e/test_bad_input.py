@@ -239,6 +239,7 @@ def bare_two(photos, tmp_path_factory) -> Path:
 
 def test_wrong_commands():
     assert_complaint_only(recon("smf", "photos"), 2, "'smf'", "recon sfm")
+    assert_complaint_only(recon("foo"), 2, "'foo'", "or recon --help")
     assert_complaint_only(recon("--nonsense"), 2, "--nonsense", "recon --help")
     assert_complaint_only(recon("sfm"), 2, "photos", "recon sfm --help")
 

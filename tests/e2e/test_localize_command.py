@@ -304,4 +304,5 @@ def test_frames_of_a_video_are_found_where_the_photos_were_taken(medium_map, pho
         true = model.centres[model.names.index(f"courtyard_{number:02}.jpg")]
         assert np.linalg.norm(np.array(row["pose"]["centre"]) - true) < 0.01 * size
     assert rows[3]["verdict"] == "not found" and rows[3]["reason"]
-    assert_refused(recon("localize", tmp_path / "broken.mp4", "--map", medium_map), 3, "broken.mp4")
+    outcome = recon("localize", tmp_path / "broken.mp4", "--map", medium_map)
+    assert_refused(outcome, 3, "broken.mp4", "an MP4 with H.264 video")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from true_map import Truth, courtyard, true_model
 
+from descriptors import dense
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Model
@@ -20,6 +22,7 @@ from pipelines.dense.fuse import fuse, rank
 from pipelines.dense.neighbours import Task, plan
 from pipelines.dense.project import transfer, warp
 from pipelines.dense.run import cost_function
+from pipelines.dense.stages import sweep_all
 from pipelines.dense.sweep import DepthMap, sweep
 from pipelines.dense.views import View, prepare_views, small_pinhole
 from pipelines.depth.cost import CostFunction
@@ -211,6 +214,23 @@ def test_census_volume_is_census_of_warped_pictures(scene):
         assert np.mean(np.abs(volume[10:-10, 14:-14, number][known] - wanted) <= 1) > 0.97
 
 
+def test_depth_is_kept_under_what_described_the_pixels(monkeypatch):
+    asked: list[str] = []
+    work = SimpleNamespace(
+        progress=Silent(), depth={}, tasks={0: Task(0, (), 1.0, 2.0)},
+        views=[SimpleNamespace(plain=lambda: "photo", name="photo")],
+        folder=SimpleNamespace(has=lambda key: asked.append(key) or True),
+    )  # fmt: skip
+    swift = cost_function("swift")
+    for cost in (CostFunction(), swift, swift):
+        sweep_all(work, cost)
+    monkeypatch.setattr(dense, "_VERSION", 99)
+    del swift.describer.fingerprint
+    sweep_all(work, swift)
+    sweep_all(work, cost_function("sift"))
+    assert asked[1] == asked[2] and len(set(asked)) == 4
+
+
 def test_transfer_agrees_with_projection():
     rng = np.random.default_rng(1)
     k, other = (
@@ -268,6 +288,11 @@ def test_a_photo_that_has_changed_is_refused(scene, tmp_path):
 def test_wrong_options(wrong):
     with pytest.raises(ConfigError):
         DenseConfig(**wrong)
+
+
+def test_more_agreement_than_there_are_photos_is_told_with_what_is_possible():
+    with pytest.raises(ConfigError, match="Try: --consistent 4, or more --neighbours"):
+        DenseConfig(consistent=99, neighbours=4)
 
 
 def test_a_metric_network_is_no_cost():

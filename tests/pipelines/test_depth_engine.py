@@ -85,7 +85,7 @@ def test_census_tells_which_neighbours_are_darker() -> None:
 class Fixed:
     """Describes by a table of random unit vectors, one for each grey value."""
 
-    name = "fixed"
+    name = fingerprint = "fixed"
 
     def __init__(self) -> None:
         table = np.random.default_rng(3).normal(size=(256, 12)).astype(np.float32)

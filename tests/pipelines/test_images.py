@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -277,3 +279,16 @@ def test_an_unreadable_file_is_rejected(tmp_path: Path) -> None:
 def test_natural_order() -> None:
     names = ["a10", "a9", "A1", "a01b", "b", "a", "10", "9"]
     assert sorted(names, key=natural_key) == ["9", "10", "a", "A1", "a01b", "a9", "a10", "b"]
+
+
+def test_a_damaged_video_is_told_in_our_sentence_alone(tmp_path):
+    (tmp_path / "half.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom")
+    code = (
+        "from pathlib import Path\nfrom pipelines.core.errors import InputError\n"
+        "from pipelines.images.video import video_frames\n"
+        f"try:\n    video_frames(Path({str(tmp_path / 'half.mp4')!r}), 1).__enter__()\n"
+        "except InputError as error:\n    print(error)"
+    )
+    # In a process of its own: FFmpeg asks once how much it is to say.
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "half.mp4 cannot be read" in done.stdout and done.stderr == ""

@@ -111,6 +111,8 @@ def test_sequential_closes_loops() -> None:
 def test_wrong_configurations_are_named() -> None:
     with pytest.raises(ConfigError, match="--pairs exhaustive"):
         PairConfig("exhaustiv")
+    with pytest.raises(ConfigError, match=r"and no file: known are auto, exhaustive, sequential, [^:]* or a text file"):
+        PairConfig("pairs.txt")
     with pytest.raises(ConfigError, match="neighbours is 0"):
         PairConfig(neighbours=0)
     with pytest.raises(ConfigError, match="name its file"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from pipelines.core.config import from_plain, to_plain
+from pipelines.core.config import finite, from_plain, to_plain
 from pipelines.core.errors import BusyError, ConfigError, InputError, OutputError
 from pipelines.store.files import fingerprint, read_arrays, write_arrays, write_atomic
 from pipelines.store.folder import MapFolder
@@ -142,3 +143,8 @@ def test_no_flipped_byte_of_an_archive_ends_a_run_or_changes_a_number(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         read = read_arrays(path, ["a"])
         assert read is None or np.array_equal(read["a"], np.arange(5)), place
+
+
+def test_numbers_that_json_has_not_are_null():
+    plain = {"a": math.nan, "b": [1.5, -math.inf, "nan"], "c": {"d": (math.inf, 2, True, None)}}
+    assert finite(plain) == {"a": None, "b": [1.5, None, "nan"], "c": {"d": [None, 2, True, None]}}

@@ -1,0 +1,115 @@
+"""What a training refuses: no length, batch or device, checkpoints of others, disks that take nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_training import data, small  # noqa: F401
+from typer.testing import CliRunner
+
+from descriptors.contract import DescriptorError
+from descriptors.headers import read_header
+from descriptors.training import train as training
+from descriptors.training import zoo
+from descriptors.training.stereo import train_stereo
+from pipelines.core.errors import OutputError
+from recon.cli import app
+
+NONE = [
+    *({"minutes": minutes} for minutes in (0.0, -1.0, math.nan, math.inf)),
+    {"steps": 0},
+    {"steps": -3},
+    {"steps": 1, "pairs": 0},
+    {"steps": 1, "pairs": -1},
+    {"steps": 1, "device": "tpu"},
+    {"steps": 1, "device": "meta"},
+]
+
+
+@pytest.mark.parametrize("given", [*NONE, {"steps": 1, "pairs": 1}], ids=str)
+def test_a_length_a_batch_or_a_device_that_is_none(data: Path, tmp_path: Path, given: dict[str, Any]) -> None:  # noqa: F811
+    asked = next(reversed(given))
+    with pytest.raises(DescriptorError, match=f"--{asked} "):
+        training.train("tfeat-margin", data, tmp_path / "n.safetensors", **given)
+    with pytest.raises(DescriptorError, match=f"--{asked} "):
+        next(zoo.train_zoo(data, tmp_path, names=["tfeat-margin"], **given))
+    if given in NONE:
+        with pytest.raises(DescriptorError, match=f"--{asked} "):
+            train_stereo("swift-stereo", data, tmp_path / "n.safetensors", **given)
+    assert not any(tmp_path.iterdir())
+
+
+def killed(data: Path, out: Path, **options: Any) -> None:  # noqa: F811
+    """A training that is killed after its first step, with a checkpoint."""
+
+    def die(state: training.Progress) -> None:
+        if state.step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(small("tfeat"), data, out, steps=2, progress=die, **options)
+
+
+def test_a_checkpoint_that_began_otherwise_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    first, other, out = (tmp_path / f"{name}.safetensors" for name in ("first", "other", "n"))
+    for seed, path in enumerate((first, other)):
+        training.train(small("tfeat"), data, path, steps=1, seed=seed)
+    shutil.copytree(data, tmp_path / "copy")
+    monkeypatch.setattr("descriptors.training.run.CHECKPOINT_SECONDS", -1.0)
+    killed(data, out, start=first, keep=0.5)
+    for given, begun in (
+        (data, {"start": other, "keep": 0.5}),
+        (data, {"start": first}),
+        (data, {}),
+        (tmp_path / "copy", {"start": first, "keep": 0.5}),
+    ):
+        with pytest.raises(DescriptorError, match="--no-resume"):
+            training.train(small("tfeat"), given, out, steps=2, **begun)
+    monkeypatch.chdir(data)
+    shutil.copy(first, tmp_path / "renamed.safetensors")
+    training.train(small("tfeat"), f"../{data.name}", out, steps=2, start=tmp_path / "renamed.safetensors", keep=0.5)
+    assert read_header(out)["kept"] == "0.5" and not out.with_suffix(".checkpoint").exists()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Refuse larger files, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_cannot_be_written(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(training, "recipe_by_name", lambda name: small("tfeat"))
+    given = ["train", "tfeat-margin", "--data", str(data), "--steps", "1", "--out"]
+    with files_of_at_most(100_000):
+        full = CliRunner().invoke(app, [*given, str(tmp_path / "n.safetensors")])
+    assert isinstance(full.exception, OutputError) and "Cannot write" in str(full.exception)
+    assert sorted(os.listdir(tmp_path)) == ["n.log.jsonl"]
+    (tmp_path / "file").write_text("precious")
+    below = CliRunner().invoke(app, [*given, str(tmp_path / "file" / "n.safetensors")])
+    assert isinstance(below.exception, OutputError) and "a file stands where a folder" in str(below.exception)
+
+
+def test_options_of_the_zoo_and_of_one_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(zoo, "train_zoo", lambda *_, **options: told.update(options) or iter(()))
+    given = ["--data", str(data), "--steps", "1"]
+    for name, refused in (("all", ["--init", "swift"]), ("swift", ["--names", "hardnet"])):
+        done = CliRunner().invoke(app, ["train", name, *given, *refused])
+        assert done.exit_code == 2 and refused[0] in done.stderr and not told
+    assert CliRunner().invoke(app, ["train", "all", *given, "--no-resume"]).exit_code == 0
+    assert told["resume"] is False
