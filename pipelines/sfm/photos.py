@@ -25,8 +25,8 @@ class GivenPhotos:
         directory: a folder that exists.
         known: how many of the photos are in the map that grows; 0 for a new map.
         features: of these: photo name -> key of features, unless the descriptor is another one now.
-        cameras, camera_of: of these, in a map that was imported: the model's own cameras, and which each photo has.
-        imported: the model that such a map was made of.
+        cameras, camera_of: of these: the cameras of the map, and which each photo has.
+        imported: the model that the map was made of, if it was imported.
     """
 
     photos: tuple[Photo, ...]
@@ -105,9 +105,8 @@ def collect_photos(
         if ledger["descriptor_fingerprint"] == descriptors.fingerprint(ledger["descriptor"]):
             features = {entry["name"]: entry["features"] for entry in ledger["photos"]}
         imported = str(ledger.get("imported", ""))
-        if imported:
-            cameras = tuple(from_plain(Camera, entry) for entry in ledger["cameras"])
-            camera_of = tuple(entry["camera"] for entry in ledger["photos"])
+        cameras = tuple(from_plain(Camera, entry) for entry in ledger["cameras"])
+        camera_of = tuple(entry["camera"] for entry in ledger["photos"])
     check_enough(photos, rejected)
     return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features, cameras, camera_of, imported)
 

@@ -201,10 +201,8 @@ def _pairs(
 def _cameras(
     photos: Sequence[Photo], config: SfmConfig, given: GivenPhotos
 ) -> tuple[tuple[Camera, ...], tuple[int, ...]]:
-    """The distinct cameras, and the index of its camera for each photo; those of an imported map come first."""
-    own, own_of = list(given.cameras), list(given.camera_of)
-    fresh, fresh_of = assign_cameras(photos[len(own_of) :], config.cameras)
-    cameras, camera_of = own + fresh, own_of + [len(own) + index for index in fresh_of]
+    """The distinct cameras, and the index of its camera for each photo; those of a map that grows come first."""
+    cameras, camera_of = assign_cameras(photos, config.cameras, given.cameras, given.camera_of)
     if config.mapping.fix_intrinsics and any(camera.source == "guess" for camera in cameras):
         raise ConfigError(
             "The intrinsics cannot be kept fixed",

@@ -47,7 +47,8 @@ def localize(
     query could be read, 6 cannot write, 8 no query was found, 130 interrupted.
     """
     from pipelines.core.errors import NotFoundError
-    from pipelines.images.cameras import CameraConfig, parse_intrinsics
+    from pipelines.images.cameras import CameraConfig
+    from pipelines.images.intrinsics import parse_intrinsics
     from pipelines.localize.query import LocalizeConfig
     from pipelines.localize.run import as_plain, run_localize
     from recon.cli.terminal import print_json, progress_for

@@ -70,7 +70,8 @@ def sfm(
         from pipelines.features.detectors import DetectorConfig
         from pipelines.features.extract import FeatureConfig
         from pipelines.geometry.two_view import VerifyConfig
-        from pipelines.images.cameras import CameraConfig, parse_intrinsics
+        from pipelines.images.cameras import CameraConfig
+        from pipelines.images.intrinsics import parse_intrinsics
         from pipelines.matching.match import MatchConfig
         from pipelines.pairs.select import PairConfig
         from pipelines.sfm.config import MappingConfig, SfmConfig
