@@ -292,6 +292,15 @@ def test_a_failed_run_leaves_a_finished_map_as_it_is(copied, photos, sample_data
     assert result_of(copied) == result_of(small_map)
 
 
+def test_a_map_that_fails_to_grow_says_so_as_json(copied, sample_data, monkeypatch):
+    kept = {**products(copied), "recon.json": (copied / "recon.json").read_bytes()}
+    monkeypatch.setattr("pipelines.sfm.mapping.map_photos", lambda *args, **options: [])
+    outcome = recon("sfm", sample_data / "query" / "images", "--add-to", copied, "--json")
+    assert outcome.code == 5 and json.loads(outcome.out)["status"] == "failed", outcome
+    assert json.loads(outcome.out)["verdict"] == outcome.sentences[0].removeprefix("recon: ")
+    assert {name: (copied / name).read_bytes() for name in kept} == kept and not drafts(copied)
+
+
 def test_what_a_new_map_drops_of_the_old_one_is_told(some, tmp_path):
     folder = tmp_path / "map"
     assert recon("sfm", some([1, 2, 3, 4]), "--out", folder, *QUICK).code == 0
