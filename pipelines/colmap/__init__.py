@@ -26,13 +26,15 @@ from pipelines.colmap.models import (
     write_text,
 )
 from pipelines.colmap.pose import FittedPose, absolute_pose, absolute_pose_inliers
-from pipelines.colmap.views import verify_pair, write_database
+from pipelines.colmap.views import database_names, drop_database, put_database, verify_pair, write_database
 
 __all__ = [
     "FittedPose",
     "IncrementalJob",
     "absolute_pose",
     "absolute_pose_inliers",
+    "database_names",
+    "drop_database",
     "from_colmap",
     "from_model",
     "global_mapping",
@@ -41,6 +43,7 @@ __all__ = [
     "largest_first",
     "load",
     "pixels_of_rays",
+    "put_database",
     "rays_of_pixels",
     "read_model",
     "registered_names",

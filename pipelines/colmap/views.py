@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,25 +103,26 @@ def write_database(
     camera_of: Sequence[int],
     keypoints: Iterable[NDArray[np.float32]],
     matches: Iterable[tuple[tuple[int, int], NDArray[np.int32], TwoView | None]],
+    *,
+    shown_as: Path | None = None,
 ) -> None:
-    """Write a COLMAP database; it takes the place of ``path`` once it is complete.
+    """Write a COLMAP database, whole or not at all.
 
     Args:
-        path: the database.
+        path: where no database stands yet; see :func:`put_database`.
         names: photo names; photo i gets image id i + 1.
         cameras: the distinct cameras; camera c gets camera id c + 1.
         camera_of: index into ``cameras`` for each photo.
         keypoints: per photo (N,6) x, y and the 2x2 affine shape a11, a12, a21, a22, as COLMAP stores it.
         matches: per pair of photo indices: raw matches (K,2) and the verified geometry.
+        shown_as: the name to tell of if it cannot be written, where ``path`` is a draft of it.
 
     Raises:
         OutputError: the disk is full or read-only.
     """
     pycolmap = load_pycolmap()
-    draft = path.with_name(f".{path.name}.draft")
-    draft.unlink(missing_ok=True)
     try:
-        with pycolmap.Database.open(draft) as database:  # A transaction that meets a full disk ends the process.
+        with pycolmap.Database.open(path) as database:  # A transaction that meets a full disk ends the process.
             for number, camera in enumerate(cameras, 1):
                 colmap_camera = to_colmap(camera, number)
                 database.write_camera(colmap_camera, use_camera_id=True)
@@ -141,17 +143,36 @@ def write_database(
                 database.write_matches(a + 1, b + 1, raw.astype(np.uint32))
                 if view is not None:
                     database.write_two_view_geometry(a + 1, b + 1, _to_geometry(view))
-        if draft.with_name(draft.name + "-wal").exists():
+        if path.with_name(path.name + "-wal").exists():
             raise OSError(errno.ENOSPC, "SQLite could not take over its log")
-        # A mapping that was killed leaves SQLite's log of the old database, which would be replayed into the new one.
-        for log in ("-wal", "-shm", "-journal"):
-            path.with_name(path.name + log).unlink(missing_ok=True)
-        os.replace(draft, path)
     except (RuntimeError, OSError) as error:
+        drop_database(path)
         why = "the disk is full" if nearly_full(path.parent) else str(error).splitlines()[-1]
         raise OutputError(
-            f"Cannot write {path}", why, "free some space and run the same command again; finished work is kept"
+            f"Cannot write {shown_as or path}",
+            why,
+            "free some space and run the same command again; finished work is kept",
         ) from error
-    finally:
-        for leftover in path.parent.glob(f".{path.name}.draft*"):
-            leftover.unlink(missing_ok=True)
+
+
+def put_database(draft: Path, path: Path) -> None:
+    """A database takes the place of another, whose log a killed program may have left: it would be replayed into it."""
+    drop_database(path, logs_only=True)
+    os.replace(draft, path)
+
+
+def drop_database(path: Path, *, logs_only: bool = False) -> None:
+    """Remove a database, if there is one, and SQLite's logs of it."""
+    for ending in ("-wal", "-shm", "-journal", *(() if logs_only else ("",))):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def database_names(path: Path) -> list[str]:
+    """Names of a COLMAP database's photos in the order of their ids; none if it is missing or damaged."""
+    import sqlite3
+
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as database:
+            return [name for (name,) in database.execute("SELECT name FROM images ORDER BY image_id")]
+    except sqlite3.Error:
+        return []

@@ -27,7 +27,7 @@ from pipelines.depth.cost import CostFunction
 from pipelines.engine import peak_memory
 from pipelines.export.run import photo_places, read_component
 from pipelines.store.files import write_text
-from pipelines.store.folder import MapFolder
+from pipelines.store.folder import MapFolder, check_no_map
 
 _MESH_POINTS = 6_000_000
 """Points that a mesh is made of at most; a larger cloud is thinned for it."""
@@ -60,7 +60,7 @@ def run_dense(
         NoOverlapError: no two photos share enough of the map's points, or none agree about any depth.
         OutputError: something cannot be written.
         BusyError: another run is at work in the folder.
-        ConfigError: a camera that no pinhole can stand for.
+        ConfigError: a camera that no pinhole can stand for; a map stands in ``out``.
         DescriptorError: there is no such descriptor.
     """
     model = read_component(map_folder, component)
@@ -74,6 +74,7 @@ def run_dense(
     known = {entry["name"]: entry["content"] for entry in MapFolder(map_folder).read_ledger().get("photos", [])}
     cost = cost_function(config.descriptor)
     folder = DenseFolder(out or map_folder / "dense")
+    check_no_map(folder.root)
     folder.create()
     with MapFolder(folder.root).locked():
         work = Work(folder, config, model, [], progress)

@@ -114,11 +114,11 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
     Raises:
         OutputError: ``out`` holds files (and no force, or they are no export of ours), or cannot be written.
     """
+    _tidy(out)
     _check_place(out, force)
     make_folder(out.parent)
     draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
     old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    _clear_drafts(out)
     try:
         with write_errors(out):
             draft.mkdir()
@@ -133,14 +133,19 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _clear_drafts(out: Path) -> None:
-    """Remove what killed exports left beside ``out``; drafts of live processes stay."""
-    for draft in out.parent.glob(f".{glob.escape(out.name)}.*.draft"):
-        number = draft.name.split(".")[-2]
+def _tidy(out: Path) -> None:
+    """After killed exports: the one that was being replaced comes back, drafts go; those of live processes stay."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*"):
+        *_, number, role = left.name.split(".")
+        if role not in ("draft", "old"):
+            continue
         try:
             os.kill(int(number), 0)
         except ProcessLookupError:
-            shutil.rmtree(draft, ignore_errors=True)
+            if role == "old" and not out.exists():
+                with write_errors(out):
+                    os.replace(left, out)
+            shutil.rmtree(left, ignore_errors=True)
         except (ValueError, OSError):
             continue
 

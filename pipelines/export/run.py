@@ -121,6 +121,12 @@ def read_component(map_folder: Path, component: int) -> Model:
             f"There is no model {component} in {map_folder}", f"it has {', '.join(have)}", f"--component {have[0]}"
         )
     ledger = folder.read_ledger()
+    if folder.finished:
+        raise InputError(
+            f"The map in {map_folder} has no model that can be read",
+            f"{folder.sparse} is missing or damaged",
+            "the same `recon sfm` again: it makes the models anew, and does no other work again",
+        )
     raise InputError(
         f"There is no model in {map_folder}",
         str(ledger.get("verdict", "it is no run folder of recon sfm, and no COLMAP model")),

@@ -205,10 +205,21 @@ def _write_photo(lens: _Lens, photos: Mapping[str, Path], files: Mapping[str, Pa
 
 
 def photo_of(name: str, path: Path, camera: Camera) -> Photo:
-    """The photo at ``path``, of the size that its camera says."""
+    """The photo at ``path``, of the size that its camera says.
+
+    Raises:
+        InputError: it has another size, as a resized copy has.
+    """
     try:
         with formats.pillow().open(path) as picture:
             exif = read_exif(picture, *picture.size)
+            width, height = picture.size
     except OSError:  # not for Pillow; the reader will tell what it is
         return Photo(name, path, camera.width, camera.height, "")
+    if sorted((width, height)) != sorted((camera.width, camera.height)):
+        raise InputError(
+            f"{name} is not the photo that the map was made of",
+            f"{path} has {width} x {height} pixels, and that one had {camera.width} x {camera.height}",
+            "--photos with the photos as they were, or make the map anew",
+        )
     return Photo(name, path, camera.width, camera.height, "", exif)

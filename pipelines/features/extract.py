@@ -19,7 +19,7 @@ from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items
 from pipelines.features.detectors import FUSED, DetectorConfig, detect
-from pipelines.images.masks import alpha_mask, find_mask, keep, load_mask
+from pipelines.images.masks import alpha_mask, find_mask, keep, load_mask, mask_content
 from pipelines.images.read import read_gray
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
@@ -195,7 +195,7 @@ def visible(photo: Photo, shape: tuple[int, ...], masks: Path | None = None) -> 
 
 def _key(photo: Photo, made_by: str, config: FeatureConfig, masks: Path | None) -> str:
     mask_file = find_mask(photo, masks) if masks else None
-    stamp = "" if mask_file is None else fingerprint(mask_file.read_bytes().hex())
+    stamp = "" if mask_file is None else fingerprint(mask_content(mask_file).hex())
     return fingerprint("features", _CODE, photo.content, config, made_by, stamp)
 
 

@@ -7,12 +7,10 @@ files put it at (0.5, 0.5) and are shifted on the way in.
 from __future__ import annotations
 
 import difflib
-import json
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.types import Camera, Photo
@@ -40,7 +38,7 @@ DEFAULT_MODEL = "SIMPLE_RADIAL"
 # The model of intrinsics given without --camera-model, by how many numbers they have.
 _MODEL_BY_COUNT = {3: "SIMPLE_PINHOLE", 4: "PINHOLE", 5: "RADIAL", 8: "OPENCV", 12: "FULL_OPENCV"}
 # Distortion parameters that are not 0 for a lens without distortion.
-_NEUTRAL = {"omega": 0.01, "beta": 1.0}
+NEUTRAL = {"omega": 0.01, "beta": 1.0}
 # COLMAP's guess of the focal length where EXIF is silent, in long sides of the photo.
 FOCAL_GUESS = 1.2
 # A principal point farther from the centre than this share of the photo's side belongs to another size.
@@ -121,7 +119,7 @@ def camera_prior(photo: Photo, config: CameraConfig) -> Camera:
 def _from_focal(photo: Photo, model: str, focal: float | None) -> Camera:
     known = {"cx": (photo.width - 1) / 2, "cy": (photo.height - 1) / 2}
     length = focal or FOCAL_GUESS * max(photo.width, photo.height)
-    values = {**_NEUTRAL, **known, "f": length, "fx": length, "fy": length}
+    values = {**NEUTRAL, **known, "f": length, "fx": length, "fy": length}
     params = tuple(values.get(name, 0.0) for name in MODELS[model])
     return Camera(model, photo.width, photo.height, params, "exif" if focal else "guess")
 
@@ -173,25 +171,38 @@ def _uniform_folders(photos: Sequence[Photo]) -> set[PurePath]:
     return {folder for folder, found in sizes.items() if len(found) >= _SEQUENCE and len(set(found)) == 1}
 
 
-def assign_cameras(photos: Sequence[Photo], config: CameraConfig) -> tuple[list[Camera], list[int]]:
+def assign_cameras(
+    photos: Sequence[Photo], config: CameraConfig, known: Sequence[Camera] = (), known_of: Sequence[int] = ()
+) -> tuple[list[Camera], list[int]]:
     """One camera per group of :func:`group_cameras`, and the index of each photo's camera.
 
-    A shared camera takes the median of the EXIF focal lengths of its photos.
+    A shared camera takes the median of the EXIF focal lengths of its photos. In a map that grows, the first photos
+    have cameras that stay as they are (``known``, and ``known_of`` which each has), whatever groups they now form with
+    the others; these share the camera of their group where its first photos have but one.
 
     Raises:
         ConfigError: as :func:`camera_prior`.
     """
     from statistics import median  # imports decimal and fractions
 
-    index = group_cameras(photos, config)
-    cameras = []
-    for number in range(max(index, default=-1) + 1):
-        members = [photo for photo, own in zip(photos, index, strict=True) if own == number]
-        if config.intrinsics is not None:
-            cameras.append(camera_prior(members[0], config))
-            continue
-        focals = [photo.exif.focal_px for photo in members if photo.exif.focal_px]
-        cameras.append(_from_focal(members[0], config.model or DEFAULT_MODEL, median(focals) if focals else None))
+    groups = group_cameras(photos, config)
+    cameras, index = list(known), list(known_of)
+    standing: dict[int, set[int]] = {}
+    for group, camera in zip(groups, known_of, strict=False):
+        standing.setdefault(group, set()).add(camera)
+    camera_of = {group: min(found) for group, found in standing.items() if len(found) == 1}
+    fresh = list(zip(photos, groups, strict=True))[len(known_of) :]
+    for _, group in fresh:
+        if group not in camera_of:
+            members = [photo for photo, own in fresh if own == group]
+            focals = [photo.exif.focal_px for photo in members if photo.exif.focal_px]
+            camera_of[group] = len(cameras)
+            cameras.append(
+                camera_prior(members[0], config)
+                if config.intrinsics is not None
+                else _from_focal(members[0], config.model or DEFAULT_MODEL, median(focals) if focals else None)
+            )
+        index.append(camera_of[group])
     return cameras, index
 
 
@@ -206,7 +217,7 @@ def _given(photo: Photo, given: Intrinsics, wanted: str) -> Camera:
             "without --camera-model they are f,cx,cy or fx,fy,cx,cy or those with distortion (5, 8 or 12 numbers)",
             "name the model with --camera-model",
         )
-    values = _named(given.params, check_model(model))
+    values = named(given.params, check_model(model))
     size = given.size or (photo.width, photo.height)
     turned = photo.exif.orientation >= 5 and not _same_aspect(size, photo) and _same_aspect(size[::-1], photo)
     if turned:
@@ -222,14 +233,14 @@ def _given(photo: Photo, given: Intrinsics, wanted: str) -> Camera:
     return Camera(model, photo.width, photo.height, tuple(values[name] for name in MODELS[model]), "given")
 
 
-def _named(params: Sequence[float], model: str) -> dict[str, float]:
+def named(params: Sequence[float], model: str) -> dict[str, float]:
     """Numbers by their names; a pinhole part alone is completed with no distortion."""
     names = MODELS[model]
     pinhole = [name for name in names if name in ("f", "fx", "fy", "cx", "cy")]
     if len(params) == len(names):
         return dict(zip(names, params, strict=True))
     if len(params) == len(pinhole):
-        return {**{name: _NEUTRAL.get(name, 0.0) for name in names}, **dict(zip(pinhole, params, strict=True))}
+        return {**{name: NEUTRAL.get(name, 0.0) for name in names}, **dict(zip(pinhole, params, strict=True))}
     raise ConfigError(
         f"The camera model {model} takes {len(names)} numbers",
         f"{','.join(names)} or only {','.join(pinhole)}; given were {len(params)}",
@@ -286,115 +297,3 @@ def _check_centre(values: Mapping[str, float], photo: Photo, given: Intrinsics) 
             f"({values['cx']:.0f}, {values['cy']:.0f})",
             hint,
         )
-
-
-# --- reading intrinsics --------------------------------------------------------------------------------------
-
-
-def parse_intrinsics(text: str) -> Intrinsics:
-    """Intrinsics from what a user gives on the command line.
-
-    - numbers: ``f,cx,cy`` or ``fx,fy,cx,cy`` or all parameters of a model, the centre of the top-left pixel at
-      (0, 0) as in OpenCV's calibration; ``@WxH`` behind them names the size of the photos they were measured on;
-    - a file in COLMAP's cameras.txt format with one camera;
-    - a JSON file with ``fx fy cx cy`` (or ``fl_x fl_y``, nerfstudio's) or a 3x3 ``K`` or ``camera_matrix``, and if
-      known ``k1 k2 p1 p2 k3 k4 k5 k6`` or ``dist``, ``width height`` (or ``w h``) and ``model``.
-
-    Raises:
-        ConfigError: if neither numbers nor a readable file were given, or the numbers make no sense.
-    """
-    path = Path(text).expanduser()
-    if path.suffix.lower() in (".txt", ".json") or path.is_file():
-        try:
-            content = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The intrinsics {text!r} cannot be read", str(error), "check the name") from error
-        found = _from_json(content, text) if content.lstrip().startswith("{") else _from_cameras_txt(content, text)
-    else:
-        return intrinsics_of_numbers(text)
-    _check_numbers(found, text)
-    return found
-
-
-def intrinsics_of_numbers(text: str) -> Intrinsics:
-    """The numbers of :func:`parse_intrinsics`; no file is ever read, whatever the text is.
-
-    Raises:
-        ConfigError: it holds no numbers, or they make no sense.
-    """
-    numbers, _, size = text.partition("@")
-    found = Intrinsics(_numbers(re.split(r"[,;\s]+", numbers.strip()), text), _size(size, text) if size else None)
-    _check_numbers(found, text)
-    return found
-
-
-def _bad(text: str, why: str) -> ConfigError:
-    return ConfigError(f"The intrinsics {text!r} cannot be used", why, "e.g. --intrinsics 1380,768,512@1536x1024")
-
-
-def _numbers(words: Sequence[str], text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in words)
-    except ValueError as error:
-        raise _bad(text, f"they are neither a file nor numbers with commas ({error})") from None
-
-
-def _size(size: str, text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", size)
-    if not match or not int(match[1]) or not int(match[2]):
-        raise _bad(text, f"{size!r} is no size in pixels")
-    return int(match[1]), int(match[2])
-
-
-def _check_numbers(found: Intrinsics, text: str) -> None:
-    if not all(math.isfinite(value) for value in found.params):
-        raise _bad(text, "a number is not finite")
-    if len(found.params) < 3:
-        raise _bad(text, f"{len(found.params)} numbers are too few")
-    if found.params[0] <= 0:
-        raise _bad(text, f"the focal length {found.params[0]:g} is not above 0")
-
-
-def _from_cameras_txt(content: str, text: str) -> Intrinsics:
-    lines = [line.split() for line in content.splitlines() if line.strip() and not line.startswith("#")]
-    if len(lines) != 1:
-        raise _bad(text, f"the file holds {len(lines)} cameras, not one")
-    if len(lines[0]) < 7:
-        raise _bad(text, "a line of cameras.txt is: id, model, width, height, parameters")
-    model = check_model(lines[0][1])
-    values = _named(_numbers(lines[0][4:], text), model)
-    values["cx"] -= 0.5
-    values["cy"] -= 0.5
-    return Intrinsics(tuple(values.values()), _size("x".join(lines[0][2:4]), text), model)
-
-
-_JSON_NAMES = {"fl_x": "fx", "fl_y": "fy", "w": "width", "h": "height", "camera_model": "model", "camera_matrix": "K"}
-_JSON_DISTORTION = ("dist", "dist_coeffs", "distortion_coefficients")
-_OPENCV_ORDER = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
-
-
-def _from_json(content: str, text: str) -> Intrinsics:
-    try:
-        raw = json.loads(content)
-        data = {_JSON_NAMES.get(key, key): value for key, value in raw.items()}
-        if "K" in data:
-            k = data["K"]
-            data.update(fx=k[0][0], fy=k[1][1], cx=k[0][2], cy=k[1][2])
-        for key in _JSON_DISTORTION:
-            data.update(zip(_OPENCV_ORDER, (float(value) for value in data.get(key, ())), strict=False))
-        data.setdefault("fx", data.get("f"))
-        data["fy"] = data.get("fy") or data["fx"]
-        # nerfstudio follows COLMAP's pixels, K and cx, cy those of OpenCV.
-        shift = 0.5 if "fl_x" in raw else 0.0
-        values = {name: float(data[name]) for name in ("fx", "fy", "cx", "cy")}
-        values.update(cx=values["cx"] - shift, cy=values["cy"] - shift)
-        values.update({name: float(data[name]) for name in _OPENCV_ORDER if data.get(name)})
-        size = (int(data["width"]), int(data["height"])) if "width" in data and "height" in data else None
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise _bad(text, f"the JSON file lacks fx, fy, cx, cy or K ({error})") from None
-    fitting = (name for name in ("PINHOLE", "OPENCV", "FULL_OPENCV") if set(values) <= set(MODELS[name]))
-    model = check_model(str(data["model"])) if data.get("model") else next(fitting)
-    if "f" in MODELS[model]:
-        values["f"] = (values["fx"] + values["fy"]) / 2
-        values["k"] = values.get("k1", 0.0)
-    return Intrinsics(tuple(values.get(name, _NEUTRAL.get(name, 0.0)) for name in MODELS[model]), size, model)

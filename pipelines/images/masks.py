@@ -33,6 +33,18 @@ def find_mask(photo: Photo, masks_dir: Path) -> Path | None:
     return None
 
 
+def mask_content(path: Path) -> bytes:
+    """The bytes of a mask's file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"The mask {path} cannot be read", error.strerror or str(error), "check its rights") from error
+
+
 def load_mask(path: Path, photo: Photo) -> NDArray[np.bool_]:
     """(H,W) bool in the pixels of the upright full-resolution photo; True where keypoints may be.
 
@@ -44,11 +56,9 @@ def load_mask(path: Path, photo: Photo) -> NDArray[np.bool_]:
     """
     import cv2
 
+    data = np.frombuffer(mask_content(path), np.uint8)
     try:
-        data = np.fromfile(path, np.uint8)
         mask = formats.decode(data, color=False) if data.size else np.empty((0, 0), np.uint8)
-    except OSError as error:
-        raise InputError(f"The mask {path} cannot be read", error.strerror or str(error), "check its rights") from error
     except InputError as error:
         raise InputError(f"The mask {path} cannot be read", error.why, "save it again as PNG") from error
     if not mask.size:

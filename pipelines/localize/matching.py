@@ -71,9 +71,9 @@ class QueryMatcher:
         return self._front.describe(photo)
 
     def similar(self, features: Features, count: int, near: Near | None = None) -> list[int]:
-        """Numbers of the registered photos that look most like the query, best first; only those ``near``, if given."""
+        """Numbers of the registered photos that look most like the query, best first; of those ``near``, if given."""
         index = self._map.index
-        allowed = set(self._part_of) if near is None else self._around(near)
+        allowed = set(self._part_of) if near is None else self._around(near, count)
         # More than asked for, since some photos are in no model, or elsewhere; all if that was not enough.
         for wanted in (4 * count + 20, len(index.vectors)):
             order = index.query(index.describe(features)[None], wanted)[0][0]
@@ -82,12 +82,16 @@ class QueryMatcher:
                 break
         return found
 
-    def _around(self, near: Near) -> set[int]:
-        """Numbers of the photos that were taken near a place."""
+    def _around(self, near: Near, least: int) -> set[int]:
+        """Numbers of the photos that were taken near a place, of each model at least so many: those nearest to it.
+
+        It is the query that was taken there; what it shows may have been taken from farther off.
+        """
         found = set()
         for part in self._map.components:
             apart = np.linalg.norm(part.model.centres - near.centre, axis=1)
-            names = {name for name, length in zip(part.model.names, apart, strict=True) if length <= near.radius}
+            reach = max(near.radius, np.sort(apart)[:least].max())
+            names = {name for name, length in zip(part.model.names, apart, strict=True) if length <= reach}
             found |= {number for number in part.point_of if self._map.files.photos[number].name in names}
         return found & set(self._part_of)
 

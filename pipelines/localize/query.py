@@ -44,7 +44,7 @@ class LocalizeConfig:
         photos: photos of the map, those that look most alike, that a query is matched with.
         max_error: px at 1,600 px, largest reprojection error of an inlier; scaled with the photo's longer side.
         guided: look for further points of the map where a pose says that they are seen, and refine with them.
-        near: match only with photos of the map that were taken near a place, and give no pose away from it.
+        near: a place: match with photos of the map that were taken near it, and give no pose away from it.
         map_cameras: a photo without EXIF may be by a camera of the map; without this its focal length is estimated.
     """
 
@@ -144,9 +144,6 @@ class Localizer:
             )
         with _clock(seconds, "retrieval"):
             numbers = self._matcher.similar(features, self._config.photos, self._config.near)
-        if not numbers:
-            reason = "no photo of the map was taken near the given place"
-            return Localisation(photo.name, Verdict.NOT_FOUND, reason, "--near with a larger radius", timings=seconds)
         with _clock(seconds, "matching"):
             tables = self._matcher.match(features, numbers)
         return Prepared(features, tuple(numbers), tuple(tables), seconds)

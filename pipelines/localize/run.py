@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import ConfigError, InputError
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import ConfigError, InputError, ReconError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Photo, Rejected
 from pipelines.images.read import natural_key, scan
@@ -18,8 +23,62 @@ from pipelines.localize.overlay import write_overlay
 from pipelines.localize.query import LocalizeConfig, Localizer
 from pipelines.localize.result import Localisation, Verdict
 from pipelines.store.files import make_folder, write_text
+from pipelines.store.folder import check_no_map
 
+_SAVE_EVERY, _SAVE_SHARE = 5.0, 0.05
+"""Seconds between two savings of the answers so far, and the largest share of the time that these take."""
 _AGAIN = "a JPEG, PNG, TIFF or WebP photo that can be read"
+
+
+@dataclass(frozen=True)
+class Localised:
+    """The answers of a run.
+
+    Attributes:
+        answers: one per query: photos in natural order of names, then frames; those that cannot be read come last, as
+            ``not found``. Their evidence is in the overlays.
+        failure: why a picture, or the file of the answers, could not be written, to be raised once they are told.
+    """
+
+    answers: tuple[Localisation, ...]
+    failure: ReconError | None
+
+
+class _Folder:
+    """What ``out`` gets: overlays, and ``poses.json`` every few seconds, so that a kill costs little of a long video.
+
+    A full disk must not cost any answer: the first failure is kept for the end.
+    """
+
+    def __init__(self, out: Path, root: Path) -> None:
+        make_folder(out)
+        self._out, self._root = out, root
+        self._next = time.monotonic() + _SAVE_EVERY
+        self.failure: ReconError | None = None
+
+    def add(self, photo: Photo, answers: Sequence[Localisation], points: NDArray[np.float64]) -> None:
+        """The last of the answers so far."""
+        with self._kept():
+            if answers[-1].evidence is not None:
+                write_overlay(self._out, len(answers), photo, answers[-1], points)
+        if time.monotonic() >= self._next:
+            begin = time.monotonic()
+            self.save(answers)
+            now = time.monotonic()
+            self._next = now + max(_SAVE_EVERY, (now - begin) / _SAVE_SHARE)
+
+    def save(self, answers: Sequence[Localisation]) -> None:
+        """Write ``poses.json``."""
+        with self._kept():
+            text = json.dumps(as_plain(self._root, answers), indent=2, ensure_ascii=False)
+            write_text(self._out / "poses.json", text + "\n")
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except ReconError as error:
+            self.failure = self.failure or error
 
 
 def run_localize(
@@ -30,7 +89,7 @@ def run_localize(
     out: Path | None = None,
     every: int = 10,
     progress: Progress,
-) -> list[Localisation]:
+) -> Localised:
     """Localise photos in a map.
 
     Args:
@@ -41,46 +100,46 @@ def run_localize(
         every: of a video, each so-maniest frame is a query.
         progress: who listens.
 
-    Returns:
-        One answer per query: photos in natural order of names, then frames; those that cannot be read come last, as
-        ``not found``.
-
     Raises:
         InputError: no map, or none of the queries could be read.
-        OutputError: ``out`` cannot be written.
-        ConfigError: the map's descriptor is not the installed one, or the intrinsics fit no query.
+        OutputError: ``out`` cannot be made; what goes wrong later in it is the result's ``failure``.
+        ConfigError: the map's descriptor is not the installed one, the intrinsics fit no query, or a map stands in
+            ``out``.
     """
     if every < 1:
         raise ConfigError(f"Every {every}th frame cannot be taken", "", "--every 10")
+    if out is not None:
+        check_no_map(out)
     videos = [path for path in sources if is_video(path) and not path.is_dir()]
     stills = [path for path in sources if path not in videos]
     photos, rejected = collect_queries(stills, progress) if stills else ([], [])
     if not photos and not videos:
         raise _none_read(rejected)
     target = load_map(root, progress=progress)
-    if out is not None:
-        make_folder(out)
+    folder = None if out is None else _Folder(out, root)
     localizer = Localizer(target, config)
     answers: list[Localisation] = []
     unfit: list[ConfigError] = []
     with progress.stage("Localising", None if videos else len(photos)) as task:
-        for number, photo in enumerate(_queries(photos, videos, every, rejected), 1):
+        for photo in _queries(photos, videos, every, rejected):
             try:
                 answers.append(localizer.localize(photo))
             except ConfigError as error:
                 unfit.append(error)
                 answers.append(Localisation(photo.name, Verdict.NOT_FOUND, error.what, error.try_))
-            if out is not None and answers[-1].evidence is not None:
-                write_overlay(out, number, photo, answers[-1], target.points_seen(answers[-1]))
+            if folder is not None:
+                folder.add(photo, answers, target.points_seen(answers[-1]))
+            # Of every frame of a video, it would fill the memory.
+            answers[-1] = replace(answers[-1], evidence=None)
             task.advance(note=photo.name)
     if unfit and len(unfit) == len(answers):
         raise unfit[0]
     if not answers:
         raise _none_read(rejected)
     answers += [Localisation(file.name, Verdict.NOT_FOUND, file.why, file.try_ or _AGAIN) for file in rejected]
-    if out is not None:
-        write_text(out / "poses.json", json.dumps(as_plain(root, answers), indent=2, ensure_ascii=False) + "\n")
-    return answers
+    if folder is not None:
+        folder.save(answers)
+    return Localised(tuple(answers), None if folder is None else folder.failure)
 
 
 def _none_read(rejected: Sequence[Rejected]) -> InputError:

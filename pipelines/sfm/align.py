@@ -62,8 +62,10 @@ def gps_target(folder: MapFolder, tolerance: float) -> Target:
     places = np.array(list(found.values()), np.float64)
     if not places[:, 2].all():
         places[:, 2] = 0.0
-    middle = places.mean(axis=0)
-    origin = (float(middle[0]), float(middle[1]), float(middle[2]))
+    # The mean of 179.9 and -179.9 degrees is not 0.
+    places[:, 1] = np.unwrap(places[:, 1], period=360)
+    latitude, longitude, altitude = places.mean(axis=0).tolist()
+    origin = (latitude, longitude - 360 * round(longitude / 360), altitude)
     metres = to_metres(places, origin)
     return Target("gps", dict(zip(found, map(tuple, metres.tolist()), strict=True)), tolerance, origin)
 

@@ -26,6 +26,7 @@ from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import SfmConfig
+from pipelines.sfm.photos import say_left_out
 from pipelines.sfm.run import SfmResult, Stopwatch, ledger_of, settings_of
 from pipelines.sfm.summary import summarise
 from pipelines.sfm.why import MatchGraph, no_overlap, unregistered
@@ -63,29 +64,38 @@ def import_model(
 
     Raises:
         InputError: no model, or fewer than two of its photos are there.
-        ConfigError: a camera of the model cannot be used, or does not fit its photo.
+        ConfigError: a camera of the model cannot be used, or does not fit its photo; the model lies in the map to make.
         NoOverlapError, NoModelError: our features give no points for these cameras.
     """
     watch = Stopwatch()
     with watch("Reading"):
-        given = colmap.read_model(_model_folder(source))
+        place = _model_folder(source)
+        if folder.sparse.resolve() in place.resolve().parents:
+            raise ConfigError(
+                f"The map in {folder.root} would take the place of the model that it is made of",
+                f"{place} is in it",
+                "another folder with --out",
+            )
+        given = colmap.read_model(place)
         photos, absent = _photos(given, images, progress)
     config = SfmConfig(features, PairConfig("retrieval", neighbours), matching, VerifyConfig(), seed=seed)
     cameras = {photo.name: _camera(given, photo) for photo in photos}
     folder.create()
     with folder.locked():
+        say_left_out(folder, photos, progress)
         work = _matched(given, photos, cameras, folder, config, images, watch, progress)
         used = [work.cameras[index] for index in work.camera_of]
-        with watch("Triangulation"):
-            made = _triangulated(given, work, used, folder, config)
-        model = colmap.to_model(made, dict.fromkeys(range(1, len(work.cameras) + 1), "given"))
-        with watch("Colours"):
-            by_name = {photo.name: photo for photo in work.files.photos}
-            colours, thumbnails = colour_points([model], by_name, progress=progress)
-            colmap.set_colours(made, colours[0])
-            matched = [work.match_keys[pair] for pair in sorted(work.match_keys)]
-            key = fingerprint("imported", work.graph.names, matched, work.cameras, work.camera_of, seed)
-            mapping.keep_models(folder, [made], key)
+        with mapping.new_database(folder, work, progress):
+            with watch("Triangulation"):
+                made = _triangulated(given, work, used, folder, config)
+            model = colmap.to_model(made, dict.fromkeys(range(1, len(work.cameras) + 1), "given"))
+            with watch("Colours"):
+                by_name = {photo.name: photo for photo in work.files.photos}
+                colours, thumbnails = colour_points([model], by_name, progress=progress)
+                colmap.set_colours(made, colours[0])
+                matched = [work.match_keys[pair] for pair in sorted(work.match_keys)]
+                key = fingerprint("imported", work.graph.names, matched, work.cameras, work.camera_of, seed)
+                mapping.keep_models(folder, [made], key)
         map_index(folder, work.files, seed=seed, progress=progress)
         models = (replace(model, rgb=colours[0]),)
         summary = summarise(
@@ -97,9 +107,9 @@ def import_model(
             timings=watch.seconds,
             settings=settings_of(config),
         )
-        ledger = ledger_of(summary, work.files, config, work.cameras, work.camera_of, None)
-        folder.write_ledger({**ledger, "imported": str(source.resolve())})
-    return SfmResult(summary, models, thumbnails, None)
+        ledger = ledger_of(summary, work.files, config, work.cameras, work.camera_of, None, str(source.resolve()))
+        folder.write_ledger(ledger)
+    return SfmResult(summary, models, thumbnails, None, ledger)
 
 
 def _matched(
@@ -149,8 +159,6 @@ def _triangulated(
     Raises:
         NoModelError: there are none.
     """
-    mapping.forget_key(folder)
-    mapping.write_database(folder, work)
     job = mapping.mapping_job(folder, work, config.mapping, seed=config.seed, on_photo=lambda: None)
     made = colmap.triangulate(job, colmap.from_model(cameras_alone(given, work.graph.names, used)))
     if not made.num_points3D():

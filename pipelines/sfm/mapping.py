@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,14 @@ class MappingInput:
     photos_dir: Path
 
 
-def write_database(folder: MapFolder, given: MappingInput) -> None:
-    """Write the COLMAP database of a map: keypoints, raw matches, two-view geometries."""
+@contextmanager
+def new_database(folder: MapFolder, given: MappingInput, progress: Progress, *, grow: bool = False) -> Iterator[None]:
+    """The COLMAP database of models to be made: keypoints, raw matches, two-view geometries.
+
+    It takes the place of the old one with the models (:func:`keep_models`), and goes if none come of it.
+    """
+    if not grow and (folder.sparse / ALIGNMENT).exists():
+        progress.say("The models are made anew, without the alignment of the old: run `recon map align` again")
     pairs = sorted(given.match_keys)
 
     def keypoints(index: int) -> NDArray[np.float32]:
@@ -68,14 +75,19 @@ def write_database(folder: MapFolder, given: MappingInput) -> None:
         found = read_matches(folder.matches, given.match_keys[pair])
         return np.empty((0, 2), np.int32) if found is None else found.matches
 
-    colmap.write_database(
-        folder.database,
-        given.graph.names,
-        given.cameras,
-        given.camera_of,
-        map_items(keypoints, range(len(given.graph.names)), workers=1),
-        ((pair, raw(pair), given.graph.views.get(pair)) for pair in pairs),
-    )
+    try:
+        colmap.write_database(
+            folder.next_database,
+            given.graph.names,
+            given.cameras,
+            given.camera_of,
+            map_items(keypoints, range(len(given.graph.names)), workers=1),
+            ((pair, raw(pair), given.graph.views.get(pair)) for pair in pairs),
+            shown_as=folder.database,
+        )
+        yield
+    finally:
+        colmap.drop_database(folder.next_database)
 
 
 def map_photos(
@@ -91,7 +103,7 @@ def map_photos(
     """Make the models, largest first (as COLMAP reconstructions, for :mod:`pipelines.colmap` only).
 
     Args:
-        folder: the map; its database has been written.
+        folder: the map, with its :func:`new_database`.
         given: see :class:`MappingInput`.
         config: mapper and limits.
         seed: of all random choices.
@@ -121,7 +133,7 @@ def mapping_job(
 ) -> colmap.IncrementalJob:
     """What COLMAP is told of a mapping; thresholds grow with photos beyond 1,600 px."""
     return colmap.IncrementalJob(
-        database=folder.database,
+        database=folder.next_database,
         photos=given.photos_dir,
         seed=seed,
         min_model_size=min(config.min_model_size, len(given.graph.names)),
@@ -244,12 +256,6 @@ def component_folders(folder: MapFolder) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name))
 
 
-def forget_key(folder: MapFolder) -> None:
-    """The models that stand in the folder no longer belong to its database, which is about to be written."""
-    with write_errors(folder.sparse):
-        (folder.sparse / _KEY_FILE).unlink(missing_ok=True)
-
-
 def models_key(folder: MapFolder) -> str:
     """The key that :func:`keep_models` was given, or '' if there are no models."""
     try:
@@ -261,7 +267,7 @@ def models_key(folder: MapFolder) -> str:
 def keep_models(
     folder: MapFolder, models: Sequence[Any], key: str, alignment: str = "", *, grown: bool = False
 ) -> None:
-    """Write the models to ``sparse/0, 1, …`` in place of those of an earlier run, all or none.
+    """Write the models to ``sparse/0, 1, …`` in place of those of an earlier run, all or none, and so their database.
 
     Args:
         folder: the map.
@@ -285,6 +291,10 @@ def keep_models(
         if alignment:
             write_text(draft / ALIGNMENT, alignment)
         with write_errors(folder.sparse):
+            if folder.next_database.exists():
+                # Killed between the two, the next run must not take the old models for those of the new database.
+                (folder.sparse / _KEY_FILE).unlink(missing_ok=True)
+                colmap.put_database(folder.next_database, folder.database)
             if folder.sparse.exists():
                 os.replace(folder.sparse, folder.sparse_before)
             os.replace(draft, folder.sparse)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import descriptors
@@ -12,6 +12,7 @@ from pipelines.core.config import from_plain
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Exif, Photo, Rejected
+from pipelines.images.masks import find_mask
 from pipelines.images.read import scan
 from pipelines.sfm.config import SfmConfig
 from pipelines.store.folder import MapFolder
@@ -25,8 +26,8 @@ class GivenPhotos:
         directory: a folder that exists.
         known: how many of the photos are in the map that grows; 0 for a new map.
         features: of these: photo name -> key of features, unless the descriptor is another one now.
-        cameras, camera_of: of these, in a map that was imported: the model's own cameras, and which each photo has.
-        imported: the model that such a map was made of.
+        cameras, camera_of: of these: the cameras of the map, and which each photo has.
+        imported: the model that the map was made of, if it was imported.
     """
 
     photos: tuple[Photo, ...]
@@ -105,9 +106,8 @@ def collect_photos(
         if ledger["descriptor_fingerprint"] == descriptors.fingerprint(ledger["descriptor"]):
             features = {entry["name"]: entry["features"] for entry in ledger["photos"]}
         imported = str(ledger.get("imported", ""))
-        if imported:
-            cameras = tuple(from_plain(Camera, entry) for entry in ledger["cameras"])
-            camera_of = tuple(entry["camera"] for entry in ledger["photos"])
+        cameras = tuple(from_plain(Camera, entry) for entry in ledger["cameras"])
+        camera_of = tuple(entry["camera"] for entry in ledger["photos"])
     check_enough(photos, rejected)
     return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features, cameras, camera_of, imported)
 
@@ -122,6 +122,39 @@ def check_enough(photos: Sequence[Photo], rejected: Sequence[Rejected]) -> None:
             "No photo could be read" if not photos else "A map needs at least two photos, and only one could be read",
             "; ".join(reasons) or f"besides {photos[0].name} there is none",
             "a folder with several JPEG, PNG, TIFF or WebP photos of one place",
+        )
+
+
+def say_masks(photos: Sequence[Photo], masks: Path, progress: Progress) -> None:
+    """Say how many of the photos have a mask.
+
+    Raises:
+        ConfigError: none has.
+        InputError: there is no such folder.
+    """
+    count = sum(find_mask(photo, masks) is not None for photo in photos)
+    if not count:
+        name = photos[0].name
+        raise ConfigError(
+            f"None of the {len(photos)} photos has a mask in {masks}",
+            f"that of {name} would be {name}.png or {PurePath(name).with_suffix('.png').as_posix()} there",
+            "leave --masks out, or rename the masks",
+        )
+    progress.say(f"{count} of {len(photos)} photos have a mask")
+
+
+def say_left_out(folder: MapFolder, photos: Sequence[Photo], progress: Progress) -> None:
+    """Say which photos of a finished map are not among those that it is about to be made of."""
+    if not folder.finished:
+        return
+    given = {photo.name for photo in photos} | {photo.content for photo in photos}
+    entries = folder.read_ledger()["photos"]
+    left = [entry["name"] for entry in entries if entry["name"] not in given and entry["content"] not in given]
+    if left:
+        some = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
+        progress.say(
+            f"{len(left)} of the {len(entries)} photos of the map in {folder.root} are not among those given, and it "
+            f"is made anew without them ({some}). To keep them: --add-to, or another folder with --out"
         )
 
 

@@ -24,7 +24,7 @@ from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import SfmConfig
-from pipelines.sfm.photos import GivenPhotos, check_enough, collect_photos
+from pipelines.sfm.photos import GivenPhotos, check_enough, collect_photos, say_left_out, say_masks
 from pipelines.sfm.summary import summarise
 from pipelines.sfm.why import MatchGraph, no_model, no_overlap, unregistered
 from pipelines.store.files import fingerprint
@@ -40,12 +40,14 @@ class SfmResult:
         models: largest first; empty if no model could be made.
         thumbnails: photo name -> JPEG.
         failure: the error that ended the run after its stages' work was done, to be raised once it is reported.
+        ledger: what the run says of itself, whether or not a finished map's recon.json stands before it.
     """
 
     summary: MapSummary
     models: tuple[Model, ...]
     thumbnails: Mapping[str, bytes]
     failure: ReconError | None
+    ledger: Mapping[str, Any]
 
 
 class Stopwatch:
@@ -86,10 +88,11 @@ def run_sfm(
         progress: who listens.
 
     Returns:
-        The map; on ``failure`` the reasons, with nothing under ``sparse/`` changed.
+        The map; on ``failure`` the reasons, and a map that was finished before stays as it is.
 
     Raises:
         InputError: fewer than two readable photos.
+        ConfigError: the options do not fit the photos, such as masks of others.
         OutputError: the folder cannot be written.
         BusyError: another run is at work in the folder.
     """
@@ -97,16 +100,21 @@ def run_sfm(
     descriptors.spec(descriptors.shortlist(config.features.descriptor))
     with watch("Reading"):
         given = collect_photos(source, folder, grow, masks, progress)
-    # Wrong intrinsics and lists of pairs are told before the long work, not after it.
+    # Wrong intrinsics, lists of pairs and masks are told before the long work, not after it.
     _cameras(given.photos, config, given)
     _check_pairs(given, config)
+    if masks is not None:
+        say_masks(given.photos[given.known :], masks, progress)
     folder.create()
     with folder.locked():
-        result, ledger = _run(given, folder, config, masks, grow, progress, watch)
-        if not (grow and result.failure):
+        say_left_out(folder, given.photos, progress)
+        result = _run(given, folder, config, masks, grow, progress, watch)
+        if result.failure and folder.finished:
+            progress.say(f"The finished map in {folder.root} stays as it was")
+        else:
             if publish is not None:
                 publish(result)
-            folder.write_ledger({**ledger, "imported": given.imported} if given.imported else ledger)
+            folder.write_ledger(result.ledger)
     return result
 
 
@@ -118,8 +126,7 @@ def _run(
     grow: bool,
     progress: Progress,
     watch: Stopwatch,
-) -> tuple[SfmResult, dict[str, Any]]:
-    """The result, and what recon.json will say about it."""
+) -> SfmResult:
     if not any(folder.matches.glob("*.npz")):  # a run that goes on has few pairs to match, or none
         get_ready()
     with watch("Features"):
@@ -169,8 +176,8 @@ def _run(
         settings=settings_of(config),
         failure="" if failure is None else failure.sentence,
     )
-    ledger = ledger_of(summary, files, config, cameras, camera_of, failure)
-    return SfmResult(summary, tuple(models), thumbnails, failure), ledger
+    ledger = ledger_of(summary, files, config, cameras, camera_of, failure, given.imported)
+    return SfmResult(summary, tuple(models), thumbnails, failure, ledger)
 
 
 def _check_pairs(given: GivenPhotos, config: SfmConfig) -> None:
@@ -201,10 +208,8 @@ def _pairs(
 def _cameras(
     photos: Sequence[Photo], config: SfmConfig, given: GivenPhotos
 ) -> tuple[tuple[Camera, ...], tuple[int, ...]]:
-    """The distinct cameras, and the index of its camera for each photo; those of an imported map come first."""
-    own, own_of = list(given.cameras), list(given.camera_of)
-    fresh, fresh_of = assign_cameras(photos[len(own_of) :], config.cameras)
-    cameras, camera_of = own + fresh, own_of + [len(own) + index for index in fresh_of]
+    """The distinct cameras, and the index of its camera for each photo; those of a map that grows come first."""
+    cameras, camera_of = assign_cameras(photos, config.cameras, given.cameras, given.camera_of)
     if config.mapping.fix_intrinsics and any(camera.source == "guess" for camera in cameras):
         raise ConfigError(
             "The intrinsics cannot be kept fixed",
@@ -242,27 +247,27 @@ def _models(
         grow,
     )
     sources = {number: camera.source for number, camera in enumerate(given.cameras, 1)}
-    if mapping.models_key(folder) == key and mapping.component_folders(folder) and folder.database.exists():
+    stands = mapping.models_key(folder) == key and mapping.component_folders(folder)
+    if stands and colmap.database_names(folder.database) == list(given.graph.names):
         progress.say("The models are up to date")
         with watch("Colours"):
             thumbnails = colour_points([], photos, progress=progress)[1]
         return mapping.read_models(folder, sources), thumbnails
     if not given.graph.views:
         raise no_overlap(given.graph, config.verification.min_inliers)
-    with watch("Mapping"):
-        mapping.forget_key(folder)
-        mapping.write_database(folder, given)
-        made = mapping.map_photos(
-            folder, given, config.mapping, seed=config.seed, grow=grow, key=key, progress=progress
-        )
-    if not made:
-        raise no_model(given.graph)
-    with watch("Colours"):
-        models = [colmap.to_model(model, sources) for model in made]
-        colours, thumbnails = colour_points(models, photos, progress=progress)
-        for model, rgb in zip(made, colours, strict=True):
-            colmap.set_colours(model, rgb)
-        mapping.keep_models(folder, made, key, grown=grow)
+    with mapping.new_database(folder, given, progress, grow=grow):
+        with watch("Mapping"):
+            made = mapping.map_photos(
+                folder, given, config.mapping, seed=config.seed, grow=grow, key=key, progress=progress
+            )
+        if not made:
+            raise no_model(given.graph)
+        with watch("Colours"):
+            models = [colmap.to_model(model, sources) for model in made]
+            colours, thumbnails = colour_points(models, photos, progress=progress)
+            for model, rgb in zip(made, colours, strict=True):
+                colmap.set_colours(model, rgb)
+            mapping.keep_models(folder, made, key, grown=grow)
     return [replace(model, rgb=rgb) for model, rgb in zip(models, colours, strict=True)], thumbnails
 
 
@@ -286,7 +291,9 @@ def ledger_of(
     cameras: Sequence[Camera],
     camera_of: Sequence[int],
     failure: ReconError | None,
+    imported: str = "",
 ) -> dict[str, Any]:
+    """What recon.json says; ``imported`` is the model of others that the map was made of, if it was."""
     plain = finite(to_plain(summary))
     return {
         "status": "done" if failure is None else "failed",
@@ -311,4 +318,5 @@ def ledger_of(
             for photo, camera, key in zip(files.photos, camera_of, files.keys, strict=True)
         ],
         "result": {key: value for key, value in plain.items() if key != "verdict"},
+        **({"imported": imported} if imported else {}),
     }

@@ -6,17 +6,27 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import BusyError, InputError
+from pipelines.core.errors import BusyError, ConfigError, InputError
 from pipelines.store.files import make_folder, write_errors, write_text
 
 SCHEMA = 1
 """Version of the folder's layout; part of recon.json and of every cache key."""
+
+
+def check_no_map(out: Path) -> None:
+    """Raises:
+    ConfigError: a map stands in the folder that other products are to be written to.
+    """
+    if MapFolder(out).ledger_file.exists():
+        raise ConfigError(
+            f"{out} is a map", "files of the same names would take the place of its own", "another folder with --out"
+        )
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,11 @@ class MapFolder:
     def database(self) -> Path:
         """COLMAP database of keypoints, matches and two-view geometries."""
         return self.root / "database.db"
+
+    @property
+    def next_database(self) -> Path:
+        """The database of models that are being made."""
+        return self.root / ".database.db.draft"
 
     @property
     def sparse(self) -> Path:
@@ -127,11 +142,18 @@ class MapFolder:
             raise InputError(
                 f"{self.root} was made by another version of recon",
                 f"its layout is version {ledger.get('schema') if isinstance(ledger, dict) else '?'}, not {SCHEMA}",
-                "choose another folder with --out",
+                "the version of recon that made it, or make the map anew in another folder",
             )
         return ledger
 
-    def write_ledger(self, ledger: dict[str, Any]) -> None:
+    @property
+    def finished(self) -> bool:
+        """Whether there is a map: the ledger of a run that ended well."""
+        with suppress(InputError):
+            return self.read_ledger().get("status") == "done"
+        return False
+
+    def write_ledger(self, ledger: Mapping[str, Any]) -> None:
         """Replace recon.json."""
         text = json.dumps({"schema": SCHEMA, **ledger}, indent=2, ensure_ascii=False, allow_nan=False)
         write_text(self.ledger_file, text + "\n")

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from pipelines.localize.matching import Near
-    from pipelines.localize.result import Localisation
+    from pipelines.localize.result import Localisation, QueryPose
 
 _Queries = Annotated[list[Path], typer.Argument(help="Photos, videos, or folders of photos.", show_default=False)]
 
@@ -44,10 +44,12 @@ def localize(
     what its cameras are off is not in them.
 
     Exit codes: 0 at least one query has a pose, 2 wrong option or another descriptor than the map's, 3 no map, or no
-    query could be read, 6 cannot write, 8 no query was found, 130 interrupted.
+    query could be read, 6 a picture or poses.json cannot be written (the answers are printed all the same), 8 no query
+    was found, 130 interrupted.
     """
     from pipelines.core.errors import NotFoundError
-    from pipelines.images.cameras import CameraConfig, parse_intrinsics
+    from pipelines.images.cameras import CameraConfig
+    from pipelines.images.intrinsics import parse_intrinsics
     from pipelines.localize.query import LocalizeConfig
     from pipelines.localize.run import as_plain, run_localize
     from recon.cli.terminal import print_json, progress_for
@@ -55,14 +57,18 @@ def localize(
     cameras = CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None)
     config = LocalizeConfig(cameras, photos, max_error, guided, near=_near(near) if near else None)
     progress = progress_for(quiet or json_output)
-    answers = run_localize(queries, map_folder, config, out=out, every=every, progress=progress)
+    result = run_localize(queries, map_folder, config, out=out, every=every, progress=progress)
     if json_output:
-        print_json(as_plain(map_folder, answers))
+        print_json(as_plain(map_folder, result.answers))
     else:
-        for answer in answers:
-            _print_answer(answer)
-        if out is not None and not quiet:
+        for answer in result.answers:
+            rest = _pose_lines(answer.pose) if answer.pose is not None else []
+            print(_first_line(answer) + "".join(f" {line}." if quiet else f"\n  {line}" for line in rest))
+        if out is not None and result.failure is None and not quiet:
             print(f"Overlays and poses.json: {out}", file=sys.stderr)
+    if result.failure is not None:
+        raise result.failure
+    answers = result.answers
     if all(answer.pose is None for answer in answers):
         why = f"{answers[0].name}: {answers[0].reason}" if len(answers) == 1 else f"none of {len(answers)} queries"
         raise NotFoundError(f"Nothing was found in the map {map_folder}", why, answers[0].try_)
@@ -81,16 +87,17 @@ def _near(text: str) -> Near:
     return Near((x, y, z), radius)
 
 
-def _print_answer(answer: Localisation) -> None:
-    print(f"{answer.name}: {answer.verdict}, {answer.reason}." + (f" Try: {answer.try_}." if answer.try_ else ""))
-    if answer.pose is None:
-        return
-    pose = answer.pose
+def _first_line(answer: Localisation) -> str:
+    return f"{answer.name}: {answer.verdict}, {answer.reason}." + (f" Try: {answer.try_}." if answer.try_ else "")
+
+
+def _pose_lines(pose: QueryPose) -> list[str]:
     centre = ", ".join(f"{value:.4f}" for value in pose.centre)
     quaternion = ", ".join(f"{value:.5f}" for value in pose.quaternion)
     unit = " m" if pose.metric else ""
-    print(f"  centre ({centre}) ± {pose.centre_sigma:.2g}{unit}, quaternion wxyz ({quaternion}) in {pose.component}")
+    lines = [f"centre ({centre}) ± {pose.centre_sigma:.2g}{unit}, quaternion wxyz ({quaternion}) in {pose.component}"]
     if pose.place is not None:
-        print(f"  latitude {pose.place[0]:.7f}°, longitude {pose.place[1]:.7f}°, altitude {pose.place[2]:.1f} m")
+        latitude, longitude, altitude = pose.place
+        lines.append(f"latitude {latitude:.7f}°, longitude {longitude:.7f}°, altitude {altitude:.1f} m")
     origin = "focal length estimated" if pose.origin == "estimated" else f"intrinsics from {pose.origin}"
-    print(f"  {origin}: {pose.camera.model} {', '.join(f'{value:.6g}' for value in pose.camera.params)}")
+    return [*lines, f"{origin}: {pose.camera.model} {', '.join(f'{value:.6g}' for value in pose.camera.params)}"]

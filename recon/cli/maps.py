@@ -48,14 +48,18 @@ def import_(
     from pipelines.sfm.importing import import_model
     from pipelines.store.folder import MapFolder
     from recon.cli.terminal import print_json, progress_for
+    from recon.cli.values import descriptor_name
     from recon.report.page import write_report
 
+    descriptor = descriptor_name(descriptor)
     folder = MapFolder(out)
     result = import_model(
         model,
         images,
         folder,
-        FeatureConfig(descriptor, DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size),
+        FeatureConfig(
+            descriptor_name(descriptor), DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size
+        ),
         MatchConfig(ratio),
         neighbours=neighbours,
         seed=seed,

@@ -57,8 +57,9 @@ def sfm(
     from pipelines.core.errors import ConfigError
     from pipelines.sfm.photos import map_config
     from pipelines.sfm.run import run_sfm
-    from pipelines.store.folder import MapFolder
+    from pipelines.store.folder import SCHEMA, MapFolder
     from recon.cli.terminal import print_json, progress_for
+    from recon.cli.values import descriptor_name
 
     if add_to and out:
         raise ConfigError("A map grows where it stands", "--add-to and --out name two folders", "--add-to alone")
@@ -70,13 +71,17 @@ def sfm(
         from pipelines.features.detectors import DetectorConfig
         from pipelines.features.extract import FeatureConfig
         from pipelines.geometry.two_view import VerifyConfig
-        from pipelines.images.cameras import CameraConfig, parse_intrinsics
+        from pipelines.images.cameras import CameraConfig
+        from pipelines.images.intrinsics import parse_intrinsics
         from pipelines.matching.match import MatchConfig
         from pipelines.pairs.select import PairConfig
         from pipelines.sfm.config import MappingConfig, SfmConfig
 
+        descriptor = descriptor_name(descriptor)
         config = SfmConfig(
-            FeatureConfig(descriptor, DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size),
+            FeatureConfig(
+                descriptor_name(descriptor), DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size
+            ),
             PairConfig("list", list_file=str(Path(pairs).resolve()))
             if Path(pairs).is_file()
             else PairConfig(pairs, neighbours),
@@ -98,7 +103,7 @@ def sfm(
         progress=progress,
     )
     if json_output:
-        print_json(folder.read_ledger())
+        print_json({"schema": SCHEMA, **result.ledger})
     if result.failure is not None:
         raise result.failure
     if not json_output:

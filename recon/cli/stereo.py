@@ -43,7 +43,7 @@ def stereo(
     Exit codes: 0 done, 2 wrong option or too large a range, 3 unusable photos or calibration, 4 the photos do not
     show the same scene, 5 no depth follows from them, 6 cannot write.
     """
-    from pipelines.images.cameras import parse_intrinsics
+    from pipelines.images.intrinsics import parse_intrinsics
     from pipelines.stereo.calib import read_calibration
     from pipelines.stereo.products import write_products
     from pipelines.stereo.run import StereoConfig, read_photos

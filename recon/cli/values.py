@@ -51,6 +51,12 @@ _CHECKS = {"min": None, "max": None, "parser": None, "exists": False, "file_okay
 """Attributes of an option, and what they are where typer does nothing but convert."""
 
 
+def descriptor_name(text: str) -> str:
+    """A descriptor as a map keeps it: a name of the zoo, or the whole path of a file, for use from other folders."""
+    path = Path(text)
+    return str(path.resolve()) if path.suffix in (".py", ".safetensors") and path.is_file() else text
+
+
 class _Plain:
     """Stands in for typer's ``RuntimeParam``."""
 

@@ -11,7 +11,8 @@ from string import Template
 from typing import Any
 
 from pipelines.core.types import Model
-from pipelines.images.cameras import CameraConfig, intrinsics_of_numbers
+from pipelines.images.cameras import CameraConfig
+from pipelines.images.intrinsics import intrinsics_of_numbers
 from pipelines.localize.map import LocalMap
 from pipelines.localize.matching import QueryMatcher
 from pipelines.localize.query import LocalizeConfig, Localizer

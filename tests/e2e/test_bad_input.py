@@ -259,6 +259,13 @@ def test_masks_that_are_missing_or_do_not_fit(two, tmp_path):
     cv2.imwrite(str(masks / "courtyard_01.jpg.png"), np.full((100, 100), 255, np.uint8))
     outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
     assert_complaint_only(outcome, 3, "courtyard_01.jpg", "100 x 100", "1024 x 768")
+    (masks / "courtyard_01.jpg.png").rename(masks / "01.png")
+    outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
+    assert_complaint_only(outcome, 2, "None of the 2 photos has a mask", "courtyard_01.jpg.png or courtyard_01.png")
+    (masks / "courtyard_02.png").symlink_to("/proc/self/mem")  # a file that even root cannot read
+    outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
+    assert_complaint_only(outcome, 3, "courtyard_02.png cannot be read")
+    (masks / "courtyard_02.png").unlink()
     (masks / "courtyard_01.jpg.png").write_text("no picture")
     outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
     assert_complaint_only(outcome, 3, "courtyard_01.jpg.png")
@@ -294,3 +301,21 @@ def test_photos_that_cannot_be_added_leave_the_map_as_it_is(copied, sample_data,
     unrelated = recon("sfm", pictures, "--add-to", copied, "-q")
     assert unrelated.code == 0 and unrelated.out.startswith("12 of "), unrelated
     assert all(f"  {path.name}: " in unrelated.out for path in pictures.iterdir())
+
+
+def test_a_descriptor_of_ones_own_is_found_from_other_folders(two, some, tmp_path, monkeypatch):
+    own = "from descriptors.registry import load\n\ndescriptor = load('sift')\n"
+    (tmp_path / "mine.py").write_text(own)
+    monkeypatch.chdir(tmp_path)
+    assert recon("sfm", two, "--out", tmp_path / "map", "--descriptor", "./mine.py", *QUICK).code == 0
+    monkeypatch.chdir(tmp_path.parent)
+    outcome = recon("sfm", some([3], "third"), "--add-to", tmp_path / "map", "-q")
+    assert outcome.code == 0 and outcome.out.startswith("All 3 photos"), outcome
+
+
+def test_other_products_do_not_go_into_a_map(copied, photos):
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()}
+    for words in (("dense", copied), ("localize", photos / "courtyard_01.jpg", "--map", copied)):
+        outcome = recon(*words, "--out", copied, "-q")
+        assert_complaint_only(outcome, 2, f"{copied} is a map", "--out")
+    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()} == before

@@ -18,6 +18,7 @@ from pipelines.core.progress import Silent
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig
 from pipelines.localize.map import load_map
+from pipelines.localize.query import Localizer
 from pipelines.pairs.map_index import index_file
 from pipelines.pairs.select import PairConfig
 from pipelines.sfm.config import SfmConfig
@@ -168,6 +169,41 @@ def test_overlay_shows_inliers_and_json_stands_beside_it(answers):
 # --- not found --------------------------------------------------------------------------------------------------------
 
 
+def test_quiet_prints_one_line_per_query(medium_map, sample_data):
+    outcome = recon("localize", sample_data / "query" / "images", "--map", medium_map, "-q")
+    assert outcome.code == 0 and outcome.err == "", outcome
+    lines = outcome.out.splitlines()
+    assert len(lines) == len(list((sample_data / "query" / "images").iterdir()))
+    assert all(" found, " in line and " centre (" in line and line.endswith(".") for line in lines), lines
+
+
+def test_a_picture_that_cannot_be_written_costs_no_answer(medium_map, sample_data, tmp_path):
+    query = sample_data / "query" / "images" / "query_near.jpg"
+    (tmp_path / "out" / "001-query_near.jpg").mkdir(parents=True)
+    outcome = recon("localize", query, "--map", medium_map, "--out", tmp_path / "out", "-q")
+    assert outcome.code == 6 and outcome.out.startswith("query_near.jpg: found"), outcome
+    assert "Cannot write" in outcome.sentences[0] and "001-query_near.jpg" in outcome.sentences[0]
+    assert len(json.loads((tmp_path / "out" / "poses.json").read_text())["queries"]) == 1
+
+
+def test_answers_are_saved_as_they_come(medium_map, sample_data, tmp_path, monkeypatch):
+    names = sorted(path.name for path in (sample_data / "query" / "images").iterdir())
+    localize = Localizer.localize
+
+    def interrupted(self, photo):
+        if photo.name == names[-1]:
+            raise KeyboardInterrupt
+        return localize(self, photo)
+
+    monkeypatch.setattr(Localizer, "localize", interrupted)
+    monkeypatch.setattr("pipelines.localize.run._SAVE_EVERY", 0.0)
+    monkeypatch.setattr("pipelines.localize.run._SAVE_SHARE", 1.0)
+    images = sample_data / "query" / "images"
+    assert recon("localize", images, "--map", medium_map, "--out", tmp_path, "-q").code == 130
+    saved = json.loads((tmp_path / "poses.json").read_text())["queries"]
+    assert [row["query"] for row in saved][:1] == names[:1] and len(saved) < len(names)
+
+
 def test_another_place_is_not_found_and_has_no_pose(medium_map, sample_data, tmp_path):
     out = tmp_path / "out"
     outcome = recon(
@@ -275,16 +311,20 @@ def test_a_given_place_limits_what_is_matched_and_what_is_believed(medium_map, s
     apart = np.linalg.norm(model.centres - centre, axis=1)
     radius = float(np.sort(apart)[4]) * 1.001
     place = ",".join(f"{value:.9f}" for value in (*centre, radius))
-    (row,) = located(query, "--map", medium_map, f"--near={place}")
+    (row,) = located(query, "--map", medium_map, f"--near={place}", "--photos", "5")
     inside = {name for name, length in zip(model.names, apart, strict=True) if length <= radius}
     assert row["verdict"] == "found" and {photo["name"] for photo in row["matched_with"]} == inside and len(inside) == 5
+    # The map's own cameras may all be farther away: the nearest are matched with.
+    near = ",".join(f"{value:.9f}" for value in (*centre, 0.01 * radius))
+    (row,) = located(query, "--map", medium_map, f"--near={near}", "--photos", "5")
+    assert row["verdict"] == "found" and {photo["name"] for photo in row["matched_with"]} == inside
     # A place where it was not taken, with photos around it: the pose contradicts it and is kept back.
     other = model.centres[int(np.argmax(apart))]
     wrong = ",".join(f"{value:.9f}" for value in (*other, 0.5 * apart.max()))
     (row,) = located(query, "--map", medium_map, f"--near={wrong}", code=8)
     assert row["pose"] is None and row["verdict"] == "not found"
     (row,) = located(query, "--map", medium_map, "--near=900,900,900,1", code=8)
-    assert "no photo of the map was taken near" in row["reason"]
+    assert row["pose"] is None and "away from the given place" in row["reason"]
     assert_refused(recon("localize", query, "--map", medium_map, "--near=1,2"), 2, "four numbers")
 
 

@@ -122,3 +122,11 @@ def test_an_imported_map_grows_with_its_own_cameras(small_map, photos, some, tmp
         pose = poses[name]
         off = np.linalg.norm(grown.centres[grown.names.index(name)] + pose[:, :3].T @ pose[:, 3])
         assert off < 0.05 * scale
+
+
+def test_a_map_is_not_imported_into_itself(small_map, photos):
+    kept = (small_map / "recon.json").read_bytes()
+    for model in (small_map, small_map / "sparse" / "0"):
+        outcome = recon("map", "import", model, "--images", photos, "--out", small_map)
+        assert_refused(outcome, 2, "take the place of the model", "--out")
+    assert (small_map / "recon.json").read_bytes() == kept

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pycolmap
 import pytest
 from command import QUICK, SMALL, drafts, products, recon, start, times
 
 from pipelines.store.files import read_arrays
+from pipelines.store.folder import MapFolder
 
 
 def result_of(folder: Path) -> dict:
@@ -56,6 +58,13 @@ def written(folder: Path, pattern: str, count: int = 1) -> Callable[[], bool]:
     return lambda: len(list(folder.glob(pattern))) >= count
 
 
+def mapping(folder: Path, like: Path) -> Callable[[], bool]:
+    """The moment from which the database of new models is whole and they are being made."""
+    size = (like / "database.db").stat().st_size
+    draft = MapFolder(folder).next_database
+    return lambda: draft.is_file() and draft.stat().st_size == size
+
+
 def stop_when(process: subprocess.Popen[str], moment: Callable[[], bool], how: int = signal.SIGKILL) -> bool:
     """Kill a run once the moment has come; False if it ended before."""
     while process.poll() is None:
@@ -79,7 +88,7 @@ def test_killed_in_every_stage(small_map, photos, tmp_path):
         "matches": written(folder, "matches/*.npz", 20),
         "verified": written(folder, "matches/*.npz", 90),
         "database": written(folder, ".database.db.draft*"),
-        "mapping": written(folder, "database.db-wal"),
+        "mapping": mapping(folder, small_map),
         "models": written(folder, ".sparse.*.draft"),
         "report": written(folder, "sparse/0"),
     }
@@ -130,7 +139,7 @@ def test_killed_while_a_map_grows(photos, tmp_path):
     report = (folder / "report.html").read_bytes()
     moments = (
         written(folder, "features/*.npz", 7),
-        written(folder, "database.db-wal"),
+        mapping(folder, calm),
         lambda: (
             (folder / "sparse" / "0" / "images.bin").is_file()
             and (folder / "sparse" / "0" / "images.bin").read_bytes() != before
@@ -159,21 +168,22 @@ def test_killed_between_the_old_models_and_the_new(copied, photos, small_map):
     assert_like_uninterrupted(copied, small_map)
 
 
-def test_a_log_left_by_a_killed_mapping_does_not_spoil_the_next_database(photos, small_map, tmp_path):
+def test_a_log_left_by_a_killed_program_does_not_spoil_the_next_database(copied, photos, small_map):
     """SQLite would replay it into the database of other options, which takes the old one's place."""
-    folder = tmp_path / "map"
-    shutil.copytree(small_map / "features", folder / "features")
-    other = ("-q", "--max-size", "512", "--max-keypoints", "700")
-    assert stop_when(start("sfm", photos, "--out", folder, *other), written(folder, "database.db-wal")), "too late"
-    assert (folder / "database.db-wal").exists()
-    assert recon("sfm", photos, "--out", folder, *QUICK).code == 0
-    wanted = products(small_map)
-    assert {name: data for name, data in products(folder).items() if name in wanted} == wanted
+    with pycolmap.Database.open(copied / "database.db") as database:
+        database.clear_two_view_geometries()
+        logs = [copied / f"database.db-{ending}" for ending in ("wal", "shm")]
+        left = [(path, path.read_bytes()) for path in logs]
+    for path, data in left:
+        path.write_bytes(data)
+    (copied / "sparse" / "made-from.txt").unlink()
+    assert recon("sfm", photos, "--out", copied, *QUICK).code == 0
+    assert_like_uninterrupted(copied, small_map)
 
 
 def test_interrupted_by_the_user(small_map, photos, tmp_path):
     folder = tmp_path / "map"
-    moments = (written(folder, "features/*.npz", 3), written(folder, "database.db-wal"))
+    moments = (written(folder, "features/*.npz", 3), mapping(folder, small_map))
     interrupted = 0
     for moment in moments:
         process = start("sfm", photos, "--out", folder, *QUICK)
@@ -267,15 +277,49 @@ def test_features_belong_to_content_not_to_names(copied, photos, tmp_path):
     assert len(raw) == 11
 
 
-def test_a_failed_run_leaves_the_map_and_the_way_back(copied, photos, small_map):
-    """Other options that find nothing are told, and the map of the first ones is made again without a trace."""
-    failed = recon("sfm", photos, "--out", copied, *QUICK, "--ratio", 0.05, "--min-matches", 500)
-    assert failed.code == 4, failed
-    assert json.loads((copied / "recon.json").read_text("utf-8"))["status"] == "failed"
-    assert recon("sfm", photos, "--out", copied, *QUICK).code == 0
-    wanted = products(small_map)
-    assert {name: data for name, data in products(copied).items() if name in wanted} == wanted
+def test_a_failed_run_leaves_a_finished_map_as_it_is(copied, photos, sample_data, small_map):
+    """Other options that find nothing, and other photos that make no model, are told; the map stays in use."""
+    kept = {**products(copied), **{name: (copied / name).read_bytes() for name in ("recon.json", "report.html")}}
+    failed = recon("sfm", photos, "--out", copied, *SMALL, "--min-matches", 5000)
+    assert failed.code == 4 and f"The finished map in {copied} stays as it was" in failed.err, failed
+    flat = recon("sfm", sample_data / "panorama" / "images", "--out", copied, "--json", *SMALL)
+    assert flat.code == 5, flat
+    told = json.loads(flat.out)
+    assert (told["status"], told["exit_code"]) == ("failed", 5) and "No 3D model" in told["verdict"]
+    assert {name: (copied / name).read_bytes() for name in kept} == kept and not drafts(copied)
+    outcome = recon("sfm", photos, "--out", copied, *SMALL)
+    assert outcome.code == 0 and "The models are up to date" in outcome.err, outcome
     assert result_of(copied) == result_of(small_map)
+
+
+def test_a_map_that_fails_to_grow_says_so_as_json(copied, sample_data, monkeypatch):
+    kept = {**products(copied), "recon.json": (copied / "recon.json").read_bytes()}
+    monkeypatch.setattr("pipelines.sfm.mapping.map_photos", lambda *args, **options: [])
+    outcome = recon("sfm", sample_data / "query" / "images", "--add-to", copied, "--json")
+    assert outcome.code == 5 and json.loads(outcome.out)["status"] == "failed", outcome
+    assert json.loads(outcome.out)["verdict"] == outcome.sentences[0].removeprefix("recon: ")
+    assert {name: (copied / name).read_bytes() for name in kept} == kept and not drafts(copied)
+
+
+def test_what_a_new_map_drops_of_the_old_one_is_told(some, tmp_path):
+    folder = tmp_path / "map"
+    assert recon("sfm", some([1, 2, 3, 4]), "--out", folder, *QUICK).code == 0
+    names = ["courtyard_01.jpg", "courtyard_02.jpg"]
+    assert recon("map", "align", folder, "--distance", *names, "1.5").code == 0
+    again = recon("sfm", some([1, 2, 3, 4]), "--out", folder, *SMALL)
+    assert again.code == 0 and "up to date" in again.err and "without" not in again.err, again
+    fewer = recon("sfm", some([1, 2, 3], "three"), "--out", folder, *SMALL)
+    assert fewer.code == 0, fewer
+    assert f"1 of the 4 photos of the map in {folder} are not among those given" in fewer.err
+    assert "(courtyard_04.jpg). To keep them: --add-to" in fewer.err
+    assert "without the alignment of the old: run `recon map align` again" in fewer.err
+
+
+@pytest.mark.parametrize("damage", [b"hi\n", b""], ids=["text", "empty"])
+def test_a_damaged_database_is_made_again(damage, copied, photos, small_map):
+    (copied / "database.db").write_bytes(damage)
+    assert recon("sfm", photos, "--out", copied, *QUICK).code == 0
+    assert_like_uninterrupted(copied, small_map)
 
 
 def test_damaged_files_are_made_again(copied, photos, small_map):

@@ -264,6 +264,19 @@ def test_a_map_grows_beside_a_new_scene_that_is_larger(some, photos, tmp_path):
     assert new == [f"mirrored_{number:02}.jpg" for number in range(8, 13)]
 
 
+def test_a_map_without_exif_grows_though_its_photos_now_look_like_a_series(photos, tmp_path):
+    for name, numbers in (("two", (1, 2)), ("third", (3,))):
+        (tmp_path / name).mkdir()
+        for number in numbers:
+            pixels = cv2.imread(str(photos / f"courtyard_{number:02}.jpg"))
+            cv2.imwrite(str(tmp_path / name / f"{number}.jpg"), pixels)
+    folder = tmp_path / "map"
+    assert recon("sfm", tmp_path / "two", "--out", folder, "-q", *SMALL).code == 0
+    outcome = recon("sfm", tmp_path / "third", "--add-to", folder, "-q")
+    assert outcome.code == 0 and outcome.out.startswith("All 3 photos are in one model"), outcome
+    assert [photo["camera"] for photo in ledger_of(folder)["photos"]] == [0, 1, 2]
+
+
 def test_growing_needs_the_old_photos_only_for_colours(eight, tmp_path):
     old = shutil.copytree(eight / "old", tmp_path / "old")
     folder = tmp_path / "map"

@@ -101,16 +101,18 @@ def test_a_known_distance_scales_the_model_that_holds_it(made):
     assert set(read_alignment(folder.sparse)) == {"sparse/0", "sparse/1"}
 
 
-def test_gps_gives_east_north_up(made):
+@pytest.mark.parametrize("place", [PARIS, (-16.5, 179.9999, 12.0)], ids=["Paris", "Fiji's date line"])
+def test_gps_gives_east_north_up(made, place):
     folder, centres = made
-    places = to_places(metric(centres), PARIS)
+    places = to_places(metric(centres), place)
     ledger = json.loads(folder.ledger_file.read_text())
-    for entry, place in zip(ledger["photos"][:8], places.tolist(), strict=False):
-        entry["exif"]["gps"] = place
+    for entry, taken in zip(ledger["photos"][:8], places.tolist(), strict=False):
+        entry["exif"]["gps"] = taken
     folder.write_ledger(ledger)
     told = align_to(folder, gps_target(folder, 15.0))["sparse/0"]
     assert told.origin is not None and told.largest < 1e-3
     model = colmap.read_model(folder.sparse / "0")
+    assert np.linalg.norm(to_metres(np.array([told.origin]), place)) < 100
     np.testing.assert_allclose(to_places(model.centres, told.origin), places[:8], atol=1e-6)
 
 

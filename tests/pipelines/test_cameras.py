@@ -17,9 +17,9 @@ from pipelines.images.cameras import (
     assign_cameras,
     camera_prior,
     group_cameras,
-    parse_intrinsics,
 )
 from pipelines.images.formats import apply_orientation
+from pipelines.images.intrinsics import parse_intrinsics
 from pipelines.images.read import scan
 
 
@@ -146,6 +146,9 @@ def test_files(tmp_path: Path) -> None:
         np.testing.assert_allclose(camera.params, (1380, 1381, 760, 507))
     (tmp_path / "d.json").write_text(json.dumps({**files["plain.json"], "dist": [0.1, 0.2, 0.3, 0.4]}))
     assert camera_prior(photo(), config(str(tmp_path / "d.json"))).params[4:] == (0.1, 0.2, 0.3, 0.4)
+    for model, params in (("FOV", {"omega": 0.9}), ("EUCM", {"alpha": 0.6, "beta": 1.1}), ("DIVISION", {"k": -0.2})):
+        (tmp_path / "m.json").write_text(json.dumps({**files["plain.json"], "model": model, **params}))
+        assert camera_prior(photo(), config(str(tmp_path / "m.json"))).params[4:] == tuple(params.values())
     for bad, says in (("{", "lacks"), ('{"fx": 3}', "lacks"), ("1 PINHOLE 3\n", "a line"), ("", "0 cameras")):
         text.write_text(bad)
         with pytest.raises(ConfigError, match=says):
@@ -194,6 +197,24 @@ def test_photos_without_exif_share_a_camera_if_they_look_like_one_series() -> No
     assert group_cameras(stripped, CameraConfig(per_photo=True)) == [0, 1, 2]
     with pytest.raises(ConfigError, match="exclude"):
         CameraConfig(single_camera=True, per_photo=True)
+
+
+def test_photos_of_a_map_keep_their_cameras_when_it_grows() -> None:
+    frames = [photo(f"{number}.png") for number in range(5)]
+    two, of_two = assign_cameras(frames[:2], CameraConfig())
+    assert of_two == [0, 1]
+    # A third makes a series of them, a cropped one ends a series.
+    assert assign_cameras(frames[:3], CameraConfig(), two, of_two)[1] == [0, 1, 2]
+    assert assign_cameras(frames, CameraConfig(), two, of_two)[1] == [0, 1, 2, 2, 2]
+    series, of_series = assign_cameras(frames[:3], CameraConfig())
+    assert of_series == [0, 0, 0]
+    cropped = photo("3.png", 1500, 1024)
+    assert assign_cameras([*frames[:3], cropped], CameraConfig(), series, of_series)[1] == [0, 0, 0, 1]
+    assert assign_cameras(frames, CameraConfig(), series, of_series) == (series, [0] * 5)
+    kodak = photo("k.jpg", make="Kodak", model="Z612", focal_px=1619.0)
+    known, of_known = assign_cameras([kodak], CameraConfig())
+    more = [kodak, *(photo(f"{name}.jpg", make="Kodak", model="Z612", focal_px=1619.0) for name in "ab")]
+    assert assign_cameras(more, CameraConfig(), known, of_known) == (known, [0, 0, 0])
 
 
 @pytest.mark.real

@@ -136,11 +136,17 @@ def test_a_failed_export_leaves_nothing_behind(model: Model, photos: Path, tmp_p
     alive.mkdir()
     export(model, photos, out, "ply", force=True)
     assert sorted(path.name for path in out.parent.iterdir()) == sorted([alive.name, "out"])
+    # Killed between its two renames, an export is what it was again.
+    out.rename(out.with_name(".out.999999999.old"))
+    with pytest.raises(OutputError, match="an earlier export stands there"):
+        export(model, photos, out, "ply")
+    assert (out / "points.ply").is_file()
+    assert sorted(path.name for path in out.parent.iterdir()) == sorted([alive.name, "out"])
 
 
 def test_photos_of_another_size_are_refused(model: Model, photos: Path, tmp_path: Path) -> None:
     other = replace(model, cameras=tuple(replace(camera, width=camera.width + 16) for camera in CAMERAS))
-    with pytest.raises(InputError, match="changed"):
+    with pytest.raises(InputError, match=r"is not the photo that the map was made of: .* pixels, and that one had"):
         export(other, photos, tmp_path / "out", "nerfstudio")
     assert not list(tmp_path.iterdir())
 
@@ -198,3 +204,7 @@ def test_folders_without_a_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="do not overlap"):
         export_map(failed.root, "ply")
     assert not (failed.root / "export").exists()
+    failed.write_ledger({"status": "done", "verdict": "All 12 photos are in one model."})
+    with pytest.raises(InputError, match="sparse is missing or damaged") as told:
+        export_map(failed.root, "ply")
+    assert "All 12" not in str(told.value)
