@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError, OutputError
+from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items
@@ -32,6 +32,7 @@ from pipelines.stitch.solve import Solved, solve
 from pipelines.stitch.tags import make_tags
 from pipelines.stitch.warp import FlatView, ShiftedView, TurnedView, View
 from pipelines.stitch.write import FORMATS, format_of, write
+from pipelines.store.files import check_file
 
 if TYPE_CHECKING:
     from pipelines.stitch.debug import Debug
@@ -121,19 +122,13 @@ class StitchResult:
     seconds: dict[str, float]
 
 
-def check_out(path: Path) -> None:
-    """Refuse a file name that nothing can be written to, before any work is done.
-
-    Raises:
-        ConfigError: it stands for no format.
-        OutputError: its folder is missing.
-    """
+def _check_out(path: Path, photos: Sequence[Photo]) -> None:
+    """Refuse a file name that stands for no format, and what :func:`check_file` refuses, before any work is done."""
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(
             f"No panorama can be written to {path}", f"its name must end in {', '.join(FORMATS)}", "-o pano.jpg"
         )
-    if not path.parent.is_dir():
-        raise OutputError(f"Cannot write {path}", "there is no such folder", f"mkdir -p {path.parent}")
+    check_file(path, [photo.path for photo in photos])
 
 
 def stitch(
@@ -156,12 +151,12 @@ def stitch(
     Raises:
         NoOverlapError: no two photos overlap.
         NoModelError: they do, but not as photos from one place.
-        ConfigError: a panorama would be too large, or the projection cannot show it.
+        ConfigError: a panorama would be too large, or overwrite a photo, or the projection cannot show it.
         OutputError: it cannot be written.
     """
     import cv2
 
-    check_out(out)
+    _check_out(out, photos)
     cv2.setNumThreads(max(1, cores() // len(photos)))  # photos are worked on side by side
     begin = time.perf_counter()
     seconds: dict[str, float] = {}
@@ -214,9 +209,12 @@ def stitch(
             "; ".join(f"{item.name}: {item.why}" for item in unused[:3]),
             "photos that share at least a quarter with their neighbours, or --descriptor l2net",
         )
+    names = [f"{out.stem}-{number}{out.suffix}" for number in range(1, len(solved) + 1)]
+    paths = [out] if len(solved) == 1 else [out.with_name(name) for name in names]
+    for path in paths:
+        _check_out(path, photos)
     panoramas = []
-    for number, one in enumerate(solved, 1):
-        path = out if len(solved) == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
+    for path, one in zip(paths, solved, strict=True):
         panoramas.append(_panorama(path, pixels.subset(one.members), one, exact, config, progress, debug))
         lap("rendering")
     return StitchResult(tuple(photos), tuple(panoramas), (*unused, *rejected), seconds)

@@ -175,7 +175,7 @@ FORMATS = {
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file's name, which :func:`pipelines.stitch.run.check_out` has accepted."""
+    """The format of a file's name, which :func:`pipelines.stitch.run.stitch` has accepted."""
     return FORMATS[path.suffix.lower()]
 
 

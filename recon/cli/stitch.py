@@ -57,13 +57,12 @@ def stitch(
     _keep_memory()
     from pipelines.features.extract import FeatureConfig
     from pipelines.stitch.photos import find_photos
-    from pipelines.stitch.run import StitchConfig, check_out, keypoints
+    from pipelines.stitch.run import StitchConfig, keypoints
     from pipelines.stitch.run import stitch as run
     from pipelines.stitch.told import plain
-    from pipelines.store.files import write_text
+    from pipelines.store.files import check_file, write_text
     from recon.cli.terminal import print_json, progress_for
 
-    check_out(out)
     config = StitchConfig(
         FeatureConfig(descriptor, keypoints(detector, max_keypoints), max(64, 2 * max_size // 5), fused=False),
         max_side=max_size,
@@ -80,6 +79,8 @@ def stitch(
     )
     progress = progress_for(quiet or json_output)
     found, rejected = find_photos(photos, progress=progress)
+    if json_file:
+        check_file(json_file, [photo.path for photo in found])
     result = run(found, rejected, out, config, progress=progress, debug=_debug(debug))
     if json_file:
         write_text(json_file, json.dumps(plain(result), indent=2, ensure_ascii=False))

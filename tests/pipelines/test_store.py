@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.core.config import from_plain, to_plain
 from pipelines.core.errors import BusyError, ConfigError, InputError, OutputError
-from pipelines.store.files import fingerprint, read_arrays, write_arrays, write_atomic
+from pipelines.store.files import check_file, fingerprint, read_arrays, write_arrays, write_atomic
 from pipelines.store.folder import MapFolder
 
 
@@ -142,3 +142,18 @@ def test_no_flipped_byte_of_an_archive_ends_a_run_or_changes_a_number(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         read = read_arrays(path, ["a"])
         assert read is None or np.array_equal(read["a"], np.arange(5)), place
+
+
+def test_a_file_that_cannot_be_written_or_is_a_photo_is_refused_beforehand(tmp_path):
+    photo, other = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    photo.write_bytes(b"a")
+    check_file(tmp_path / "new.jpg", [photo, tmp_path / "gone.jpg"])
+    other.write_bytes(b"b")
+    check_file(other, [photo])
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match=r"overwrite the photo .*a\.jpg"):
+        check_file(tmp_path / "link" / "a.jpg", [other, photo])
+    with pytest.raises(OutputError, match="is a folder"):
+        check_file(tmp_path, [])
+    with pytest.raises(OutputError, match="no such folder"):
+        check_file(tmp_path / "no" / "a.jpg", [])
