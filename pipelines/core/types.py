@@ -24,6 +24,7 @@ class Exif:
         focal_px: focal length in pixels of the full-resolution photo, None if EXIF is silent.
         gps: latitude and longitude in degrees, altitude in metres (0 if unknown); None without GPS.
         taken: EXIF DateTimeOriginal as written, empty if unknown.
+        own: recon itself wrote the picture, a panorama or one that shows what was found in a photo.
     """
 
     orientation: int = 1
@@ -32,6 +33,7 @@ class Exif:
     focal_px: float | None = None
     gps: tuple[float, float, float] | None = None
     taken: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def scan(
 
     Files are photos by their suffix (``formats.PHOTO_SUFFIXES``); others are left alone in silence, camera raw
     files too if a photo of the same name lies beside them. Hidden files and folders and the run folders of
-    recon are not entered. A photo that cannot be used never stops the others.
+    recon are not entered, and pictures that recon wrote itself are rejected, unless they are named. A photo that
+    cannot be used never stops the others.
 
     Args:
         source: a folder, or the photos themselves; these are named relative to their common folder.
@@ -92,7 +93,16 @@ def scan(
             found.append(result)
     photos = [item for item in found if isinstance(item, Photo)]
     rejected += [item for item in found if isinstance(item, Rejected)]
+    if isinstance(source, (str, os.PathLike)):
+        photos, own = without_own(photos)
+        rejected += own
     return photos, sorted(rejected, key=lambda item: natural_key(item.name))
+
+
+def without_own(photos: Sequence[Photo]) -> tuple[list[Photo], list[Rejected]]:
+    """The photos, and apart from them the pictures that recon wrote itself."""
+    own = [Rejected(photo.name, "it is no photo, recon made it") for photo in photos if photo.exif.own]
+    return [photo for photo in photos if not photo.exif.own], own
 
 
 def list_photos(folder: Path) -> tuple[list[Path], list[Rejected]]:

@@ -97,4 +97,22 @@ def test_what_is_wrong_is_told_in_a_sentence(turned, tmp_path):
     small = ("--max-megapixels", "0.01", "-q", *SMALL)
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", *small), 2, "pixels", "--scale")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "no" / "x.jpg", "-q", *SMALL), 6, "x.jpg")
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--json-file", tmp_path / "no" / "x.json"), 6)
     assert not list(tmp_path.iterdir())
+
+
+def test_photos_are_not_overwritten_and_what_recon_made_is_not_stitched_again(turned, tmp_path):
+    for number in (1, 2):
+        shutil.copy(turned / f"pano_{number}.jpg", tmp_path)
+    photo = tmp_path / "pano_1.jpg"
+    before = photo.read_bytes()
+    assert_refused(recon("stitch", tmp_path, "-o", photo), 2, "overwrite the photo")
+    assert_refused(recon("stitch", tmp_path, "-o", tmp_path / "x.jpg", "--json-file", photo), 2, "overwrite the photo")
+    assert photo.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+    for name in ("x.jpg", "x.jpg", "x.webp"):
+        outcome = recon("stitch", *tmp_path.iterdir(), "-o", tmp_path / name, "-q", *SMALL)
+        assert outcome.code == 0 and "2 of 2 photos" in outcome.out, outcome
+    assert "not used: x.jpg: it is no photo, recon made it" in outcome.err
+    # Parts of something flat may be put together in two steps.
+    outcome = recon("stitch", tmp_path / "x.jpg", tmp_path / "x.webp", "-o", tmp_path / "y.png", "-q", *SMALL)
+    assert outcome.code == 0 and "2 of 2 photos" in outcome.out, outcome
