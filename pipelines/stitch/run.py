@@ -184,12 +184,9 @@ def stitch(
     exact = refine(overlaps, images, workers=cores())
     cv2.setNumThreads(1)  # strips side by side
     lap("places")
-    solved = [
-        one
-        for group in components(len(photos), overlaps)
-        if len(group) > 1
-        for one in _solve(photos, group, exact, config)
-    ]
+    groups = [group for group in components(len(photos), overlaps) if len(group) > 1]
+    solved = [one for group in groups for one in _solve(photos, group, exact, config)]
+    solved.sort(key=lambda one: (-len(one.members), one.members))  # a large group may have fallen into small ones
     lap("cameras")
     used = {member for one in solved for member in one.members}
     unused = [
