@@ -84,6 +84,8 @@ class StitchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.max_side < 64:
+            raise ConfigError(f"Places cannot be measured at {self.max_side} px", "64 are the least", "--max-size 800")
         if self.mode not in MODES:
             raise ConfigError(f"There is no mode {self.mode!r}", f"known are {', '.join(MODES)}", "--mode rotation")
         if self.mode != "rotation" and self.projection != "auto":
@@ -98,7 +100,8 @@ class StitchConfig:
             what = f"A threshold of {self.max_error:g} px is not possible"
             raise ConfigError(what, "it lies between 0 and 100", "--max-error 4")
         if not self.max_megapixels > 0:
-            raise ConfigError(f"A panorama of {self.max_megapixels:g} megapixels is not possible", "", "400")
+            what = f"A panorama of {self.max_megapixels:g} megapixels is not possible"
+            raise ConfigError(what, "", "--max-megapixels 400")
 
 
 @dataclass(frozen=True)

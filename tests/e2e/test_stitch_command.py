@@ -94,11 +94,21 @@ def test_what_is_wrong_is_told_in_a_sentence(turned, tmp_path):
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.gif"), 2, "x.gif", ".png")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--projection", "cube"), 2, "'cube'")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--scale", "0"), 2, "scale")
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--max-size", "0"), 2, "at 0 px")
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--max-megapixels", "-1"), 2, "--max-megapixels 400")
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--scale", "0.001", "-q"), 2, "--scale")
     small = ("--max-megapixels", "0.01", "-q", *SMALL)
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", *small), 2, "pixels", "--scale")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "no" / "x.jpg", "-q", *SMALL), 6, "x.jpg")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--json-file", tmp_path / "no" / "x.json"), 6)
     assert not list(tmp_path.iterdir())
+
+
+def test_photos_from_several_places_are_stitched_with_a_warning(photos, tmp_path):
+    walked = [photos / f"courtyard_0{number}.jpg" for number in (1, 2)]
+    outcome = recon("stitch", *walked, "-o", tmp_path / "x.jpg", "--json-file", tmp_path / "x.json", "-q", *SMALL)
+    assert outcome.code == 0 and "x.jpg: the camera moved: " in outcome.err and "recon sfm" in outcome.err, outcome
+    assert "the camera moved" in json.loads((tmp_path / "x.json").read_text())["panoramas"][0]["warning"]
 
 
 def test_photos_are_not_overwritten_and_what_recon_made_is_not_stitched_again(turned, tmp_path):

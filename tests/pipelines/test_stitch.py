@@ -227,6 +227,8 @@ def test_a_canvas_that_is_too_large_is_refused_with_the_scale_that_fits():
         check_size(canvas, 200)
     scale = float(told.value.try_.split("--scale ")[1].split(",")[0])
     assert 0.9 * 200 < 800 * scale**2 <= 200 and "cylinder" in told.value.try_
+    with pytest.raises(ConfigError, match="7 x 2 pixels"):
+        check_size(Canvas("plane", 0.003, (0.0, 0.0), 7, 2, ()), 200)
 
 
 def test_where_a_group_falls_apart_the_decisive_pair_is_told_of_both_parts():
@@ -275,6 +277,7 @@ def test_the_sample_panorama_is_level_and_evenly_lit(panorama, sample_data):
     assert np.degrees(np.arccos(np.clip(-(ups * downs).sum(1), -1, 1))).max() < 1.5
     assert one.canvas.name == "cylinder" and one.path.exists()
     told = plain(panorama)
+    assert told["panoramas"][0]["warning"] is None
     json.dumps(told, allow_nan=False)
     assert len(told["panoramas"][0]["overlaps"]) == 4
 
