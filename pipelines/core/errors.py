@@ -10,7 +10,7 @@
 | 6 | ``OutputError`` | the result cannot be written: read-only folder, full disk |
 | 7 | ``BusyError`` | another run is at work in the same folder |
 | 8 | ``NotFoundError`` | none of the photos to be localised was found in the map |
-| 130 | – | interrupted by the user; the run can be continued |
+| 130 | – | interrupted by the user; a run in a folder can be continued |
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def match(
     """Match two photos: keypoints, matches, inliers of a homography, fundamental or essential matrix, and a picture.
 
     Exit codes: 0 done, 2 wrong option, 3 unusable photo, 4 the photos have nothing in common (the picture is written
-    all the same), 6 cannot write.
+    all the same), 6 cannot write, 130 interrupted.
     """
     from pipelines.core.errors import ConfigError, NoOverlapError
     from pipelines.features.detectors import DetectorConfig
