@@ -15,6 +15,13 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, or cannot show, as escapes: control characters, lone surrogates."""
+    return "".join(ascii(char)[1:-1] if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
+
 
 class ReconError(Exception):
     """An error with one clear sentence for the user.

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.errors import printable
+
 
 @dataclass(frozen=True)
 class Exif:
@@ -57,11 +59,14 @@ class Photo:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that could not be used as a photo, and why, in plain words."""
+    """A file that could not be used as a photo, by its printable name, and why, in plain words."""
 
     name: str
     why: str
     try_: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
 
 
 @dataclass(frozen=True)

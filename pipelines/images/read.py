@@ -7,7 +7,6 @@ import io
 import os
 import re
 import stat
-import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import InputError
+from pipelines.core.errors import InputError, printable
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Exif, Photo, Rejected
 from pipelines.images import formats
@@ -171,7 +170,7 @@ def _walk(folder: Path, exclude: set[Path], rejected: list[Rejected]) -> Iterato
         if name == folder:
             raise InputError(f"The photos in {folder} cannot be read", error.strerror or str(error))
         rejected.append(
-            Rejected(_printable(name.relative_to(folder).as_posix()), "the folder cannot be opened", "check its rights")
+            Rejected(name.relative_to(folder).as_posix(), "the folder cannot be opened", "check its rights")
         )
 
     for here, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
@@ -188,14 +187,10 @@ def _walk(folder: Path, exclude: set[Path], rejected: list[Rejected]) -> Iterato
 # --- checking one photo --------------------------------------------------------------------------------------
 
 
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "replace").decode("utf-8")
-
-
 def _inspect(name: str, path: Path, decode: bool) -> Photo | Rejected:
     """Read a file once: hash it, read its header, and make sure that it decodes to the end."""
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
-        return Rejected(_printable(name), "its name has characters that are no text", "rename the file")
+    if name != printable(name):
+        return Rejected(name, "its name has characters that are no text", "rename the file")
     try:
         data = _bytes(path)
     except InputError as error:

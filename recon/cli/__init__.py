@@ -160,5 +160,7 @@ def _fail_usage(error: typer.TyperException) -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    print(f"recon: {sentence}", file=sys.stderr)
+    from pipelines.core.errors import printable
+
+    print(f"recon: {printable(sentence)}", file=sys.stderr)
     sys.exit(code)

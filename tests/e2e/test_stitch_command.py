@@ -111,6 +111,15 @@ def test_photos_from_several_places_are_stitched_with_a_warning(photos, tmp_path
     assert "the camera moved" in json.loads((tmp_path / "x.json").read_text())["panoramas"][0]["warning"]
 
 
+def test_names_that_a_terminal_would_obey_are_printed_as_escapes(turned, tmp_path):
+    for number in (1, 2):
+        shutil.copy(turned / f"pano_{number}.jpg", tmp_path)
+    shutil.copy(turned / "pano_3.jpg", tmp_path / "a\x1b[31m\n.jpg")
+    outcome = recon("stitch", tmp_path, "-o", tmp_path / "x.png", "-q", *SMALL)
+    assert outcome.code == 0 and "not used: a\\x1b[31m\\n.jpg: its name has" in outcome.err, outcome
+    assert_refused(recon("stitch", tmp_path / "b\n\x1b.jpg", "-o", tmp_path / "x.png"), 3, "b\\n\\x1b.jpg")
+
+
 def test_photos_are_not_overwritten_and_what_recon_made_is_not_stitched_again(turned, tmp_path):
     for number in (1, 2):
         shutil.copy(turned / f"pano_{number}.jpg", tmp_path)
