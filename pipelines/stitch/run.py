@@ -13,7 +13,7 @@ import numpy as np
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
-from pipelines.engine import cores, map_items
+from pipelines.engine import cores, map_items, opencv_threads_kept
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig
 from pipelines.images.read import Image, shrunk_image
@@ -134,6 +134,7 @@ def _check_out(path: Path, photos: Sequence[Photo]) -> None:
     check_file(path, [photo.path for photo in photos])
 
 
+@opencv_threads_kept()
 def stitch(
     photos: Sequence[Photo],
     rejected: Sequence[Rejected],

@@ -289,7 +289,11 @@ def test_panoramas_are_told_largest_first_whatever_was_solved_first(sample_data,
         photo.save(tmp_path / f"{number}.png")
     photos, _ = find_photos([str(tmp_path)])
     monkeypatch.setattr("pipelines.stitch.run.components", lambda *given: components(*given)[::-1])
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(3)
     found = stitch(photos, [], tmp_path / "x.jpg", StitchConfig(scale=0.2), progress=Silent()).panoramas
+    assert cv2.getNumThreads() == 3  # others' number is not changed
+    cv2.setNumThreads(threads)
     assert [(one.path.name, len(one.solved.members)) for one in found] == [("x-1.jpg", 3), ("x-2.jpg", 2)]
 
 
