@@ -1,6 +1,10 @@
 """``python -m recon``, and the console script."""
 
+import atexit
+import os
 import sys
+
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -11,7 +15,13 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         print("recon: Interrupted.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code != _INTERRUPTED:
+            raise
+    # Where an interrupt once came out of `exec`, by which dataclasses are made, Python would end by the signal.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

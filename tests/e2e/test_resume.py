@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +204,8 @@ def test_an_interrupt_counts_from_the_start_and_promises_only_what_is_kept(monke
             recon_main()
         return end.value.code, capsys.readouterr().err
 
+    monkeypatch.setattr("os._exit", sys.exit)
+    monkeypatch.setattr("atexit._run_exitfuncs", lambda: None)
     monkeypatch.setattr("recon.cli.app", interrupted)
     assert ending() == (130, "recon: Interrupted.\n")
     monkeypatch.setattr("recon.cli.app", lambda **options: 130)
