@@ -10,10 +10,17 @@
 | 6 | ``OutputError`` | the result cannot be written: read-only folder, full disk |
 | 7 | ``BusyError`` | another run is at work in the same folder |
 | 8 | ``NotFoundError`` | none of the photos to be localised was found in the map |
-| 130 | – | interrupted by the user; the run can be continued |
+| 130 | – | interrupted by the user; a run in a folder can be continued |
 """
 
 from __future__ import annotations
+
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, or cannot show, as escapes: control characters, lone surrogates."""
+    return "".join(ascii(char)[1:-1] if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
 
 
 class ReconError(Exception):

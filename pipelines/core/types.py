@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.errors import printable
+
 
 @dataclass(frozen=True)
 class Exif:
@@ -24,6 +26,7 @@ class Exif:
         focal_px: focal length in pixels of the full-resolution photo, None if EXIF is silent.
         gps: latitude and longitude in degrees, altitude in metres (0 if unknown); None without GPS.
         taken: EXIF DateTimeOriginal as written, empty if unknown.
+        own: recon itself wrote the picture, a panorama or one that shows what was found in a photo.
     """
 
     orientation: int = 1
@@ -32,6 +35,7 @@ class Exif:
     focal_px: float | None = None
     gps: tuple[float, float, float] | None = None
     taken: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,14 @@ class Photo:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that could not be used as a photo, and why, in plain words."""
+    """A file that could not be used as a photo, by its printable name, and why, in plain words."""
 
     name: str
     why: str
     try_: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
 
 
 @dataclass(frozen=True)

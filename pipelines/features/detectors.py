@@ -62,7 +62,8 @@ class DetectorConfig:
                 f"{near[0]!r}" if near else "",
             )
         if self.max_keypoints < 1:
-            raise ConfigError(f"{self.max_keypoints} keypoints are too few", "", "8192")
+            what = f"{self.max_keypoints} keypoints are too few"
+            raise ConfigError(what, "", "thousands, or leave --max-keypoints out")
         if self.threshold is not None and not self.threshold > 0:
             raise ConfigError(
                 f"A detector threshold of {self.threshold} cannot be used",

@@ -9,6 +9,9 @@ from typing import Any
 from pipelines.core.types import Exif
 
 _MAKE, _MODEL, _ORIENTATION, _EXIF_IFD, _GPS_IFD = 0x010F, 0x0110, 0x0112, 0x8769, 0x8825
+SOFTWARE = 0x0131
+OWN_PANORAMA, OWN_PICTURE = "recon stitch", "recon picture"
+"""What recon writes as the software of its pictures."""
 _TAKEN, _FOCAL_MM, _FOCAL_35, _EXIF_WIDTH, _EXIF_HEIGHT = 0x9003, 0x920A, 0xA405, 0xA002, 0xA003
 _PLANE_X, _PLANE_UNIT = 0xA20E, 0xA210
 _LAT_REF, _LAT, _LON_REF, _LON, _ALT_REF, _ALT = range(1, 7)
@@ -74,6 +77,7 @@ def read_exif(picture: Any, width: int, height: int) -> Exif:
         focal_px=focal_in_pixels(shot, make, model, width, height),
         gps=_position(place),
         taken=_text(shot.get(_TAKEN)),
+        own=_text(tags.get(SOFTWARE)) in (OWN_PANORAMA, OWN_PICTURE),
     )
 
 

@@ -7,7 +7,6 @@ import io
 import os
 import re
 import stat
-import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import InputError
+from pipelines.core.errors import InputError, printable
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Exif, Photo, Rejected
 from pipelines.images import formats
@@ -65,7 +64,8 @@ def scan(
 
     Files are photos by their suffix (``formats.PHOTO_SUFFIXES``); others are left alone in silence, camera raw
     files too if a photo of the same name lies beside them. Hidden files and folders and the run folders of
-    recon are not entered. A photo that cannot be used never stops the others.
+    recon are not entered, and pictures that recon wrote itself are rejected, unless they are named. A photo that
+    cannot be used never stops the others.
 
     Args:
         source: a folder, or the photos themselves; these are named relative to their common folder.
@@ -92,7 +92,16 @@ def scan(
             found.append(result)
     photos = [item for item in found if isinstance(item, Photo)]
     rejected += [item for item in found if isinstance(item, Rejected)]
+    if isinstance(source, (str, os.PathLike)):
+        photos, own = without_own(photos)
+        rejected += own
     return photos, sorted(rejected, key=lambda item: natural_key(item.name))
+
+
+def without_own(photos: Sequence[Photo]) -> tuple[list[Photo], list[Rejected]]:
+    """The photos, and apart from them the pictures that recon wrote itself."""
+    own = [Rejected(photo.name, "it is no photo, recon made it") for photo in photos if photo.exif.own]
+    return [photo for photo in photos if not photo.exif.own], own
 
 
 def list_photos(folder: Path) -> tuple[list[Path], list[Rejected]]:
@@ -161,7 +170,7 @@ def _walk(folder: Path, exclude: set[Path], rejected: list[Rejected]) -> Iterato
         if name == folder:
             raise InputError(f"The photos in {folder} cannot be read", error.strerror or str(error))
         rejected.append(
-            Rejected(_printable(name.relative_to(folder).as_posix()), "the folder cannot be opened", "check its rights")
+            Rejected(name.relative_to(folder).as_posix(), "the folder cannot be opened", "check its rights")
         )
 
     for here, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
@@ -178,14 +187,10 @@ def _walk(folder: Path, exclude: set[Path], rejected: list[Rejected]) -> Iterato
 # --- checking one photo --------------------------------------------------------------------------------------
 
 
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "replace").decode("utf-8")
-
-
 def _inspect(name: str, path: Path, decode: bool) -> Photo | Rejected:
     """Read a file once: hash it, read its header, and make sure that it decodes to the end."""
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
-        return Rejected(_printable(name), "its name has characters that are no text", "rename the file")
+    if name != printable(name):
+        return Rejected(name, "its name has characters that are no text", "rename the file")
     try:
         data = _bytes(path)
     except InputError as error:

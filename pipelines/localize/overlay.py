@@ -12,7 +12,8 @@ from pipelines.core.types import Photo
 from pipelines.images.read import Image, read_color_image
 from pipelines.localize.pose import project
 from pipelines.localize.result import Evidence, Localisation, QueryPose, Verdict
-from pipelines.store.files import make_folder, write_atomic
+from pipelines.pairwise.picture import write_picture
+from pipelines.store.files import make_folder
 
 _SIDE = 1600
 _GREEN, _RED, _BLUE, _WHITE = (60, 230, 60), (255, 70, 60), (60, 170, 255), (255, 255, 255)
@@ -85,7 +86,5 @@ def write_overlay(folder: Path, number: int, photo: Photo, answer: Localisation,
     """
     make_folder(folder)
     path = folder / f"{number:03}-{Path(photo.name).stem}.jpg"
-    picture = cv2.cvtColor(draw_overlay(photo, answer, xyz), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    write_atomic(path, lambda stream: stream.write(data.tobytes()))
+    write_picture(path, draw_overlay(photo, answer, xyz))
     return path

@@ -51,7 +51,8 @@ class PairConfig:
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
-            raise ConfigError(f"There is no model {self.model!r}", f"known are {', '.join(MODELS)}", "--model auto")
+            near = next((name for name in MODELS if name.lower() == self.model.lower()), "auto")
+            raise ConfigError(f"There is no model {self.model!r}", f"known are {', '.join(MODELS)}", f"--model {near}")
 
 
 @dataclass(frozen=True)

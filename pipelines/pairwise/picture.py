@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.types import Photo
+from pipelines.images.exif import OWN_PICTURE, SOFTWARE
 from pipelines.images.read import Image, read_color_image
 from pipelines.pairwise.match import PairResult
 from pipelines.store.files import write_atomic
@@ -19,7 +20,7 @@ _WIDTH = 1600
 _GAP = 8
 _MOST_LINES, _MOST_FAINT = 250, 150
 """More lines hide the photos and each other."""
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _PAPER, _INK = (250, 250, 250), (30, 30, 30)
 _FAINT = (205, 205, 215)
 # Error 0, a quarter of the threshold, the threshold; told apart by colour-blind readers too.
@@ -53,25 +54,27 @@ def check_suffix(path: Path) -> None:
     """
     from PIL import Image as PillowImage
 
-    if path.suffix.lower() not in _SUFFIXES or path.suffix.lower() not in PillowImage.registered_extensions():
+    if path.suffix.lower() not in SUFFIXES or path.suffix.lower() not in PillowImage.registered_extensions():
         raise ConfigError(
             f"No picture can be written to {path}",
-            f"its name must end in {', '.join(_SUFFIXES)}",
+            f"its name must end in {', '.join(SUFFIXES)}",
             f"--out {path.stem or 'picture'}.png",
         )
 
 
 def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write the picture in the format of the file's suffix (PNG, JPEG, WebP …).
+    """Write the picture in the format of the file's suffix (PNG, JPEG, WebP …), marked as one of recon's own.
 
     Raises:
         OutputError: the file cannot be written.
     """
     from PIL import Image as PillowImage
 
-    picture = PillowImage.fromarray(pixels)
+    picture, mark = PillowImage.fromarray(pixels), PillowImage.Exif()
+    mark[SOFTWARE] = OWN_PICTURE
     kind = PillowImage.registered_extensions()[path.suffix.lower()]
-    write_atomic(path, lambda stream: picture.save(stream, kind, **({"quality": 92} if kind == "JPEG" else {})))
+    options = {"quality": 92} if kind == "JPEG" else {}
+    write_atomic(path, lambda stream: picture.save(stream, kind, exif=mark, **options))
 
 
 def _shrunk(photo: Photo) -> Image:

@@ -121,7 +121,7 @@ def find_instances(
     found: list[Instance] = []
     votes, failures = _votes(matched, alive, thing), 0
     while failures < _ATTEMPTS:
-        support = _best_seed(votes, matched, alive)
+        support = _best_seed(votes, matched)
         if support is None:
             break
         instance = _fit(matched, support, alive, thing, scene, max_error=max_error, tests=tests, seed=seed)
@@ -171,7 +171,7 @@ def _votes(matched: Matched, alive: NDArray[np.bool_], thing: Photo) -> _Votes:
     return _Votes(seeds, support & alive)
 
 
-def _best_seed(votes: _Votes, matched: Matched, alive: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+def _best_seed(votes: _Votes, matched: Matched) -> NDArray[np.bool_] | None:
     """The matches (M,) that agree with the match that most others agree with; None if fewer than four places do."""
     best, most = None, 3
     counts = votes.support.sum(1)

@@ -7,7 +7,7 @@ part of it. Words, projections and medians are learned from the objects, so any 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,17 +98,17 @@ def float_rows(descriptors: NDArray) -> NDArray[np.float32]:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
 
 
-def build_inverted(every: Sequence[NDArray], *, seed: int = 0) -> InvertedFile:
+def build_inverted(every: Iterable[NDArray], counts: Sequence[int], *, seed: int = 0) -> InvertedFile:
     """Learn the words from the objects' descriptors and file every keypoint.
 
     Args:
-        every: per object, (N,D) float32 of unit length or (N,D/8) bits.
+        every: per object, (N,D) floats of unit length or (N,D/8) bits; asked for one after the other.
+        counts: N of each.
         seed: of the sample and the start of k-means.
     """
     random = np.random.default_rng(seed)
-    rows = [float_rows(each) for each in every]
-    data = np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
-    owners = np.repeat(np.arange(len(rows), dtype=np.int32), [len(each) for each in rows])
+    data = _all_rows(every, sum(counts))
+    owners = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     sample = data if len(data) <= _TRAINING else data[np.sort(random.choice(len(data), _TRAINING, replace=False))]
     words = _words(sample, random)
     projection = np.linalg.qr(random.standard_normal((max(_BITS, data.shape[1]),) * 2))[0][:_BITS, : data.shape[1]]
@@ -121,9 +121,20 @@ def build_inverted(every: Sequence[NDArray], *, seed: int = 0) -> InvertedFile:
         members = order[starts[index] : starts[index + 1]]
         if len(members):
             medians[index] = np.median(data[members] @ projection.T, axis=0)
-    signatures = _signatures(data[order], word[order], projection, medians)
-    sizes = np.array([len(each) for each in rows], np.int32)
-    return InvertedFile(words, projection, medians, starts, signatures, owners[order], sizes)
+    signatures = _signatures(data, word, projection, medians)[order]
+    return InvertedFile(words, projection, medians, starts, signatures, owners[order], np.array(counts, np.int32))
+
+
+def _all_rows(every: Iterable[NDArray], total: int) -> NDArray[np.float32]:
+    """(total,D) of all objects in one array, beside which there is one object's at a time."""
+    data, at = np.zeros((0, 1), np.float32), 0
+    for each in every:
+        rows = float_rows(each)
+        if not len(data):
+            data = np.empty((total, rows.shape[1]), np.float32)
+        data[at : at + len(rows)] = rows
+        at += len(rows)
+    return data
 
 
 def _words(sample: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import numpy as np
 import descriptors
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
-from pipelines.core.types import Features, Photo
+from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureConfig
 from pipelines.images.read import scan
@@ -79,21 +79,22 @@ class Recognised:
     seconds: float
 
 
-def read_scenes(paths: list[Path]) -> list[Photo]:
-    """The scenes: photos and folders of photos.
+def read_scenes(paths: list[Path]) -> tuple[list[Photo], list[Rejected]]:
+    """The scenes, of photos and folders of photos, and the files that are none.
 
     Raises:
-        InputError: one of them cannot be used.
+        InputError: a folder cannot be read, or no scene is left.
     """
     photos: list[Photo] = []
+    rejected: list[Rejected] = []
     for path in paths:
-        found, rejected = scan(path) if path.is_dir() else scan([path])
-        if rejected and not path.is_dir():
-            raise InputError(f"{path} cannot be used", rejected[0].why, rejected[0].try_ or "give another photo")
+        found, bad = scan(path if path.is_dir() else [path])
         photos += found
+        rejected += bad
     if not photos:
-        raise InputError("There is no scene", "no photo that can be read was given", "name a photo")
-    return photos
+        why = "; ".join(f"{item.name}: {item.why}" for item in rejected[:3])
+        raise InputError("There is no scene", why, "name a photo that can be read")
+    return photos, rejected
 
 
 class Recogniser:

@@ -159,7 +159,7 @@ def unregistered(
         seed: of the pose test's RANSAC.
     """
     registered = {name for model in models for name in model.names}
-    lookups = [_point_lookup(model, graph, files) for model in models]
+    lookups = [_point_lookup(model, graph) for model in models]
     missing = [index for index, name in enumerate(graph.names) if name not in registered]
     return [
         Unregistered(graph.names[index], *_reason(index, graph, models, lookups, registered, files, cameras, seed))
@@ -171,7 +171,7 @@ PointLookup = Mapping[int, Mapping[int, int]]
 """Photo index -> keypoint index -> point index."""
 
 
-def _point_lookup(model: Model, graph: MatchGraph, files: FeatureFiles) -> PointLookup:
+def _point_lookup(model: Model, graph: MatchGraph) -> PointLookup:
     index_of = {name: index for index, name in enumerate(graph.names)}
     lookup: dict[int, dict[int, int]] = {}
     for image, name in enumerate(model.names):

@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.core.errors import NoModelError
 from pipelines.core.types import Photo
 from pipelines.stitch.adjust import Array
-from pipelines.stitch.overlap import Overlap, components
+from pipelines.stitch.overlap import Overlap, settle
 from pipelines.stitch.projection import Canvas, Piece
 
 MODELS = ("affine", "homography")
@@ -20,7 +20,6 @@ _MOST = 400
 _ROUNDS, _STEPS = 8, 25
 _ROBUST = 1.0
 """px at 1,600 px where a match begins to count linearly."""
-_CONTRADICTS = 3.0
 _GRID = 8
 
 
@@ -80,28 +79,16 @@ def solve_flat(
         max_error: threshold of the homographies, px at 1,600 px.
         seed: of the choice of matches where there are many.
     """
-    kept = {pair: one for pair, one in overlaps.items() if one.kept and pair[0] in members and pair[1] in members}
-    scale = max(1.0, max(max(photos[i].width, photos[i].height) for i in members) / 1600)
-    dropped: list[tuple[int, int, float]] = []
-    while True:
-        maps = _fit(photos, members, kept, model, _ROBUST * scale, seed)
-        place = {photo: index for index, photo in enumerate(members)}
-        left = {pair: _both_ways(one, maps[place[pair[0]]], maps[place[pair[1]]]) for pair, one in kept.items()}
-        medians = {pair: float(np.median(values)) for pair, values in left.items()}
-        worst = max(medians, key=medians.__getitem__)
-        if medians[worst] <= _CONTRADICTS * max_error * scale:
-            return [SolvedFlat(tuple(members), maps, left, tuple(dropped))]
-        dropped.append((*worst, medians[worst]))
-        del kept[worst]
-        local = {(place[i], place[j]): one for (i, j), one in kept.items()}
-        groups = [[members[i] for i in group] for group in components(len(members), local)]
-        if len(groups) > 1:
-            every = [
-                solve_flat(photos, group, kept, model=model, max_error=max_error, seed=seed)
-                for group in groups
-                if len(group) > 1
-            ]
-            return [one for several in every for one in several]
+
+    def fit(
+        group: Sequence[int], kept: Mapping[tuple[int, int], Overlap], scale: float
+    ) -> tuple[Array, dict[tuple[int, int], Array]]:
+        maps = _fit(photos, group, kept, model, _ROBUST * scale, seed)
+        map_of = dict(zip(group, maps, strict=True))
+        return maps, {pair: _both_ways(one, map_of[pair[0]], map_of[pair[1]]) for pair, one in kept.items()}
+
+    settled = settle(photos, members, overlaps, (fit,), max_error=max_error)
+    return [SolvedFlat(one.members, one.model, one.residuals, one.dropped) for one in settled]
 
 
 def _carried(homography: Array, points: Array) -> Array:

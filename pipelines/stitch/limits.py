@@ -9,12 +9,14 @@ from pipelines.stitch.projection import Canvas
 
 _BYTES = {False: 10, True: 14}
 """Memory per canvas pixel of 8 and of 16 bit: the picture, its mask, and what its file is made from."""
+_LEAST = 32
+"""px a side."""
 _FIXED = 1.2e9
 """Memory beside: decoded photos and a tile with its pyramids."""
 
 
 def check_size(canvas: Canvas, max_megapixels: float, *, deep: bool = False, longest: int = 1 << 30) -> None:
-    """Refuse a canvas that is too large, before memory is taken.
+    """Refuse a canvas that is too large, before memory is taken, or too small to show anything.
 
     Args:
         max_megapixels: that the user allows.
@@ -24,6 +26,12 @@ def check_size(canvas: Canvas, max_megapixels: float, *, deep: bool = False, lon
     Raises:
         ConfigError: with the scale that would fit.
     """
+    if min(canvas.width, canvas.height) < _LEAST:
+        raise ConfigError(
+            f"The panorama would have {canvas.width:,} x {canvas.height:,} pixels",
+            f"less than {_LEAST} a side show nothing",
+            "a larger --scale",
+        )
     pixels, per_pixel = float(canvas.width) * canvas.height, _BYTES[deep]
     room = max(0.8 * _memory() - _FIXED, 0.1e9) / per_pixel
     most = min(max_megapixels * 1e6, room)

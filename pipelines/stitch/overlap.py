@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,10 @@ ALPHA, BETA = 8.0, 0.3
 p0 = 0.1, p(overlap) = 1e-6 and p_min = 0.999, a pair overlaps if inliers > 8 + 0.3 x matches in the overlap."""
 
 _ALL_PAIRS, _SIMILAR, _NEIGHBOURS = 30, 10, 2
+_CONTRADICTS = 3.0
+"""Times the threshold of a homography: a median residual beyond says that a pair does not belong."""
+
+Model = TypeVar("Model")
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,78 @@ def components(count: int, pairs: Mapping[tuple[int, int], Overlap]) -> list[lis
     for i in range(count):
         members.setdefault(root(i), []).append(i)
     return sorted(members.values(), key=lambda photos: (-len(photos), photos))
+
+
+@dataclass(frozen=True)
+class Settled(Generic[Model]):
+    """Photos that a model explains.
+
+    Attributes:
+        members: their indices.
+        model: as the fit gave it.
+        residuals: (i, j) photo indices -> (K,) px at full resolution, of all of the pair's inliers, both ways.
+        dropped: (i, j, median px) of pairs with one of the photos that contradicted the others.
+    """
+
+    members: tuple[int, ...]
+    model: Model
+    residuals: Mapping[tuple[int, int], NDArray[np.float64]]
+    dropped: tuple[tuple[int, int, float], ...]
+
+
+Fit = Callable[
+    [Sequence[int], Mapping[tuple[int, int], Overlap], float], tuple[Model, Mapping[tuple[int, int], NDArray]]
+]
+"""(members, their overlaps, px of the photos at a px of 1,600) -> model and residuals of each pair."""
+
+
+def settle(
+    photos: Sequence[Photo],
+    members: Sequence[int],
+    overlaps: Mapping[tuple[int, int], Overlap],
+    fits: Sequence[Fit[Model]],
+    *,
+    max_error: float,
+    dropped: Sequence[tuple[int, int, float]] = (),
+) -> list[Settled[Model]]:
+    """Models of photos that hang together, without the pairs that contradict the rest; several groups if they fall
+    apart, photos that stay alone left out.
+
+    Args:
+        members: photo indices, connected by kept overlaps.
+        fits: tried in this order before a pair is dropped.
+        max_error: threshold of the homographies, px at 1,600 px.
+        dropped: pairs that were dropped before.
+    """
+    kept = {pair: one for pair, one in overlaps.items() if one.kept and pair[0] in members and pair[1] in members}
+    lost, ways = list(dropped), list(fits)
+    scale = max(1.0, max(max(photos[i].width, photos[i].height) for i in members) / 1600)
+    while True:
+        model, left = ways[0](members, kept, scale)
+        medians = {pair: float(np.median(values)) for pair, values in left.items()}
+        worst = max(medians, key=medians.__getitem__)
+        if medians[worst] <= _CONTRADICTS * max_error * scale:
+            mine = tuple(one for one in lost if one[0] in members or one[1] in members)
+            return [Settled(tuple(members), model, left, mine)]
+        if len(ways) > 1:
+            del ways[0]
+            continue
+        lost.append((*worst, medians[worst]))
+        del kept[worst]
+        groups = [[members[i] for i in group] for group in components(len(members), by_place(members, kept))]
+        if len(groups) > 1:
+            every = [
+                settle(photos, group, kept, fits, max_error=max_error, dropped=lost)
+                for group in groups
+                if len(group) > 1
+            ]
+            return [one for several in every for one in several]
+
+
+def by_place(members: Sequence[int], pairs: Mapping[tuple[int, int], Overlap]) -> dict[tuple[int, int], Overlap]:
+    """Pairs of photos by the photos' places among the members."""
+    place = {photo: index for index, photo in enumerate(members)}
+    return {(place[i], place[j]): overlap for (i, j), overlap in pairs.items()}
 
 
 def why_alone(index: int, photos: Sequence[Photo], features: Sequence[Features],

@@ -9,13 +9,14 @@ from pathlib import Path
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Photo, Rejected
-from pipelines.images.read import list_photos, natural_key, scan
+from pipelines.images.read import list_photos, natural_key, scan, without_own
 
 
 def find_photos(words: Sequence[str], *, progress: Progress | None = None) -> tuple[list[Photo], list[Rejected]]:
     """Photos from files, folders and glob patterns (for shells that leave them alone), each once, in natural order.
 
-    JPEGs are not decoded: those that are damaged are found out when they are read.
+    JPEGs are not decoded: those that are damaged are found out when they are read. Pictures that recon wrote itself, as
+    the panorama of an earlier run beside its photos, are left out, unless there is nothing else.
 
     Raises:
         InputError: a pattern or name that matches no file, or fewer than two photos that can be read.
@@ -44,6 +45,9 @@ def find_photos(words: Sequence[str], *, progress: Progress | None = None) -> tu
         why = why or f"{' '.join(words)} has none that can be read"
         raise InputError("No photos were found", why, "name photo files")
     photos, bad = scan(list(files), progress=progress, decode=False)
+    others, own = without_own(photos)
+    if others:
+        photos, bad = others, bad + own
     rejected += bad
     photos = sorted(photos, key=lambda photo: natural_key(photo.name))
     check_count(photos, rejected)

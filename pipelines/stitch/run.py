@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError, OutputError
+from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
-from pipelines.engine import cores, map_items
+from pipelines.engine import cores, map_items, opencv_threads_kept
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig
 from pipelines.images.read import Image, shrunk_image
@@ -32,6 +32,7 @@ from pipelines.stitch.solve import Solved, solve
 from pipelines.stitch.tags import make_tags
 from pipelines.stitch.warp import FlatView, ShiftedView, TurnedView, View
 from pipelines.stitch.write import FORMATS, format_of, write
+from pipelines.store.files import check_file
 
 if TYPE_CHECKING:
     from pipelines.stitch.debug import Debug
@@ -83,6 +84,8 @@ class StitchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.max_side < 64:
+            raise ConfigError(f"Places cannot be measured at {self.max_side} px", "64 are the least", "--max-size 800")
         if self.mode not in MODES:
             raise ConfigError(f"There is no mode {self.mode!r}", f"known are {', '.join(MODES)}", "--mode rotation")
         if self.mode != "rotation" and self.projection != "auto":
@@ -97,7 +100,8 @@ class StitchConfig:
             what = f"A threshold of {self.max_error:g} px is not possible"
             raise ConfigError(what, "it lies between 0 and 100", "--max-error 4")
         if not self.max_megapixels > 0:
-            raise ConfigError(f"A panorama of {self.max_megapixels:g} megapixels is not possible", "", "400")
+            what = f"A panorama of {self.max_megapixels:g} megapixels is not possible"
+            raise ConfigError(what, "", "--max-megapixels 400")
 
 
 @dataclass(frozen=True)
@@ -121,21 +125,16 @@ class StitchResult:
     seconds: dict[str, float]
 
 
-def check_out(path: Path) -> None:
-    """Refuse a file name that nothing can be written to, before any work is done.
-
-    Raises:
-        ConfigError: it stands for no format.
-        OutputError: its folder is missing.
-    """
+def _check_out(path: Path, photos: Sequence[Photo]) -> None:
+    """Refuse a file name that stands for no format, and what :func:`check_file` refuses, before any work is done."""
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(
             f"No panorama can be written to {path}", f"its name must end in {', '.join(FORMATS)}", "-o pano.jpg"
         )
-    if not path.parent.is_dir():
-        raise OutputError(f"Cannot write {path}", "there is no such folder", f"mkdir -p {path.parent}")
+    check_file(path, [photo.path for photo in photos])
 
 
+@opencv_threads_kept()
 def stitch(
     photos: Sequence[Photo],
     rejected: Sequence[Rejected],
@@ -156,12 +155,12 @@ def stitch(
     Raises:
         NoOverlapError: no two photos overlap.
         NoModelError: they do, but not as photos from one place.
-        ConfigError: a panorama would be too large, or the projection cannot show it.
+        ConfigError: a panorama would be too large, or overwrite a photo, or the projection cannot show it.
         OutputError: it cannot be written.
     """
     import cv2
 
-    check_out(out)
+    _check_out(out, photos)
     cv2.setNumThreads(max(1, cores() // len(photos)))  # photos are worked on side by side
     begin = time.perf_counter()
     seconds: dict[str, float] = {}
@@ -189,12 +188,9 @@ def stitch(
     exact = refine(overlaps, images, workers=cores())
     cv2.setNumThreads(1)  # strips side by side
     lap("places")
-    solved = [
-        one
-        for group in components(len(photos), overlaps)
-        if len(group) > 1
-        for one in _solve(photos, group, exact, config)
-    ]
+    groups = [group for group in components(len(photos), overlaps) if len(group) > 1]
+    solved = [one for group in groups for one in _solve(photos, group, exact, config)]
+    solved.sort(key=lambda one: (-len(one.members), one.members))  # a large group may have fallen into small ones
     lap("cameras")
     used = {member for one in solved for member in one.members}
     unused = [
@@ -214,9 +210,12 @@ def stitch(
             "; ".join(f"{item.name}: {item.why}" for item in unused[:3]),
             "photos that share at least a quarter with their neighbours, or --descriptor l2net",
         )
+    names = [f"{out.stem}-{number}{out.suffix}" for number in range(1, len(solved) + 1)]
+    paths = [out] if len(solved) == 1 else [out.with_name(name) for name in names]
+    for path in paths:
+        _check_out(path, photos)
     panoramas = []
-    for number, one in enumerate(solved, 1):
-        path = out if len(solved) == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
+    for path, one in zip(paths, solved, strict=True):
         panoramas.append(_panorama(path, pixels.subset(one.members), one, exact, config, progress, debug))
         lap("rendering")
     return StitchResult(tuple(photos), tuple(panoramas), (*unused, *rejected), seconds)

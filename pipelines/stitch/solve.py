@@ -19,7 +19,7 @@ from pipelines.stitch.adjust import (
     residuals,
 )
 from pipelines.stitch.guess import first_guess, focal_from_homographies
-from pipelines.stitch.overlap import Overlap, components
+from pipelines.stitch.overlap import Fit, Overlap, by_place, settle
 from pipelines.stitch.projection import straighten
 
 _MOST, _FEWEST, _ALTOGETHER = 300, 100, 2_000
@@ -27,8 +27,6 @@ _MOST, _FEWEST, _ALTOGETHER = 300, 100, 2_000
 _EXIF_SIGMA, _GUESS_SIGMA = 0.1, 0.6
 _ROBUST = 1.0
 """px at 1,600 px where Huber's loss turns linear."""
-_CONTRADICTS = 3.0
-"""Times the threshold of a homography: a median residual beyond says that a pair does not belong."""
 
 
 @dataclass(frozen=True)
@@ -78,34 +76,14 @@ def solve(
         max_error: threshold of the homographies, px at 1,600 px.
         distortion: estimate it.
     """
-    kept = {pair: one for pair, one in overlaps.items() if one.kept and pair[0] in members and pair[1] in members}
-    dropped: list[tuple[int, int, float]] = []
-    scale = max(1.0, max(max(photos[i].width, photos[i].height) for i in members) / 1600)
-    shared = True
-    while True:
-        cameras, left = _fit(photos, members, kept, scale, distortion, shared)
-        medians = {pair: float(np.median(values)) for pair, values in left.items()}
-        worst = max(medians, key=medians.__getitem__)
-        if medians[worst] <= _CONTRADICTS * max_error * scale:
-            return [Solved(tuple(members), cameras, _centres(photos, members), left, tuple(dropped))]
-        if shared:
-            shared = False
-            continue
-        dropped.append((*worst, medians[worst]))
-        del kept[worst]
-        groups = [[members[i] for i in group] for group in components(len(members), _local(members, kept))]
-        if len(groups) > 1:
-            every = [
-                solve(photos, group, kept, max_error=max_error, distortion=distortion)
-                for group in groups
-                if len(group) > 1
-            ]
-            return [one for several in every for one in several]
 
+    def fit(shared: bool) -> Fit[Turned]:
+        return lambda group, kept, scale: _fit(photos, group, kept, scale, distortion, shared)
 
-def _local(members: Sequence[int], pairs: Mapping[tuple[int, int], Overlap]) -> dict[tuple[int, int], Overlap]:
-    place = {photo: index for index, photo in enumerate(members)}
-    return {(place[i], place[j]): overlap for (i, j), overlap in pairs.items()}
+    settled = settle(photos, members, overlaps, (fit(True), fit(False)), max_error=max_error)
+    return [
+        Solved(one.members, one.model, _centres(photos, one.members), one.residuals, one.dropped) for one in settled
+    ]
 
 
 def _fit(
@@ -117,7 +95,7 @@ def _fit(
     shared: bool,
 ) -> tuple[Turned, dict[tuple[int, int], Array]]:
     mine = [photos[i] for i in members]
-    local = _local(members, kept)
+    local = by_place(members, kept)
     group, first = _lenses(mine) if shared else (np.arange(len(mine)), mine)
     centres = _centres(photos, members)
     sides = np.array([max(photo.width, photo.height) for photo in mine], np.float64)

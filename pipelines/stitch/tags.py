@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.core.types import Photo
+from pipelines.images.exif import OWN_PANORAMA, SOFTWARE
 from pipelines.images.formats import pillow
 from pipelines.stitch.projection import Canvas
 
@@ -21,7 +22,7 @@ _SHOT = (0x829A, 0x829D, 0x8822, 0x8827, 0x9003, 0x9004, 0x9010, 0x9011, 0x9201,
          0x920A, 0xA402, 0xA403, 0xA432, 0xA433, 0xA434)  # fmt: skip
 """How it was shot. Not the focal length in film's terms nor the sensor's pixels: they are no longer those of the
 picture."""
-_ORIENTATION, _SOFTWARE, _EXIF, _GPS = 0x0112, 0x0131, 0x8769, 0x8825
+_ORIENTATION, _EXIF, _GPS = 0x0112, 0x8769, 0x8825
 _WIDTH, _HEIGHT = 0xA002, 0xA003
 _PROJECTIONS = {"sphere": "equirectangular", "cylinder": "cylindrical"}
 
@@ -68,7 +69,7 @@ def _exif(photo: Photo, size: tuple[int, int]) -> Any:
             out.tobytes()  # Damaged values are found out here, while the rest can still be written.
     except Exception:  # As in read_exif: damaged EXIF leads Pillow to many kinds of errors, and is only a loss of tags.
         out, inner, place = image.Exif(), {}, {}
-    out[_ORIENTATION], out[_SOFTWARE] = 1, "recon stitch"
+    out[_ORIENTATION], out[SOFTWARE] = 1, OWN_PANORAMA
     out.get_ifd(_EXIF).update(inner | {_WIDTH: size[0], _HEIGHT: size[1]})
     if place:
         out.get_ifd(_GPS).update(place)

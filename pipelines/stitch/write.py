@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.errors import OutputError
 from pipelines.images.formats import pillow
 from pipelines.stitch.render import Rendered
 from pipelines.stitch.tags import Tags
@@ -19,6 +20,8 @@ from pipelines.store.files import write_atomic
 
 _STRIP = 4 << 20
 """Bytes that are compressed at once."""
+_TIFF_BYTES = (1 << 32) - (1 << 20)
+"""What a TIFF's 32-bit offsets reach, less what its directories take."""
 _LEVEL = 2
 """Of zlib: level 6 takes five times as long for 5 % less."""
 
@@ -85,7 +88,11 @@ def write_png(stream: BinaryIO, rendered: Rendered, tags: Tags) -> None:
 
 
 def write_tiff(stream: BinaryIO, rendered: Rendered, tags: Tags) -> None:
-    """TIFF 6.0, deflated strips with horizontal differences, EXIF and XMP; the directory stands at the end."""
+    """TIFF 6.0, deflated strips with horizontal differences, EXIF and XMP; the directory stands at the end.
+
+    Raises:
+        OutputError: it does not fit into what the format can hold.
+    """
     from PIL import TiffImagePlugin
 
     height, width = rendered.mask.shape
@@ -100,6 +107,8 @@ def write_tiff(stream: BinaryIO, rendered: Rendered, tags: Tags) -> None:
         packed = zlib.compress(beside.astype(part.dtype.newbyteorder("<")).data, _LEVEL)
         offsets.append(stream.tell())
         counts.append(len(packed))
+        if offsets[-1] + counts[-1] > _TIFF_BYTES:
+            raise OutputError("Cannot write the panorama", "a TIFF has at most 4 GB", "-o NAME.png, a smaller --scale")
         stream.write(packed)
     entries: dict[int, tuple[int, tuple[int, ...] | bytes]] = {
         256: (4, (width,)), 257: (4, (height,)), 258: (3, (8 * depth,) * channels), 259: (3, (8,)), 262: (3, (2,)),
@@ -175,7 +184,7 @@ FORMATS = {
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file's name, which :func:`pipelines.stitch.run.check_out` has accepted."""
+    """The format of a file's name, which :func:`pipelines.stitch.run.stitch` has accepted."""
     return FORMATS[path.suffix.lower()]
 
 

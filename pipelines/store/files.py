@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import OutputError
+from pipelines.core.errors import ConfigError, OutputError
 
 _WRITE_ADVICE = {
     errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished work is kept"),
@@ -78,11 +78,34 @@ def make_folder(path: Path) -> Path:
     """
     with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        if os.statvfs(path).f_flag & os.ST_RDONLY:
-            raise OSError(errno.EROFS, "read-only file system")
-        if not os.access(path, os.W_OK):
-            raise OSError(errno.EACCES, "permission denied")
+        _check_writable(path)
     return path
+
+
+def _check_writable(folder: Path) -> None:
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, "read-only file system")
+    if not os.access(folder, os.W_OK):
+        raise OSError(errno.EACCES, "permission denied")
+
+
+def check_file(path: Path, photos: Iterable[Path]) -> None:
+    """Refuse a file that cannot be written, or that is itself one of the photos to be read, before any work is done.
+
+    Raises:
+        ConfigError: it would overwrite one of the photos.
+        OutputError: its folder is missing or cannot be written, or it is itself a folder.
+    """
+    if path.is_dir():
+        raise OutputError(f"Cannot write {path}", "it is a folder", "name a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"Cannot write {path}", "there is no such folder", f"mkdir -p {path.parent}")
+    with write_errors(path):
+        _check_writable(path.parent)
+    for photo in photos if path.exists() else ():
+        if photo.exists() and path.samefile(photo):
+            why = f"{path} is one of those that are read"
+            raise ConfigError(f"The result would overwrite the photo {photo}", why, "another name for the result")
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:

@@ -176,7 +176,7 @@ def _run(name: str, contestant: str, photos: Sequence[Photo], out: Path, setting
         why = said[-1] if said else f"ended with exit code {process.returncode}"
         return _Made(contestant, {}, {}, seconds, cpu, peak.result(), picture, why)
     told = json.loads(notes.read_text())
-    solved, picture = (_peers if contestant == PEER else _ours)(told, photos, picture)
+    solved, picture = (_peers(told, photos), picture) if contestant == PEER else _ours(told, photos)
     return _Made(contestant, solved, told["seconds"], seconds, cpu, peak.result(), picture, "")
 
 
@@ -203,18 +203,17 @@ def _watch(process: int) -> int:
         time.sleep(0.01)
 
 
-def _peers(told: dict[str, Any], photos: Sequence[Photo], picture: Path) -> tuple[dict[int, SolvedPhoto], Path]:
+def _peers(told: dict[str, Any], photos: Sequence[Photo]) -> dict[int, SolvedPhoto]:
     place = {str(photo.path): index for index, photo in enumerate(photos)}
-    solved = {
+    return {
         place[entry["path"]]: SolvedPhoto(
             entry["focal_px"], np.array(entry["centre"]), 0.0, np.array(entry["cam_from_world"])
         )
         for entry in told["photos"]
     }
-    return solved, picture
 
 
-def _ours(told: dict[str, Any], photos: Sequence[Photo], picture: Path) -> tuple[dict[int, SolvedPhoto], Path]:
+def _ours(told: dict[str, Any], photos: Sequence[Photo]) -> tuple[dict[int, SolvedPhoto], Path]:
     place = {photo.path.name: index for index, photo in enumerate(photos)}
     largest = told["panoramas"][0]
     solved = {}

@@ -42,6 +42,9 @@ _GROUPS: dict[str, tuple[str, str, str]] = {
     "benchmark": ("recon.cli.benchmark", "app", "Measure recon side by side with its peers."),
 }
 
+_RESUMED = frozenset({"sfm", "dense", "train", "data"})
+"""Those that keep finished work while they run."""
+
 _INTERRUPTED = 130
 _OBJECTS = 10_000
 """New objects after which Python looks for cycles among them; at its 700 it does so all the time while it imports."""
@@ -113,7 +116,7 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of the console script: run a command; errors end as one sentence and a documented exit code."""
+    """Run a command; errors end as one sentence and a documented exit code."""
     from pipelines.core.errors import ConfigError, OutputError, ReconError
 
     gc.set_threshold(_OBJECTS)
@@ -132,7 +135,9 @@ def main() -> None:
     except MemoryError:
         _fail("There is not enough memory. Try: a smaller --max-size or --max-keypoints.", OutputError.exit_code)
     if code == _INTERRUPTED:
-        _fail("Interrupted. Finished work is kept: the same command goes on from here.", _INTERRUPTED)
+        name = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        kept = " Finished work is kept: the same command goes on from here." if name in _RESUMED else ""
+        _fail(f"Interrupted.{kept}", _INTERRUPTED)
     gc.freeze()  # What is there goes with the process; looking through it for cycles takes Python 0.03 s.
     sys.exit(code)
 
@@ -156,5 +161,7 @@ def _fail_usage(error: typer.TyperException) -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    print(f"recon: {sentence}", file=sys.stderr)
+    from pipelines.core.errors import printable
+
+    print(f"recon: {printable(sentence)}", file=sys.stderr)
     sys.exit(code)

@@ -36,7 +36,7 @@ def match(
     """Match two photos: keypoints, matches, inliers of a homography, fundamental or essential matrix, and a picture.
 
     Exit codes: 0 done, 2 wrong option, 3 unusable photo, 4 the photos have nothing in common (the picture is written
-    all the same), 6 cannot write.
+    all the same), 6 cannot write, 130 interrupted.
     """
     from pipelines.core.errors import ConfigError, NoOverlapError
     from pipelines.features.detectors import DetectorConfig
@@ -45,12 +45,16 @@ def match(
     from pipelines.matching.match import MatchConfig
     from pipelines.pairwise.match import PairConfig, match_two, plain, read_two, write_npz
     from pipelines.pairwise.picture import check_suffix, draw, write_picture
+    from pipelines.store.files import check_file
     from recon.cli.terminal import print_json
 
     names = [name.strip() for name in compare.split(",") if name.strip()] or [descriptor]
     if npz and len(names) > 1:
         raise ConfigError("An NPZ holds one result", f"--compare asks for {len(names)}", "--descriptor for one of them")
     check_suffix(out)
+    for path in (out, npz):
+        if path:
+            check_file(path, (a, b))
     keypoints = DetectorConfig(name=detector, max_keypoints=max_keypoints)
     configs = [
         PairConfig(FeatureConfig(name, keypoints, max_size), MatchConfig(ratio), model, VerifyConfig(max_error), seed)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from pipelines.core.types import Photo
+
 _Scenes = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
 _Objects = Annotated[Path, typer.Option("--objects", help="Folder with one picture per object.", show_default=False)]
-_Out = Annotated[Path | None, typer.Option("--out", "-o", help="Annotated picture; of several scenes, a folder.")]
+_Out = Annotated[Path | None, typer.Option("--out", "-o", help="Picture of the finds; for several scenes, a folder.")]
 _Cache = Annotated[Path | None, typer.Option("--cache", help="Where the index is kept; default: ~/.cache/recon.")]
 
 
@@ -33,45 +37,71 @@ def recognize(
     """Find every instance of every object (book covers, boxes, labels, paintings) in photos.
 
     Each find has its outline, its inliers, and how likely chance would give as good a one. "None found" is an answer.
+    Of several scenes or a folder, pictures go into the folder --out, and --json prints a list; of one, --out is the
+    picture, or a folder if its name has no suffix. Files that are no photos are named and skipped.
 
-    Exit codes: 0 done, also if nothing was found; 2 wrong option, 3 unusable photo or folder, 6 cannot write.
+    Exit codes: 0 done, also if nothing was found; 2 wrong option, 3 no usable photo or folder, 6 cannot write, 130
+    interrupted.
     """
     from descriptors.runtime import cache_folder
     from pipelines.features.detectors import DetectorConfig
     from pipelines.features.extract import FeatureConfig
-    from pipelines.pairwise.picture import check_suffix, write_picture
+    from pipelines.images.read import list_photos
+    from pipelines.pairwise.picture import write_picture
     from pipelines.recognize.objects import index_objects
     from pipelines.recognize.picture import draw
     from pipelines.recognize.run import Recogniser, RecognizeConfig, plain, read_scenes
-    from pipelines.store.files import make_folder
+    from pipelines.store.files import check_file
     from recon.cli.terminal import print_json, progress_for
 
     features = FeatureConfig(descriptor, DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size)
     config = RecognizeConfig(features, compare=compare, max_error=max_error, chance=chance, seed=seed)
-    photos = read_scenes(scenes)
-    several = len(photos) > 1
-    if out and not several:
-        check_suffix(out)
+    photos, rejected = read_scenes(scenes)
+    several = len(scenes) > 1 or scenes[0].is_dir()
+    pictures = _pictures(out, photos, several) if out else []
+    read = [photo.path for photo in photos] + list_photos(objects)[0]
+    for picture in pictures:
+        check_file(picture, read)
     progress = progress_for(quiet or json_output)
     index = index_objects(
         objects, features, cache or cache_folder() / "objects", compare=compare, seed=seed, progress=progress
     )
-    for item in () if quiet else index.rejected:
-        print(f"not an object: {item.name}: {item.why}", file=sys.stderr)
+    for kind, items in () if quiet else (("a scene", rejected), ("an object", index.rejected)):
+        for item in items:
+            print(f"not {kind}: {item.name}: {item.why}", file=sys.stderr)
     recogniser = Recogniser(index, config)
     results = []
-    for number, photo in enumerate(photos, 1):
+    for number, photo in enumerate(photos):
         result = recogniser(photo, progress=progress)
         results.append(plain(result, len(index)))
         if out:
-            picture = make_folder(out) / f"{number:03}-{photo.path.stem}.jpg" if several else out
-            write_picture(picture, draw(result))
+            write_picture(pictures[number], draw(result))
         if not json_output:
             _tell(result)
     if json_output:
         print_json(results if several else results[0])
     elif out and not quiet:
-        print(f"{'Pictures' if several else 'Picture'}: {out}", file=sys.stderr)
+        print(f"{'Pictures' if several else 'Picture'}: {out if several else pictures[0]}", file=sys.stderr)
+
+
+def _pictures(out: Path, photos: Sequence[Photo], several: bool) -> list[Path]:
+    """The file of each scene's picture, its folder made.
+
+    Raises:
+        ConfigError: one picture of several scenes, or a format that cannot be written.
+        OutputError: the folder cannot be written.
+    """
+    from pipelines.core.errors import ConfigError
+    from pipelines.pairwise.picture import SUFFIXES, check_suffix
+    from pipelines.store.files import make_folder
+
+    if out.suffix and not several and not out.is_dir():
+        check_suffix(out)
+        return [out]
+    if out.suffix.lower() in SUFFIXES and not out.is_dir():
+        what = f"The pictures of several scenes cannot be written to {out}"
+        raise ConfigError(what, "each has a file of its own", f"a folder, --out {out.with_suffix('')}")
+    return [make_folder(out) / f"{number:03}-{photo.path.stem}.jpg" for number, photo in enumerate(photos, 1)]
 
 
 def _tell(result) -> None:  # type: ignore[no-untyped-def]

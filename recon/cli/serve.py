@@ -34,7 +34,8 @@ def serve(
     GET /health says how full it is, GET /openapi.json what can be asked. One JSON line per request goes to standard
     error. Put a reverse proxy with TLS in front of it before it listens to more than this machine.
 
-    Exit codes: 0 ended, 2 wrong option, the extra is missing, or another descriptor than the map's, 3 no map.
+    Exit codes: 0 ended, 2 wrong option, a port in use, the extra is missing, or another descriptor than the map's, 3
+    no map.
     """
     from pipelines.core.errors import ConfigError
 
@@ -48,7 +49,7 @@ def serve(
         import uvicorn
 
         from recon.serve.app import LOG, LOOPBACK, JsonLines, make_app
-        from recon.serve.connection import server_config
+        from recon.serve.connection import check_port, server_config
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] not in ("fastapi", "uvicorn", "starlette", "h11"):
             raise
@@ -61,6 +62,7 @@ def serve(
     from recon.serve.service import Service
     from recon.serve.upload import Limits
 
+    check_port(host, port)  # before the map is read, which takes a while
     target = load_map(map_folder, progress=progress_for(False))
     service = Service(target, LocalizeConfig(photos=photos, max_error=max_error))
     limits = Limits(max_bytes, max_pixels, receive_timeout, timeout, clients, head_timeout)

@@ -41,7 +41,7 @@ def stereo(
     EXIF; depths are then true up to one factor, unless --baseline says how far the cameras stood apart.
 
     Exit codes: 0 done, 2 wrong option or too large a range, 3 unusable photos or calibration, 4 the photos do not
-    show the same scene, 5 no depth follows from them, 6 cannot write.
+    show the same scene, 5 no depth follows from them, 6 cannot write, 130 interrupted.
     """
     from pipelines.images.intrinsics import parse_intrinsics
     from pipelines.stereo.calib import read_calibration

@@ -41,12 +41,12 @@ def stitch(
     debug: Annotated[Path | None, typer.Option(help="Folder for a numbered picture of every stage.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same panorama.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the files.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result, but no progress.")] = False,
 ) -> None:
     """Stitch photos, in any order, to panoramas; several in one folder are found and written apart.
 
     Exit codes: 0 done, 2 wrong option or too large a panorama, 3 no or unusable photos, 4 no overlap, 5 no
-    panorama although there is overlap, 6 cannot write.
+    panorama although there is overlap, 6 cannot write, 130 interrupted.
     """
     import json
     import os
@@ -57,13 +57,12 @@ def stitch(
     _keep_memory()
     from pipelines.features.extract import FeatureConfig
     from pipelines.stitch.photos import find_photos
-    from pipelines.stitch.run import StitchConfig, check_out, keypoints
+    from pipelines.stitch.run import StitchConfig, keypoints
     from pipelines.stitch.run import stitch as run
-    from pipelines.stitch.told import plain
-    from pipelines.store.files import write_text
+    from pipelines.stitch.told import doubt, plain
+    from pipelines.store.files import check_file, write_text
     from recon.cli.terminal import print_json, progress_for
 
-    check_out(out)
     config = StitchConfig(
         FeatureConfig(descriptor, keypoints(detector, max_keypoints), max(64, 2 * max_size // 5), fused=False),
         max_side=max_size,
@@ -80,6 +79,8 @@ def stitch(
     )
     progress = progress_for(quiet or json_output)
     found, rejected = find_photos(photos, progress=progress)
+    if json_file:
+        check_file(json_file, [photo.path for photo in found])
     result = run(found, rejected, out, config, progress=progress, debug=_debug(debug))
     if json_file:
         write_text(json_file, json.dumps(plain(result), indent=2, ensure_ascii=False))
@@ -92,6 +93,8 @@ def stitch(
             f"{one.path}: {len(one.solved.members)} of {len(found)} photos, {width:,} x {height:,} px, "
             f"{one.canvas.name}, residual {one.solved.rms:.2f} px"
         )
+        if warning := doubt(one, result.photos):
+            print(f"  {one.path.name}: {warning}.", file=sys.stderr)
     for missing in result.unused:
         print(f"  not used: {missing.name}: {missing.why}", file=sys.stderr)
 

@@ -9,6 +9,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pipelines.core.errors import ConfigError
 from recon.serve.upload import Limits
 
 if TYPE_CHECKING:
@@ -42,6 +43,23 @@ def server_config(app: FastAPI, limits: Limits, *, host: str = "127.0.0.1", port
         timeout_graceful_shutdown=10,
         server_header=False,
     )
+
+
+def check_port(host: str, port: int) -> None:
+    """Find out as uvicorn would, which ends the process, whether the service can listen.
+
+    Raises:
+        ConfigError: the port is taken, or the address is none of this machine.
+    """
+
+    async def listen() -> None:
+        (await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)).close()
+
+    try:
+        asyncio.run(listen())
+    except OSError as error:
+        what, why = f"Nothing can listen on {host}, port {port}", error.strerror or str(error)
+        raise ConfigError(what, why, "another --port, or --port 0 for any that is free") from error
 
 
 class _HurriedProtocol(H11Protocol):

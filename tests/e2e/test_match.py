@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -46,10 +48,15 @@ def test_nothing_in_common_and_bad_options(photos, sample_data, tmp_path):
     assert picture.exists()
     assert_refused(recon("match", a, tmp_path / "gone.jpg", "-o", picture), 3, "no such file")
     assert_refused(recon("match", a, other, "-o", tmp_path / "x.txt"), 2, "x.txt", ".png")
-    assert_refused(recon("match", a, other, "--model", "Q", "-o", picture), 2, "'Q'")
+    assert_refused(recon("match", a, other, "--model", "Q", "-o", picture), 2, "'Q'", "--model auto")
+    assert_refused(recon("match", a, other, "--model", "f", "-o", picture), 2, "'f'", "--model F")
     assert_refused(recon("match", a, other, "--descriptor", "l3net", "-o", picture), 2, "l3net", "Did you mean")
     assert_refused(recon("match", a, other, "--compare", "sift,orb", "--npz", tmp_path / "m.npz", "-o", picture), 2)
     assert_refused(recon("match", a, photos / "courtyard_02.jpg", "-o", tmp_path / "no" / "m.png", *SMALL), 6, "m.png")
+    copy = Path(shutil.copy(a, tmp_path / "a.jpg"))
+    assert_refused(recon("match", copy, other, "-o", copy), 2, "overwrite the photo")
+    assert_refused(recon("match", copy, other, "-o", picture, "--npz", copy), 2, "overwrite the photo")
+    assert copy.read_bytes() == a.read_bytes()
 
 
 def test_the_cpu_path_loads_no_torch(photos, tmp_path):

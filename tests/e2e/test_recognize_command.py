@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import PIL.Image
 from command import assert_refused, drafts, recon
@@ -33,3 +34,26 @@ def test_what_is_wrong_is_told(sample_data, tmp_path):
     assert_refused(recon("recognize", tmp_path / "no.jpg", "--objects", pictures, "-q"), 3, "no.jpg")
     assert_refused(recon("recognize", scene, "--objects", pictures, "-o", tmp_path / "x.pdf"), 2, "x.pdf")
     assert_refused(recon("recognize", scene, "--objects", pictures, "--compare", "0"), 2, "0 objects")
+    assert_refused(recon("recognize", scene, scene, "--objects", pictures, "-o", tmp_path / "two.jpg"), 2, "a folder")
+    assert_refused(recon("recognize", scene, "--objects", pictures, "-o", tmp_path / "no" / "x.png"), 6, "x.png")
+    for photo in (scene, pictures / "quiet_valley.jpg"):
+        before = photo.read_bytes()
+        assert_refused(recon("recognize", scene, "--objects", pictures, "-o", photo), 2, "overwrite the photo")
+        assert photo.read_bytes() == before
+
+
+def test_damaged_scenes_are_named_and_where_pictures_go_depends_on_what_was_given(sample_data, tmp_path):
+    scene = sample_data / "panorama" / "images" / "pano_1.jpg"
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    shutil.copy(scene, folder)
+    (folder / "bad.jpg").write_text("no photo")
+    common = ("--objects", sample_data / "objects" / "pictures", "--cache", tmp_path / "cache", "--max-size", "400")
+    for number, words in enumerate(([folder], [folder / "bad.jpg", scene], [scene])):
+        out = tmp_path / f"found-{number}"
+        outcome = recon("recognize", *words, *common, "-o", out, "--json")
+        assert outcome.code == 0, outcome
+        assert isinstance(json.loads(outcome.out), dict if words == [scene] else list)
+        assert [path.name for path in out.iterdir()] == ["001-pano_1.jpg"]
+        assert ("not a scene: bad.jpg: it is a text file" in outcome.err) is (words != [scene])
+    assert_refused(recon("recognize", folder / "bad.jpg", *common), 3, "bad.jpg")

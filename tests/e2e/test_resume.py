@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from command import QUICK, SMALL, drafts, products, recon, start, times
 
 from pipelines.store.files import read_arrays
 from pipelines.store.folder import MapFolder
+from recon.__main__ import main as recon_main
 
 
 def result_of(folder: Path) -> dict:
@@ -201,6 +203,24 @@ def test_interrupted_by_the_user(small_map, photos, tmp_path):
     assert interrupted
     assert recon("sfm", photos, "--out", folder, *QUICK).code == 0
     assert_like_uninterrupted(folder, small_map)
+
+
+def test_an_interrupt_counts_from_the_start_and_promises_only_what_is_kept(monkeypatch, capsys):
+    def interrupted(**options):
+        raise KeyboardInterrupt
+
+    def ending() -> tuple[int, str]:
+        with pytest.raises(SystemExit) as end:
+            recon_main()
+        return end.value.code, capsys.readouterr().err
+
+    monkeypatch.setattr("os._exit", sys.exit)
+    monkeypatch.setattr("atexit._run_exitfuncs", lambda: None)
+    monkeypatch.setattr("recon.cli.app", interrupted)
+    assert ending() == (130, "recon: Interrupted.\n")
+    monkeypatch.setattr("recon.cli.app", lambda **options: 130)
+    monkeypatch.setattr("sys.argv", ["recon", "stitch", "a"])
+    assert ending() == (130, "recon: Interrupted.\n")
 
 
 # --- run again --------------------------------------------------------------------------------------------------------

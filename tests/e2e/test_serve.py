@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -113,7 +114,10 @@ def test_another_host_and_a_missing_token_are_refused(service, running, query):
 
 def test_the_command_refuses_open_addresses_without_a_token_and_says_what_to_install(small_map, monkeypatch):
     assert_refused(recon("serve", "--map", small_map, "--host", "0.0.0.0"), 2, "no token", "RECON_TOKEN")
-    assert_refused(recon("serve", "--map", small_map / "no"), 3, "no finished map")
+    assert_refused(recon("serve", "--map", small_map / "no", "--port", "0"), 3, "no finished map")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_refused(recon("serve", "--map", small_map, "--port", port), 2, f"port {port}", "in use")
     import builtins
 
     real = builtins.__import__

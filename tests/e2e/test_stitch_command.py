@@ -94,7 +94,44 @@ def test_what_is_wrong_is_told_in_a_sentence(turned, tmp_path):
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.gif"), 2, "x.gif", ".png")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--projection", "cube"), 2, "'cube'")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--scale", "0"), 2, "scale")
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--max-size", "0"), 2, "at 0 px")
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--max-megapixels", "-1"), 2, "--max-megapixels 400")
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--scale", "0.001", "-q"), 2, "--scale")
     small = ("--max-megapixels", "0.01", "-q", *SMALL)
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", *small), 2, "pixels", "--scale")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "no" / "x.jpg", "-q", *SMALL), 6, "x.jpg")
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--json-file", tmp_path / "no" / "x.json"), 6)
     assert not list(tmp_path.iterdir())
+
+
+def test_photos_from_several_places_are_stitched_with_a_warning(photos, tmp_path):
+    walked = [photos / f"courtyard_0{number}.jpg" for number in (1, 2)]
+    outcome = recon("stitch", *walked, "-o", tmp_path / "x.jpg", "--json-file", tmp_path / "x.json", "-q", *SMALL)
+    assert outcome.code == 0 and "x.jpg: the camera moved: " in outcome.err and "recon sfm" in outcome.err, outcome
+    assert "the camera moved" in json.loads((tmp_path / "x.json").read_text())["panoramas"][0]["warning"]
+
+
+def test_names_that_a_terminal_would_obey_are_printed_as_escapes(turned, tmp_path):
+    for number in (1, 2):
+        shutil.copy(turned / f"pano_{number}.jpg", tmp_path)
+    shutil.copy(turned / "pano_3.jpg", tmp_path / "a\x1b[31m\n.jpg")
+    outcome = recon("stitch", tmp_path, "-o", tmp_path / "x.png", "-q", *SMALL)
+    assert outcome.code == 0 and "not used: a\\x1b[31m\\n.jpg: its name has" in outcome.err, outcome
+    assert_refused(recon("stitch", tmp_path / "b\n\x1b.jpg", "-o", tmp_path / "x.png"), 3, "b\\n\\x1b.jpg")
+
+
+def test_photos_are_not_overwritten_and_what_recon_made_is_not_stitched_again(turned, tmp_path):
+    for number in (1, 2):
+        shutil.copy(turned / f"pano_{number}.jpg", tmp_path)
+    photo = tmp_path / "pano_1.jpg"
+    before = photo.read_bytes()
+    assert_refused(recon("stitch", tmp_path, "-o", photo), 2, "overwrite the photo")
+    assert_refused(recon("stitch", tmp_path, "-o", tmp_path / "x.jpg", "--json-file", photo), 2, "overwrite the photo")
+    assert photo.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+    for name in ("x.jpg", "x.jpg", "x.webp"):
+        outcome = recon("stitch", *tmp_path.iterdir(), "-o", tmp_path / name, "-q", *SMALL)
+        assert outcome.code == 0 and "2 of 2 photos" in outcome.out, outcome
+    assert "not used: x.jpg: it is no photo, recon made it" in outcome.err
+    # Parts of something flat may be put together in two steps.
+    outcome = recon("stitch", tmp_path / "x.jpg", tmp_path / "x.webp", "-o", tmp_path / "y.png", "-q", *SMALL)
+    assert outcome.code == 0 and "2 of 2 photos" in outcome.out, outcome

@@ -17,6 +17,7 @@ from PIL import Image as Pil
 from pipelines.core.errors import InputError
 from pipelines.images import formats
 from pipelines.images.read import natural_key, read_color, read_color_image, read_gray, scan
+from pipelines.pairwise.picture import write_picture
 
 # --- formats -------------------------------------------------------------------------------------------------
 
@@ -237,6 +238,17 @@ def test_folders_names_and_order(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert all(read_gray(photo).pixels.shape == (photo.height, photo.width) for photo in photos)
     assert len({photo.content for photo in photos}) == 5
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_pictures_that_recon_wrote_are_no_photos_of_a_folder(tmp_path: Path, suffix: str) -> None:
+    save(tmp_path / "a.png", corners())
+    own = tmp_path / f"made.{suffix}"
+    write_picture(own, corners())
+    photos, rejected = scan(tmp_path)
+    assert [photo.name for photo in photos] == ["a.png"]
+    assert [(item.name, item.why) for item in rejected] == [(own.name, "it is no photo, recon made it")]
+    assert [photo.name for photo in scan([own])[0]] == [own.name]
 
 
 def test_content_is_the_sha256_of_the_file_and_not_of_its_name(tmp_path: Path) -> None:

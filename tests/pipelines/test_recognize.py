@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -130,7 +132,7 @@ def test_the_inverted_file_ranks_the_object_whose_descriptors_are_seen_first():
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
     objects = [unit(random.standard_normal((120, 64))) for _ in range(150)]
-    built = build_inverted(objects, seed=3)
+    built = build_inverted(objects, [len(one) for one in objects], seed=3)
     again = InvertedFile.from_arrays(built.arrays())
     clutter = unit(random.standard_normal((1500, 64)))
     for wanted in (0, 77, 149):
@@ -158,6 +160,35 @@ def test_of_many_objects_only_the_likeliest_are_compared_and_the_index_is_kept(
     monkeypatch.setattr("pipelines.recognize.objects.build_inverted", None)
     monkeypatch.setattr("pipelines.features.extract.describe_image", None)
     recogniser(folder, tmp_path / "cache", compare=4)  # nothing is made again
+
+
+def test_a_cache_that_cannot_be_written_keeps_nothing_and_stops_nobody(sample_data, pictures, tmp_path):
+    (tmp_path / "file").touch()
+    said = []
+
+    class Told(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    index = index_objects(pictures, FEATURES, tmp_path / "file" / "x", compare=1, seed=0, progress=Told())
+    assert len(index) == 3 and index.inverted is not None and len(index.files.load(0)) > 100
+    assert len(said) == 1 and "not kept" in said[0]
+
+
+def test_objects_are_looked_at_with_the_scenes_detector(pictures, tmp_path):
+    upright = replace(FEATURES, detector=replace(FEATURES.detector, upright=True))
+    index = index_objects(pictures, upright, tmp_path, compare=3, seed=0, progress=Silent())
+    assert np.abs(index.files.load_frames(0)[:, 0, 1]).max() == 0
+
+
+def test_an_inverted_file_is_made_in_little_more_memory_than_its_descriptors():
+    random = np.random.default_rng(0)
+    every = (random.standard_normal((200, 128)).astype(np.float16) for _ in range(50))
+    tracemalloc.start()
+    build_inverted(every, [200] * 50)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3.5 * 200 * 50 * 128 * 4, peak / (200 * 50 * 128 * 4)
 
 
 def test_what_cannot_be_recognised_is_said(tmp_path, sample_data):

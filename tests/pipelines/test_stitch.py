@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,11 +13,12 @@ from scipy.spatial.transform import Rotation
 
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Silent
+from pipelines.core.types import Photo
 from pipelines.stitch.adjust import Prior, Sights, Turned, adjust, linearise, rays, residuals, rotation
 from pipelines.stitch.crop import largest_rectangle
 from pipelines.stitch.exposure import find_gains
 from pipelines.stitch.limits import check_size
-from pipelines.stitch.overlap import Overlap, components
+from pipelines.stitch.overlap import Overlap, components, settle
 from pipelines.stitch.photos import find_photos
 from pipelines.stitch.projection import PROJECTIONS, Canvas, Piece, choose, lay_out, straighten
 from pipelines.stitch.run import StitchConfig, stitch
@@ -225,6 +227,21 @@ def test_a_canvas_that_is_too_large_is_refused_with_the_scale_that_fits():
         check_size(canvas, 200)
     scale = float(told.value.try_.split("--scale ")[1].split(",")[0])
     assert 0.9 * 200 < 800 * scale**2 <= 200 and "cylinder" in told.value.try_
+    with pytest.raises(ConfigError, match="7 x 2 pixels"):
+        check_size(Canvas("plane", 0.003, (0.0, 0.0), 7, 2, ()), 200)
+
+
+def test_where_a_group_falls_apart_the_decisive_pair_is_told_of_both_parts():
+    photos = [Photo(f"{number}.jpg", Path(), *SIZE, "") for number in range(5)]
+    places = np.zeros((100, 2))
+    pairs = {pair: Overlap(places, places, np.eye(3), 100) for pair in ((0, 1), (1, 2), (2, 3), (3, 4))}
+
+    def fit(members, kept, scale):
+        return len(members), {pair: np.full(200, 50.0 if pair == (1, 2) else 1.0) for pair in kept}
+
+    found = settle(photos, range(5), pairs, (fit,), max_error=4.0)
+    assert [(one.members, one.model) for one in found] == [((2, 3, 4), 3), ((0, 1), 2)]
+    assert [one.dropped for one in found] == [((1, 2, 50.0),)] * 2
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------
@@ -260,8 +277,24 @@ def test_the_sample_panorama_is_level_and_evenly_lit(panorama, sample_data):
     assert np.degrees(np.arccos(np.clip(-(ups * downs).sum(1), -1, 1))).max() < 1.5
     assert one.canvas.name == "cylinder" and one.path.exists()
     told = plain(panorama)
+    assert told["panoramas"][0]["warning"] is None
     json.dumps(told, allow_nan=False)
     assert len(told["panoramas"][0]["overlaps"]) == 4
+
+
+def test_panoramas_are_told_largest_first_whatever_was_solved_first(sample_data, tmp_path, monkeypatch):
+    for number in range(1, 6):
+        photo = PIL.Image.open(sample_data / "panorama" / "images" / f"pano_{number}.jpg")
+        photo = photo.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if number < 3 else photo
+        photo.save(tmp_path / f"{number}.png")
+    photos, _ = find_photos([str(tmp_path)])
+    monkeypatch.setattr("pipelines.stitch.run.components", lambda *given: components(*given)[::-1])
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    found = stitch(photos, [], tmp_path / "x.jpg", StitchConfig(scale=0.2), progress=Silent()).panoramas
+    assert cv2.getNumThreads() == 3  # others' number is not changed
+    cv2.setNumThreads(threads)
+    assert [(one.path.name, len(one.solved.members)) for one in found] == [("x-1.jpg", 3), ("x-2.jpg", 2)]
 
 
 def test_no_files_and_no_overlap_are_different_messages(tmp_path, sample_data):

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, OutputError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Photo
 from pipelines.images.read import scan
@@ -136,6 +136,17 @@ def test_sixteen_bit_in_sixteen_bit_out(tmp_path):
     assert shallow.pixels.dtype == np.uint8
     # Rounded when warped, when lit and when blended.
     assert np.abs(shallow.pixels - made.pixels / 257)[inside].max() < 1.51
+
+
+def test_a_tiff_beyond_its_offsets_is_refused_and_leaves_nothing(tmp_path, sample_data, monkeypatch):
+    photos = scan(sample_data / "panorama" / "images")[0][:2]
+    monkeypatch.setattr("pipelines.stitch.write._TIFF_BYTES", 10_000)
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 180, 3), np.uint8)
+    made = Rendered(pixels, np.full((90, 180), 255, np.uint8), np.ones((2, 3)))
+    tags = make_tags(photos, Canvas("plane", 100.0, (0.0, 0.0), 180, 90, ()), (180, 90), (0, 0), turned=True)
+    with pytest.raises(OutputError, match="at most 4 GB"):
+        write(tmp_path / "x.tif", made, tags)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])

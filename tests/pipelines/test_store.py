@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.core.config import finite, from_plain, to_plain
 from pipelines.core.errors import BusyError, ConfigError, InputError, OutputError
-from pipelines.store.files import fingerprint, read_arrays, write_arrays, write_atomic
+from pipelines.store.files import check_file, fingerprint, read_arrays, write_arrays, write_atomic
 from pipelines.store.folder import MapFolder
 
 
@@ -148,3 +148,18 @@ def test_no_flipped_byte_of_an_archive_ends_a_run_or_changes_a_number(tmp_path):
 def test_numbers_that_json_has_not_are_null():
     plain = {"a": math.nan, "b": [1.5, -math.inf, "nan"], "c": {"d": (math.inf, 2, True, None)}}
     assert finite(plain) == {"a": None, "b": [1.5, None, "nan"], "c": {"d": [None, 2, True, None]}}
+
+
+def test_a_file_that_cannot_be_written_or_is_a_photo_is_refused_beforehand(tmp_path):
+    photo, other = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    photo.write_bytes(b"a")
+    check_file(tmp_path / "new.jpg", [photo, tmp_path / "gone.jpg"])
+    other.write_bytes(b"b")
+    check_file(other, [photo])
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match=r"overwrite the photo .*a\.jpg"):
+        check_file(tmp_path / "link" / "a.jpg", [other, photo])
+    with pytest.raises(OutputError, match="is a folder"):
+        check_file(tmp_path, [])
+    with pytest.raises(OutputError, match="no such folder"):
+        check_file(tmp_path / "no" / "a.jpg", [])
