@@ -34,6 +34,8 @@ _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _REDUCTIONS = (8, 4, 2)
+# OpenCV's conversion of what it read, by whether that is in colour and whether colour is wanted.
+_CONVERSIONS = {(True, True): "BGR2RGB", (True, False): "BGR2GRAY", (False, True): "GRAY2RGB"}
 # A 16 bit photo that uses less than this share of the range is stretched to what it uses: thermal and 12 bit cameras.
 _NARROW = 1 / 8
 
@@ -109,13 +111,16 @@ def decode(data: NDArray[np.uint8], *, color: bool, reduce: int = 1, deep: bool 
     reduced = f"REDUCED_{kind}_{reduce}" if reduce > 1 and is_jpeg(data) else kind
     # IMREAD_COLOR_RGB would spare the swap below for others too, but returns noise for 16 bit TIFF in OpenCV 5.0.
     pixels = _imdecode(data, getattr(cv2, f"IMREAD_{reduced}"))
-    if pixels is None and not color:
-        # OpenCV reads no float RGB TIFF as grey.
-        coloured = _imdecode(data, cv2.IMREAD_COLOR)
-        pixels = None if coloured is None else cv2.cvtColor(coloured, cv2.COLOR_BGR2GRAY)
+    if pixels is None:
+        # OpenCV reads no float RGB TIFF as grey, and no grey one of 64 bit in colour.
+        pixels = _imdecode(data, cv2.IMREAD_ANYCOLOR)
     if pixels is None:
         return _decode_with_pillow(data, color=color)
-    pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if color else pixels
+    code = _CONVERSIONS.get((pixels.ndim == 3, color))
+    if code:
+        # OpenCV converts no other depths: signed and 32 bit integers, and 64 bit floats.
+        convertible = pixels.dtype in (np.uint8, np.uint16, np.float32)
+        pixels = cv2.cvtColor(pixels if convertible else pixels.astype(np.float32), getattr(cv2, f"COLOR_{code}"))
     return pixels if deep and pixels.dtype == np.uint16 else to_8_bit(pixels)
 
 
