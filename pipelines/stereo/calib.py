@@ -207,6 +207,6 @@ def _matrices(text: str) -> dict[str, Matrix]:
 
 _READERS: tuple[tuple[re.Pattern[str], Callable[[str, Path], Calibration]], ...] = (
     (re.compile(r"^\s*cam0\s*=", re.MULTILINE), _middlebury),
-    (re.compile(r"^\s*P(_rect_0)?[0-3]\s*:", re.MULTILINE), _kitti),
     (re.compile(r"%YAML|opencv-matrix", re.MULTILINE), _opencv),
+    (re.compile(r"^\s*P(_rect_0)?[0-3]\s*:", re.MULTILINE), _kitti),
 )

@@ -20,6 +20,8 @@ _NOISE = 0.5
 """Standard deviation of a keypoint's place, px."""
 _ALL = 0.9
 """Share of the matches that one homography explains where the scene is a plane, or the camera only turned."""
+_FARTHEST = 1e6
+"""Baselines at which a point still counts as in front of both cameras; OpenCV's own 50 refuses far scenes."""
 _TURN = 0.03
 """How far K⁻¹HK may be from a rotation, per entry, for a camera that only turned."""
 
@@ -116,7 +118,7 @@ def _first_pose(rays: list[NDArray[np.float64]], lenses: list[Lens], found: Pair
     )
     if E is None or E.shape != (3, 3):
         raise NoModelError("The photos cannot be rectified", "no motion of the camera explains the matches", "--calib")
-    count, R, t, _ = cv2.recoverPose(E, rays[0], rays[1], np.eye(3), mask=inliers.copy())
+    count, R, t, *_ = cv2.recoverPose(E, rays[0], rays[1], np.eye(3), distanceThresh=_FARTHEST, mask=inliers.copy())
     if count < _FEWEST:
         raise NoModelError(
             "The photos cannot be rectified", f"only {count} matches lie in front of both cameras",
