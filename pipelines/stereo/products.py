@@ -57,13 +57,14 @@ def write_products(result: Depth, out: Path) -> dict[str, Any]:
 def plain(result: Depth, points: int, zero: int) -> dict[str, Any]:
     """What the files mean and what was found, as a JSON value."""
     calibration, depth = result.calibration, result.depth[result.known]
+    factor = "" if calibration.guessed else ": depths are true up to one unknown factor"
     return {
         "left": str(result.photos[0].path),
         "right": str(result.photos[1].path),
         "cost": result.config.cost,
         "width": result.left.shape[1],
         "height": result.left.shape[0],
-        "depth_unit": calibration.unit or "none: depths are true up to one unknown factor",
+        "depth_unit": calibration.unit or f"none{factor}",
         "calibration": {
             "source": calibration.source,
             "K_left": calibration.left.K.tolist(),
@@ -76,10 +77,11 @@ def plain(result: Depth, points: int, zero: int) -> dict[str, Any]:
         "disparities": {"first": result.span.start, "count": result.span.count, "from": result.span.source},
         "png_zero": zero,
         "matches": result.matches,
-        "density": float((result.disparities.measured & result.known).mean()),
+        "density": result.density,
         "known": float(result.known.mean()),
         "depth_percentiles": dict(zip(("1", "50", "99"), np.percentile(depth, [1, 50, 99]).tolist(), strict=True)),
         "points": points,
+        "warnings": list(result.warnings),
         "seconds": result.seconds,
         "files": FILES,
     }
