@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.engine import map_items
@@ -50,6 +51,7 @@ class PairConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.model not in MODELS:
             raise ConfigError(f"There is no model {self.model!r}", f"known are {', '.join(MODELS)}", "--model auto")
 

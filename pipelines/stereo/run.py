@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors import registry
+from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Camera, Photo
@@ -76,6 +77,7 @@ class StereoConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if not 0 <= self.baseline < math.inf or self.max_side < 0 or len(self.intrinsics) > 2:
             raise ConfigError(
                 "The options of stereo do not fit",

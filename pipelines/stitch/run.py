@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError, OutputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
@@ -83,6 +84,7 @@ class StitchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.mode not in MODES:
             raise ConfigError(f"There is no mode {self.mode!r}", f"known are {', '.join(MODES)}", "--mode rotation")
         if self.mode != "rotation" and self.projection != "auto":

@@ -14,7 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,6 +64,19 @@ def write_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"Cannot write {path}", why, try_) from error
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a folder that :func:`make_folder` could not create or write, before any work, and without making it.
+
+    Raises:
+        OutputError: it cannot be created or written.
+    """
+    with write_errors(path):
+        nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not nearest.is_dir():
+            raise OSError(errno.ENOTDIR, "not a directory")
+        _check_writable(nearest)
+
+
 def nearly_full(folder: Path) -> bool:
     """Whether less than a megabyte is free where a folder stands, for libraries that do not say why they failed."""
     disk = os.statvfs(folder)
@@ -78,11 +91,15 @@ def make_folder(path: Path) -> Path:
     """
     with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        if os.statvfs(path).f_flag & os.ST_RDONLY:
-            raise OSError(errno.EROFS, "read-only file system")
-        if not os.access(path, os.W_OK):
-            raise OSError(errno.EACCES, "permission denied")
+        _check_writable(path)
     return path
+
+
+def _check_writable(folder: Path) -> None:
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, "read-only file system")
+    if not os.access(folder, os.W_OK):
+        raise OSError(errno.EACCES, "permission denied")
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -101,7 +118,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
                 os.fsync(stream.fileno())
             os.replace(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system refuses even this, with nothing there
+            draft.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

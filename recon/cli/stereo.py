@@ -50,8 +50,10 @@ def stereo(
     from pipelines.stereo.run import StereoConfig, read_photos
     from pipelines.stereo.run import stereo as run
     from pipelines.stereo.span import parse_span
+    from pipelines.store.files import check_folder
     from recon.cli.terminal import print_json, progress_for
 
+    check_folder(out)
     config = StereoConfig(
         descriptor,
         max_side=max_size,
