@@ -148,6 +148,21 @@ def test_working_pixels_lie_where_scale_says(tmp_path: Path, height: int, width:
         np.testing.assert_allclose(image.from_full(image.to_full(found)), found, atol=1e-3)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_working_pixels_lie_where_scale_says_whatever_the_orientation(tmp_path: Path, orientation: int) -> None:
+    y, x = np.mgrid[:601, :901]
+    blob = 250 * np.exp(-((x - 600) ** 2 + (y - 250) ** 2) / (2 * 40**2))
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    exif = Pil.Exif()
+    exif[0x0112] = orientation
+    save(tmp_path / "a.jpg", formats.apply_orientation(blob.astype(np.uint8), inverse), exif=exif, quality=97)
+    image = read_gray(one(tmp_path), 100)
+    weight = np.where(image.pixels > 3, image.pixels, 0).astype(float)
+    yy, xx = np.mgrid[: image.pixels.shape[0], : image.pixels.shape[1]]
+    found = np.array([[(weight * xx).sum(), (weight * yy).sum()]]) / weight.sum()
+    assert np.abs(image.to_full(found) - (600, 250)).max() < 0.25
+
+
 def test_photos_are_not_enlarged(tmp_path: Path) -> None:
     save(tmp_path / "a.png", corners())
     image = read_gray(one(tmp_path), 5000)
