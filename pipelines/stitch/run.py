@@ -244,9 +244,9 @@ def _features(pixels: Pixels, front: FrontEnd, max_side: int, progress: Progress
     def one(index: int) -> _Read | Rejected:
         try:
             image = pixels.grey(index, max_side)
+            found = front.describe_image(pixels.photos[index], shrunk_image(image, front.config.max_side))
         except InputError as error:
             return Rejected(pixels.photos[index].name, error.why, error.try_)
-        found = front.describe_image(pixels.photos[index], shrunk_image(image, front.config.max_side))
         return found, image
 
     every = []
