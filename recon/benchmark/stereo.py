@@ -21,7 +21,6 @@ from pipelines.stereo.run import StereoConfig
 from pipelines.store.files import make_folder, write_text
 from recon.benchmark.process import run_process
 
-DEFAULT = ("sgbm", "sgbm+wls", "census", "swift-stereo")
 MEAN = "mean"
 
 
