@@ -7,7 +7,7 @@ that expose, blur and scatter differently are in them; no benchmark's picture is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -127,17 +127,11 @@ class _Piece:
         return cv2.remap(self.mask, *at, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT) > 0  # type: ignore[call-overload]
 
 
-def made_pair(photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.random.Generator) -> StereoPair:
-    """A pair whose surfaces wear the photos (H,W,3) uint8; the same generator state gives the same pair."""
-    light = made_light(photos, limits, rng)
-    sides = [
-        taken(side, camera, rng) for side, camera in zip((light.left, light.right), cameras(limits, rng), strict=True)
-    ]
-    return replace(light, left=sides[0], right=sides[1])
-
-
 def made_light(photos: Sequence[NDArray[np.uint8]], limits: PairRange, rng: np.random.Generator) -> StereoPair:
-    """What falls into the two cameras, each pixel the mean of its subpixels."""
+    """What falls into the two cameras where surfaces wear the photos (H,W,3), each pixel the mean of its subpixels.
+
+    The same generator state gives the same pair.
+    """
     pieces = _pieces(photos, limits, rng)
     height, width = limits.height, limits.width
     x, y = (((np.arange(_FINE * n, dtype=np.float32) + 0.5) / _FINE - 0.5) for n in (width, height))

@@ -42,19 +42,12 @@ def plain_pose(target: LocalMap, features: Features, camera: Camera, numbers: li
         xyz.append(part.model.xyz[point[point >= 0]])
     if sum(map(len, xy)) < 4:
         return None
-    k = _matrix(camera)
     try:
         ok, turn, shift, inliers = cv2.solvePnPRansac(
-            np.concatenate(xyz), np.concatenate(xy).astype(np.float64), k, np.zeros(4)
+            np.concatenate(xyz), np.concatenate(xy).astype(np.float64), camera.K, np.zeros(4)
         )
     except cv2.error:
         return None
     if not ok or inliers is None:
         return None
     return np.column_stack([cv2.Rodrigues(turn)[0], shift.reshape(3)])
-
-
-def _matrix(camera: Camera) -> NDArray[np.float64]:
-    p = camera.params
-    fx, fy, cx, cy = (p[0], p[0], p[1], p[2]) if camera.model.startswith(("SIMPLE_", "RADIAL")) else p[:4]
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])

@@ -13,6 +13,18 @@ from typing import Any, TypeVar
 from pipelines.core.errors import ConfigError
 
 C = TypeVar("C")
+_MAX_SEED = 2**31 - 1
+"""COLMAP and OpenCV take seeds of 32 bits."""
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that the libraries do not take.
+
+    Raises:
+        ConfigError: it is negative or too large.
+    """
+    if not 0 <= seed <= _MAX_SEED:
+        raise ConfigError(f"A seed of {seed} is not possible", f"it lies between 0 and {_MAX_SEED}", "--seed 0")
 
 
 def to_plain(config: object) -> Any:

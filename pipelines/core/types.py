@@ -86,6 +86,18 @@ class Camera:
     params: tuple[float, ...]
     source: str
 
+    @property
+    def K(self) -> NDArray[np.float64]:
+        """(3,3) intrinsics, lens distortion left out; without a focal length (panorama), those of 90 degrees."""
+        p = self.params
+        if self.model.startswith(("SIMPLE_", "RADIAL")):  # COLMAP's models with one focal length
+            fx, fy, cx, cy = p[0], *p[:3]
+        elif len(p) >= 4:
+            fx, fy, cx, cy = p[:4]
+        else:
+            fx, fy, cx, cy = self.width / 2, self.width / 2, (self.width - 1) / 2, (self.height - 1) / 2
+        return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+
 
 @dataclass(frozen=True)
 class Features:

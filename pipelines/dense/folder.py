@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pipelines.core.errors import InputError
 from pipelines.dense.agree import Checked
 from pipelines.dense.fuse import POINT
 from pipelines.dense.sweep import DepthMap
+from pipelines.export.files import photo_files
 from pipelines.store.files import make_folder, read_arrays, write_arrays
 
 
@@ -39,6 +41,10 @@ class DenseFolder:
     def maps(self) -> Path:
         """Depth maps to look at, PNG."""
         return self.root / "depth"
+
+    def map_files(self, names: Sequence[str]) -> dict[str, Path]:
+        """Photo name -> its depth map to look at."""
+        return {name: (self.maps / file).with_suffix(".png") for name, file in photo_files(names, flat=True).items()}
 
     @property
     def cloud(self) -> Path:

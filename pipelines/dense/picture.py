@@ -18,6 +18,9 @@ from pipelines.store.files import write_atomic
 
 _NOTHING = (46, 42, 40)
 _SKY = 255
+_FILLED, _SHOWN = 0.86, 0.96
+"""Share of a turntable picture's sides that is filled, and share of the points that end within each side: what stands
+apart, as a tree behind a wall, may be cut."""
 _ARC = np.radians(35)
 """Half the arc of a turntable where the photos were all taken from one side."""
 
@@ -91,19 +94,19 @@ def turns(views: Sequence[View], xyz: NDArray[np.float64], count: int, size: tup
         np.clip(np.median(np.arctan2(offset @ up, np.linalg.norm(level, axis=1))), np.radians(8), np.radians(50))
     )
     angles = np.linspace(0, 2 * np.pi, count, endpoint=False) if around else np.linspace(-_ARC, _ARC, count)
-    reach = np.quantile(np.linalg.norm(xyz - middle, axis=1), 0.9)
     focal = 1.3 * max(size)
+    half = np.array(size) / 2 / focal * _FILLED
     made = []
     for angle in angles:
         out = np.cos(rise) * (np.cos(angle) * forward + np.sin(angle) * side) + np.sin(rise) * up
         right = _unit(np.cross(-out, up))
         rotation = np.stack([right, np.cross(-out, right), -out])
-        # As near as nine points of ten allow.
+        # A camera that stands back by d and aside by c sees a point (x, y, z) if |x - c| <= half (z + d), and so for y:
+        # the outermost points of each side say how near the camera comes, and where the middle is.
         cam = (xyz - middle) @ rotation.T
-        half = np.array(size) / 2 / focal * 0.94
-        need = np.abs(cam[:, :2]) / half - cam[:, 2:]
-        distance = float(np.quantile(need.max(axis=1), 0.93)) if len(xyz) else reach
-        made.append(Turn(np.column_stack([rotation, -rotation @ (middle + out * distance)]), focal, *size))
+        above, below = (np.quantile(sign * cam[:, :2] - half * cam[:, 2:], _SHOWN, axis=0) for sign in (1, -1))
+        aside, back = (above - below) / 2, ((above + below) / 2 / half).max()
+        made.append(Turn(np.column_stack([rotation, [*-aside, back] - rotation @ middle]), focal, *size))
     return made
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from pipelines.dense.views import prepare_views
 from pipelines.depth.cost import CostFunction
 from pipelines.engine import peak_memory
 from pipelines.export.run import photo_places, read_component
-from pipelines.store.files import write_text
+from pipelines.store.files import write_errors, write_text
 from pipelines.store.folder import MapFolder, check_no_map
 
 _MESH_POINTS = 6_000_000
@@ -100,8 +101,26 @@ def run_dense(
         result = _result(work, total, step, mesh, points)
         if publish is not None:
             publish(folder, DenseOutput(result, model, points, source, *_thumbnails(work)))
+        _remove_old(folder, result.as_plain())
         write_text(folder.ledger, json.dumps(result.as_plain(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return result
+
+
+def _remove_old(folder: DenseFolder, ledger: Mapping[str, Any]) -> None:
+    """Remove meshes and depth maps that an earlier run left, by its own ledger, and that are not of this one."""
+    try:
+        left = _meshes_and_maps(folder, json.loads(folder.ledger.read_text("utf-8")))
+    except (OSError, ValueError, LookupError, TypeError):  # no ledger, or one that is damaged
+        return
+    for path in left - _meshes_and_maps(folder, ledger):
+        with write_errors(path):
+            path.unlink(missing_ok=True)
+
+
+def _meshes_and_maps(folder: DenseFolder, ledger: Mapping[str, Any]) -> set[Path]:
+    files = folder.map_files([photo["name"] for photo in ledger["photos"]])
+    maps = {files[photo["name"]] for photo in ledger["photos"] if photo["neighbours"]}
+    return maps | ({folder.turntable, *map(folder.mesh, ENDINGS)} if ledger["faces"] else set())
 
 
 def cost_function(descriptor: str) -> CostFunction:

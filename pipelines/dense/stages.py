@@ -27,7 +27,6 @@ from pipelines.dense.views import View
 from pipelines.depth.cost import CostFunction
 from pipelines.depth.sgm import Penalties
 from pipelines.engine import cores
-from pipelines.export.files import photo_files
 from pipelines.store.files import fingerprint
 
 _CODE = 1
@@ -121,7 +120,7 @@ def fuse_all(work: Work) -> int:
         for other in set(task.neighbours) & work.tasks.keys():
             linked[index].add(other)
             linked[other].add(index)
-    files = photo_files(work.model.names, flat=True)
+    files = work.folder.map_files(work.model.names)
     with work.progress.stage("Fusion", len(work.tasks)) as task_bar:
         for index, task in work.tasks.items():
             before = sorted((other for other in linked[index] if place[other] < place[index]), key=place.__getitem__)
@@ -132,7 +131,7 @@ def fuse_all(work: Work) -> int:
                 work.folder.write_points(key, fuse(work.views, index, before, read))
             work.counts[index] = len(work.folder.read_points(key))
             picture = depth_picture(work.folder.read_checked(work.checked[index]).depth, task)
-            write_picture((work.folder.maps / files[work.views[index].name]).with_suffix(".png"), picture)
+            write_picture(files[work.views[index].name], picture)
             task_bar.advance(note=work.views[index].name)
     return write_cloud(work.folder.cloud, (part for _, part in work.parts()))
 

@@ -21,7 +21,6 @@ _GRID = 2
 """Pixels between the patches of a descriptor that has no convolutional form; vectors between them are interpolated."""
 _REACH = 8.0
 """Half side of such a patch in pixels of the picture: 17 px, as much as the zoo's networks see when zoomed twofold."""
-_ROWS_AT_ONCE = 32
 
 
 class GridDescriber:

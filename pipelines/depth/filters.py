@@ -62,21 +62,6 @@ def fill_background(values: NDArray[np.float32], valid: NDArray[np.bool_], *, fa
     return filled * sign
 
 
-def fill_like_neighbours(
-    values: NDArray[np.float32], valid: NDArray[np.bool_], guide: NDArray[np.uint8], *, reach: int, spread: float
-) -> Disparity:
-    """Fill invalid pixels by the weighted median of valid ones that look alike (edge-aware); NaN where none is near.
-
-    Args:
-        values: (H,W).
-        valid: (H,W) pixels to keep and to take from.
-        guide: (H,W,C) uint8 picture.
-        reach: half side of the window, px.
-        spread: grey values over which the weight falls to 1/e.
-    """
-    return _weighted_median(_float(values), np.ascontiguousarray(valid), _layers(guide), reach, spread, ~valid)
-
-
 def weighted_median(
     values: NDArray[np.float32],
     guide: NDArray[np.uint8],

@@ -214,7 +214,7 @@ def photo_of(name: str, path: Path, camera: Camera) -> Photo:
         with formats.pillow().open(path) as picture:
             exif = read_exif(picture, *picture.size)
             width, height = picture.size
-    except OSError:  # not for Pillow; the reader will tell what it is
+    except Exception:  # not for Pillow, whatever it raises; the reader will tell what it is
         return Photo(name, path, camera.width, camera.height, "")
     if sorted((width, height)) != sorted((camera.width, camera.height)):
         raise InputError(

@@ -171,21 +171,24 @@ def _extract(
 ) -> Features | Rejected:
     try:
         image = read_gray(photo, config.max_side)
+        opaque = alpha_mask(photo)
     except InputError as error:
         return Rejected(photo.name, error.what + (f": {error.why}" if error.why else ""), error.try_)
-    seen = visible(photo, image.pixels.shape, masks)
+    mask_file = find_mask(photo, masks) if masks else None
+    seen = visible(image.pixels.shape, opaque, None if mask_file is None else load_mask(mask_file, photo))
     found = describe_image(image.pixels, descriptor, config, seen, scorer)
     return replace(found, frames=scale_frames(found.frames, image.scale))
 
 
-def visible(photo: Photo, shape: tuple[int, ...], masks: Path | None = None) -> NDArray[np.bool_] | None:
-    """Bool of ``shape`` (H,W): where keypoints may be, inside the mask and where the photo is not transparent.
+def visible(shape: tuple[int, ...], *parts: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Bool of ``shape`` (H,W): where all ``parts`` allow keypoints: where a photo is not transparent, and its mask.
+
+    Args:
+        parts: bool in the pixels of the full resolution; None for everywhere.
 
     Returns:
         None for everywhere.
     """
-    mask_file = find_mask(photo, masks) if masks else None
-    parts = [alpha_mask(photo), None if mask_file is None else load_mask(mask_file, photo)]
     known = [part for part in parts if part is not None]
     if not known:
         return None

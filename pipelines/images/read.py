@@ -330,7 +330,7 @@ def _read(photo: Photo, max_side: int, *, color: bool, deep: bool = False) -> Im
         raise InputError("A photo cannot be read", f"its largest side is given as {max_side} pixels", "0 for full size")
     long_side = max(photo.width, photo.height)
     shrink = max_side / long_side if 0 < max_side < long_side else 1.0
-    reduce = formats.reduction(long_side, max_side)
+    reduce = formats.reduction(photo.width, photo.height, max_side, photo.exif.orientation)
     try:
         data = _bytes(photo.path)
         stored = formats.decode(data, color=color, reduce=reduce, deep=deep)

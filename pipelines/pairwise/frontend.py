@@ -14,6 +14,7 @@ from descriptors.rerank import Described
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
 from pipelines.features.extract import FeatureConfig, describe_image, visible
+from pipelines.images.masks import alpha_mask
 from pipelines.images.read import Image, read_gray
 from pipelines.matching.candidates import first_at_place, one_per_place
 from pipelines.matching.match import MatchConfig, Matcher
@@ -50,8 +51,12 @@ class FrontEnd:
         return self.describe_image(photo, read_gray(photo, self.config.max_side))
 
     def describe_image(self, photo: Photo, image: Image) -> Features:
-        """Features of a photo that has been read in grey, frames in pixels of its full resolution."""
-        seen = visible(photo, image.pixels.shape)
+        """Features of a photo that has been read in grey, frames in pixels of its full resolution.
+
+        Raises:
+            InputError: what is transparent in it cannot be read.
+        """
+        seen = visible(image.pixels.shape, alpha_mask(photo))
         found = describe_image(image.pixels, self._descriptor, self.config, seen, self.matcher.scorer)
         return replace(found, frames=scale_frames(found.frames, image.scale))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.engine import map_items
@@ -50,6 +51,7 @@ class PairConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.model not in MODELS:
             near = next((name for name in MODELS if name.lower() == self.model.lower()), "auto")
             raise ConfigError(f"There is no model {self.model!r}", f"known are {', '.join(MODELS)}", f"--model {near}")
@@ -116,6 +118,8 @@ class PairResult:
             return f"{text}, no model"
         inliers = self.model.inliers
         text += f", {len(self.model):,} inliers of {self.model.kind}"
+        if self.model.kind == "E" and "guess" in {camera.source for camera in self.cameras}:
+            text += " (focal length guessed: it may be wrong)"
         return f"{text}, median error {np.median(self.model.errors[inliers]):.2f} px" if inliers.any() else text
 
 
@@ -155,16 +159,12 @@ def match_two(photos: tuple[Photo, Photo], config: PairConfig) -> PairResult:
     described = time.perf_counter()
     scale = max(1.0, max(max(photo.width, photo.height) for photo in photos) / 1600)
     cameras = tuple(camera_prior(photo, CameraConfig(model="SIMPLE_PINHOLE")) for photo in photos)
-    matrices = tuple(
-        np.array([[camera.params[0], 0, camera.params[1]], [0, camera.params[0], camera.params[2]], [0, 0, 1.0]])
-        for camera in cameras
-    )
+    matrices = cameras[0].K, cameras[1].K
     a, b = first.xy[found.pairs[:, 0]].astype(np.float64), second.xy[found.pairs[:, 1]].astype(np.float64)
     max_error = config.verify.max_error * scale
     kinds = list(KINDS) if config.model == "auto" else [config.model]
     tried = [
-        estimate(kind, a, b, matrices, max_error=max_error, noise=_NOISE * scale, seed=config.seed)  # type: ignore[arg-type]
-        for kind in kinds
+        estimate(kind, a, b, matrices, max_error=max_error, noise=_NOISE * scale, seed=config.seed) for kind in kinds
     ]
     models = [model for model in tried if model is not None]
     return PairResult(

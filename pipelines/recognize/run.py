@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import descriptors
+from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
@@ -42,6 +43,7 @@ class RecognizeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.compare < 1:
             raise ConfigError(f"A scene cannot be compared with {self.compare} objects", "", "--compare 50")
         if not 0 < self.max_error <= 100:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 
+from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError
 from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.two_view import VerifyConfig
@@ -13,8 +14,6 @@ from pipelines.matching.match import MatchConfig
 from pipelines.pairs.select import PairConfig
 
 _MAPPERS = ("incremental", "global")
-_MAX_SEED = 2**31 - 1
-"""COLMAP takes seeds of 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,4 @@ class SfmConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= _MAX_SEED:
-            raise ConfigError(
-                f"A seed of {self.seed} is not possible", f"it lies between 0 and {_MAX_SEED}", "--seed 0"
-            )
+        check_seed(self.seed)

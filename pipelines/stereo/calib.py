@@ -43,6 +43,7 @@ class Calibration:
         disparities: number of disparities that the file names, 0 if none.
         unit: of depths: ``m``, or empty if the scale is unknown.
         source: the file, or how it was found.
+        guessed: whether a focal length in it is a guess, so that depths may be wrong by more than one factor.
     """
 
     left: Lens
@@ -54,6 +55,7 @@ class Calibration:
     disparities: int = 0
     unit: str = "m"
     source: str = ""
+    guessed: bool = False
 
     @property
     def focal(self) -> float:
@@ -207,6 +209,6 @@ def _matrices(text: str) -> dict[str, Matrix]:
 
 _READERS: tuple[tuple[re.Pattern[str], Callable[[str, Path], Calibration]], ...] = (
     (re.compile(r"^\s*cam0\s*=", re.MULTILINE), _middlebury),
-    (re.compile(r"^\s*P(_rect_0)?[0-3]\s*:", re.MULTILINE), _kitti),
     (re.compile(r"%YAML|opencv-matrix", re.MULTILINE), _opencv),
+    (re.compile(r"^\s*P(_rect_0)?[0-3]\s*:", re.MULTILINE), _kitti),
 )

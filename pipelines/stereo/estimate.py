@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import NoModelError
+from pipelines.core.errors import ConfigError, NoModelError
 from pipelines.core.types import Camera
 from pipelines.geometry.residuals import sampson_error
 from pipelines.pairwise.match import PairResult
 from pipelines.stereo.calib import Calibration, Lens, Matrix
 
+_DISTORTIONS = {"SIMPLE_PINHOLE": 0, "PINHOLE": 0, "SIMPLE_RADIAL": 1, "RADIAL": 2, "OPENCV": 4, "FULL_OPENCV": 8}
+"""How many of OpenCV's coefficients, from the first on, COLMAP's camera models have behind the pinhole's numbers."""
 _FEWEST = 20
 _FOCAL_SIGMA = {"given": 0.0, "exif": 0.02, "guess": 0.25}
 """Relative standard deviation of a focal length by where it comes from."""
@@ -20,6 +22,8 @@ _NOISE = 0.5
 """Standard deviation of a keypoint's place, px."""
 _ALL = 0.9
 """Share of the matches that one homography explains where the scene is a plane, or the camera only turned."""
+_FARTHEST = 1e6
+"""Baselines at which a point still counts as in front of both cameras; OpenCV's own 50 refuses far scenes."""
 _TURN = 0.03
 """How far K⁻¹HK may be from a rotation, per entry, for a camera that only turned."""
 
@@ -36,12 +40,13 @@ def estimated_calibration(found: PairResult, cameras: tuple[Camera, Camera]) -> 
 
     Args:
         found: matches with a model chosen by GRIC; they overlap.
-        cameras: SIMPLE_PINHOLE, PINHOLE or OPENCV cameras of the two photos, and where they come from.
+        cameras: of the two photos, and where they come from.
 
     Raises:
+        ConfigError: see :func:`lens_of`.
         NoModelError: the camera only turned, or sees one plane, or too few matches agree: no depth can be had.
     """
-    lenses = [_lens(camera) for camera in cameras]
+    lenses = [lens_of(camera) for camera in cameras]
     if found.model is not None and found.model.kind == "H":
         raise _degenerate(found.model.matrix, lenses)
     a, b = (points[found.inliers] for points in found.points)
@@ -61,14 +66,19 @@ def estimated_calibration(found: PairResult, cameras: tuple[Camera, Camera]) -> 
     return Calibration(scaled[0], scaled[1], pose.R, pose.t, False, unit="", source=source)
 
 
-def _lens(camera: Camera) -> Lens:
-    p = camera.params
-    if camera.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"):
-        K, rest = np.array([[p[0], 0, p[1]], [0, p[0], p[2]], [0, 0, 1.0]]), p[3:]
-        distortion = np.array([*rest, *[0.0] * (2 - len(rest)), 0.0, 0.0]) if any(rest) else np.zeros(0)
-        return Lens(K, distortion)
-    K = np.array([[p[0], 0, p[2]], [0, p[1], p[3]], [0, 0, 1.0]])
-    return Lens(K, np.array(p[4:]) if any(p[4:]) else np.zeros(0))
+def lens_of(camera: Camera) -> Lens:
+    """The camera in OpenCV's terms.
+
+    Raises:
+        ConfigError: its distortion is none of OpenCV's: a fisheye, say.
+    """
+    if camera.model not in _DISTORTIONS:
+        raise ConfigError(
+            f"Stereo knows no camera of the model {camera.model}", f"known are {', '.join(_DISTORTIONS)}",
+            "photos freed of their distortion, with f,cx,cy for --intrinsics; or recon sfm and recon dense",
+        )  # fmt: skip
+    rest = camera.params[len(camera.params) - _DISTORTIONS[camera.model] :]
+    return Lens(camera.K, np.array([*rest, *[0.0] * (4 - len(rest))]) if any(rest) else np.zeros(0))
 
 
 def _rays(points: NDArray[np.float64], lens: Lens) -> NDArray[np.float64]:
@@ -116,7 +126,7 @@ def _first_pose(rays: list[NDArray[np.float64]], lenses: list[Lens], found: Pair
     )
     if E is None or E.shape != (3, 3):
         raise NoModelError("The photos cannot be rectified", "no motion of the camera explains the matches", "--calib")
-    count, R, t, _ = cv2.recoverPose(E, rays[0], rays[1], np.eye(3), mask=inliers.copy())
+    count, R, t, *_ = cv2.recoverPose(E, rays[0], rays[1], np.eye(3), distanceThresh=_FARTHEST, mask=inliers.copy())
     if count < _FEWEST:
         raise NoModelError(
             "The photos cannot be rectified", f"only {count} matches lie in front of both cameras",

@@ -45,7 +45,7 @@ def write_products(result: Depth, out: Path) -> dict[str, Any]:
     write_pfm(out / "depth.pfm", np.where(result.known, result.depth, np.inf).astype(np.float32))
     _write_png(out / "confidence.png", np.rint(255 * result.disparities.confidence * result.known).astype(np.uint8))
     xyz, rgb = cloud(result)
-    write_atomic(out / "cloud.ply", lambda stream: _ply(stream, xyz, rgb, out))
+    write_atomic(out / "cloud.ply", lambda stream: _ply(stream, xyz, rgb))
     _write_png(out / "depth.png", coloured(result.depth, result.calibration.unit)[:, :, ::-1])
     _write_png(out / "left.png", result.left[:, :, ::-1])
     _write_png(out / "right.png", result.right[:, :, ::-1])
@@ -57,13 +57,14 @@ def write_products(result: Depth, out: Path) -> dict[str, Any]:
 def plain(result: Depth, points: int, zero: int) -> dict[str, Any]:
     """What the files mean and what was found, as a JSON value."""
     calibration, depth = result.calibration, result.depth[result.known]
+    factor = "" if calibration.guessed else ": depths are true up to one unknown factor"
     return {
         "left": str(result.photos[0].path),
         "right": str(result.photos[1].path),
         "cost": result.config.cost,
         "width": result.left.shape[1],
         "height": result.left.shape[0],
-        "depth_unit": calibration.unit or "none: depths are true up to one unknown factor",
+        "depth_unit": calibration.unit or f"none{factor}",
         "calibration": {
             "source": calibration.source,
             "K_left": calibration.left.K.tolist(),
@@ -76,10 +77,11 @@ def plain(result: Depth, points: int, zero: int) -> dict[str, Any]:
         "disparities": {"first": result.span.start, "count": result.span.count, "from": result.span.source},
         "png_zero": zero,
         "matches": result.matches,
-        "density": float((result.disparities.measured & result.known).mean()),
+        "density": result.density,
         "known": float(result.known.mean()),
         "depth_percentiles": dict(zip(("1", "50", "99"), np.percentile(depth, [1, 50, 99]).tolist(), strict=True)),
         "points": points,
+        "warnings": list(result.warnings),
         "seconds": result.seconds,
         "files": FILES,
     }
@@ -157,7 +159,7 @@ def _write_png(path: Path, pixels: NDArray) -> None:
     write_atomic(path, lambda stream: stream.write(content.tobytes()))
 
 
-def _ply(stream: Any, xyz: NDArray[np.float64], rgb: NDArray[np.uint8], folder: Path) -> None:
+def _ply(stream: Any, xyz: NDArray[np.float64], rgb: NDArray[np.uint8]) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as draft:

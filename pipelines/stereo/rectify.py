@@ -6,7 +6,7 @@ the baseline whichever way it points, so that cameras one above the other give p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,9 +115,10 @@ def rectification(calibration: Calibration, size: tuple[int, int]) -> Rectificat
     K_left[:2, 2] = (wide - 1) / 2 - middles[0][0], (high - 1) / 2 - middles[0][1]
     K_right[:2, 2] = (wide - 1) / 2 - middles[1][0], K_left[1, 2]
     t = np.array([-np.linalg.norm(centre), 0, 0])
-    made = Calibration(
-        Lens(K_left), Lens(K_right), np.eye(3), t, True, (wide, high), 0, calibration.unit, calibration.source
-    )
+    made = replace(
+        calibration, left=Lens(K_left), right=Lens(K_right), R=np.eye(3), t=t, rectified=True, size=(wide, high),
+        disparities=0,
+    )  # fmt: skip
     left, right = Side(calibration.left, R_left, K_left), Side(calibration.right, R_right, K_right)
     return Rectification(left, right, (wide, high), made)
 
@@ -127,11 +128,9 @@ def resized(calibration: Calibration, scale: tuple[float, float]) -> Calibration
     if scale == (1.0, 1.0):
         return calibration
     shrink = np.array([[1 / scale[0], 0, 0.5 / scale[0] - 0.5], [0, 1 / scale[1], 0.5 / scale[1] - 0.5], [0, 0, 1]])
-    lenses = [Lens(shrink @ lens.K, lens.distortion) for lens in (calibration.left, calibration.right)]
-    return Calibration(
-        lenses[0], lenses[1], calibration.R, calibration.t, calibration.rectified, None,
-        int(np.ceil(calibration.disparities / scale[0])), calibration.unit, calibration.source,
-    )  # fmt: skip
+    left, right = (Lens(shrink @ lens.K, lens.distortion) for lens in (calibration.left, calibration.right))
+    disparities = int(np.ceil(calibration.disparities / scale[0]))
+    return replace(calibration, left=left, right=right, size=None, disparities=disparities)
 
 
 def _rim(size: tuple[int, int]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors import registry
+from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Camera, Photo
@@ -26,7 +28,7 @@ from pipelines.matching.match import MatchConfig
 from pipelines.pairwise.match import PairConfig, PairResult, match_two
 from pipelines.stereo.baseline import sgbm
 from pipelines.stereo.calib import Calibration, rectified_calibration
-from pipelines.stereo.estimate import estimated_calibration
+from pipelines.stereo.estimate import estimated_calibration, lens_of
 from pipelines.stereo.rectify import Rectification, rectification, resized
 from pipelines.stereo.span import Span, check_rows, span_of_matches
 
@@ -40,6 +42,10 @@ DEFAULT_COST = "swift-stereo"
 _FOR_MATCHES = "rootsift"
 """What finds sparse matches where the cost is no descriptor of keypoints."""
 _NOT_FOR_MATCHES = (CENSUS, DEFAULT_COST, *BASELINES)
+_TOO_FEW, _FEW = 0.01, 0.2
+"""Share of the pixels that must be measured for depth, and below which the user is told."""
+_TOO_FAR = "the photos were taken too far apart, or turned too much"
+_NEARER = "photos taken closer together, or --disparities MIN:MAX"
 _BYTES_A_CELL = 4.5
 """Cost, sums and the sums moved for the second picture."""
 
@@ -71,10 +77,12 @@ class StereoConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.baseline < 0 or self.max_side < 0 or len(self.intrinsics) > 2:
+        check_seed(self.seed)
+        if not 0 <= self.baseline < math.inf or self.max_side < 0 or len(self.intrinsics) > 2:
             raise ConfigError(
                 "The options of stereo do not fit",
-                "a baseline and a size are not negative, and intrinsics are given at most twice",
+                "a baseline and a size are finite and not negative, and intrinsics are given at most twice",
+                "--baseline 0.12 for twelve centimetres",
             )
         near = difflib.get_close_matches(self.cost, (CENSUS, *BASELINES), n=1)
         if near and self.cost not in (CENSUS, *BASELINES, *registry.names()):
@@ -124,6 +132,20 @@ class Depth:
         """Of the rectified pictures."""
         return self.rectification.calibration
 
+    @property
+    def density(self) -> float:
+        """Share of the pixels that are measured; the others are filled in or unknown."""
+        return float((self.disparities.measured & self.known).mean())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know before he trusts the depth."""
+        found = {
+            "the focal length is guessed: the shape may be wrong; give --intrinsics": self.calibration.guessed,
+            f"less than {100 * _FEW:.0f} % of the pixels are measured: {_TOO_FAR}": self.density < _FEW,
+        }
+        return tuple(text for text, true in found.items() if true)
+
 
 def stereo(
     photos: tuple[Photo, Photo],
@@ -137,11 +159,13 @@ def stereo(
     Raises:
         InputError: different sizes, identical photos, swapped photos, or a calibration that is not theirs.
         NoOverlapError: they do not show the same scene.
-        NoModelError: no calibration was given and none follows from the matches, e.g. the camera only turned.
-        ConfigError: a range of disparities larger than the picture.
+        NoModelError: no calibration was given and none follows from the matches, e.g. the camera only turned; or
+            hardly a pixel is measured.
+        ConfigError: a range of disparities larger than the picture or the memory, intrinsics that do not fit.
     """
     progress = progress or Silent()
     _check_photos(photos, calibration)
+    cameras = _cameras(photos, config)
     clock = {"start": time.perf_counter()}
     with progress.stage("Stereo", 4) as task:
         images = _images(photos, config.max_side)
@@ -149,7 +173,7 @@ def stereo(
         found = _sparse(photos, calibration, config)
         clock["matches"] = time.perf_counter()
         task.advance(note="sparse matches")
-        made = _rectify(photos, images, found, calibration, config)
+        made = _rectify(cameras, images, found, calibration, config)
         size = made.size
         (left, inside), (right, _) = (
             side.picture(image.pixels, size) for side, image in zip((made.left, made.right), images, strict=True)
@@ -163,9 +187,16 @@ def stereo(
     known, depth = _depth(disparities.values, inside, made.calibration)
     times = list(clock.items())
     seconds = {name: round(end - begin, 3) for (_, begin), (name, end) in pairwise(times)}
-    return Depth(
+    result = Depth(
         photos, config, made, left, right, disparities, known, depth, span, len(found.pairs), seconds
     )  # fmt: skip
+    if result.density < _TOO_FEW:
+        raise NoModelError(
+            "No depth was found",
+            f"left and right agree on {100 * result.density:.1f} % of the pixels: {_TOO_FAR}",
+            _NEARER,
+        )
+    return result
 
 
 def _check_photos(photos: tuple[Photo, Photo], calibration: Calibration | None) -> None:
@@ -209,21 +240,20 @@ def _sparse(photos: tuple[Photo, Photo], calibration: Calibration | None, config
 
 
 def _rectify(
-    photos: tuple[Photo, Photo],
+    cameras: tuple[Camera, Camera],
     images: tuple[Image, Image],
     found: PairResult,
     calibration: Calibration | None,
     config: StereoConfig,
 ) -> Rectification:
     size = images[0].pixels.shape[1], images[0].pixels.shape[0]
-    if calibration is None and config.rectified:
-        cameras = _cameras(photos, config)
-        K = np.array([[cameras[0].params[0], 0, cameras[0].params[1]], [0, cameras[0].params[0], cameras[0].params[2]],
-                      [0, 0, 1.0]])  # fmt: skip
-        calibration = rectified_calibration(K, K, config.baseline or 1.0, unit="", source="--rectified")
     if calibration is None:
-        _check_overlap(found)
-        calibration = estimated_calibration(found, _cameras(photos, config))
+        if config.rectified:
+            calibration = rectified_calibration(cameras[0].K, cameras[1].K, 1.0, unit="", source="--rectified")
+        else:
+            _check_overlap(found)
+            calibration = estimated_calibration(found, cameras)
+        calibration = replace(calibration, guessed="guess" in {camera.source for camera in cameras})
     if config.baseline:
         t = calibration.t * (config.baseline / calibration.baseline)
         calibration = replace(calibration, t=t, unit="m")
@@ -246,6 +276,8 @@ def _cameras(photos: tuple[Photo, Photo], config: StereoConfig) -> tuple[Camera,
         camera_prior(photo, CameraConfig(model="" if own else "SIMPLE_PINHOLE", intrinsics=own))
         for photo, own in zip(photos, each, strict=True)
     )
+    for camera in (first, second):
+        lens_of(camera)  # one that stereo does not know is told before any work
     return first, second
 
 
@@ -274,10 +306,11 @@ def _span(made: Rectification, found: PairResult, images: tuple[Image, Image], c
             f"--disparities 0:{width // 4}",
         )
     if made.size[0] * made.size[1] * span.count * _BYTES_A_CELL > config.memory:
+        too_far = config.disparities is None and span.count > width / 2
         raise ConfigError(
             f"{made.size[0]} x {made.size[1]} px with {span.count} disparities need too much memory",
-            f"{made.size[0] * made.size[1] * span.count * _BYTES_A_CELL / 1e9:.1f} GB",
-            "a smaller --max-size or a narrower --disparities",
+            f"{made.size[0] * made.size[1] * span.count * _BYTES_A_CELL / 1e9:.1f} GB" + f"; {_TOO_FAR}" * too_far,
+            _NEARER if too_far else "a smaller --max-size or a narrower --disparities",
         )
     return span
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
@@ -84,6 +85,7 @@ class StitchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.max_side < 64:
             raise ConfigError(f"Places cannot be measured at {self.max_side} px", "64 are the least", "--max-size 800")
         if self.mode not in MODES:
@@ -241,9 +243,9 @@ def _features(pixels: Pixels, front: FrontEnd, max_side: int, progress: Progress
     def one(index: int) -> _Read | Rejected:
         try:
             image = pixels.grey(index, max_side)
+            found = front.describe_image(pixels.photos[index], shrunk_image(image, front.config.max_side))
         except InputError as error:
             return Rejected(pixels.photos[index].name, error.why, error.try_)
-        found = front.describe_image(pixels.photos[index], shrunk_image(image, front.config.max_side))
         return found, image
 
     every = []

@@ -14,7 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,6 +62,19 @@ def write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         why, try_ = _WRITE_ADVICE.get(error.errno or 0, (error.strerror or str(error), "choose another folder"))
         raise OutputError(f"Cannot write {path}", why, try_) from error
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that :func:`make_folder` could not create or write, before any work, and without making it.
+
+    Raises:
+        OutputError: it cannot be created or written.
+    """
+    with write_errors(path):
+        nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not nearest.is_dir():
+            raise OSError(errno.ENOTDIR, "not a directory")
+        _check_writable(nearest)
 
 
 def nearly_full(folder: Path) -> bool:
@@ -124,7 +137,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
                 os.fsync(stream.fileno())
             os.replace(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system refuses even this, with nothing there
+            draft.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

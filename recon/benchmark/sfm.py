@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +21,7 @@ from pipelines.core.progress import Progress
 from pipelines.engine import cores
 from pipelines.images.read import scan
 from pipelines.store.files import make_folder, write_text
+from recon.benchmark.process import run_process
 
 PEER = "pycolmap SIFT"
 
@@ -143,18 +141,13 @@ def _command(contestant: str, images: Path, work: Path, setting: Setting, truth:
 def _measure(
     dataset: str, contestant: str, command: list[str], work: Path, photos: int, truth: dict[str, TrueCamera]
 ) -> Row:
-    begin = time.perf_counter()
-    with open(work / "messages.txt", "wb") as messages:
-        process = subprocess.Popen(command, stdout=messages, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    seconds, cpu = time.perf_counter() - begin, usage.ru_utime + usage.ru_stime
-    process.returncode = os.waitstatus_to_exitcode(status)
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    ran = run_process(command, work / "messages.txt")
     models = [colmap.read_model(path) for path in (work / "sparse").glob("[0-9]*") if colmap.is_model(path)]
     if not models:
-        said = (work / "messages.txt").read_text(errors="replace").strip().splitlines()
-        failure = said[-1] if said else f"ended with exit code {process.returncode}"
-        return Row(dataset, contestant, photos, 0, 0, 0, 0, 0.0, float("nan"), None, seconds, cpu, {}, peak, failure)
+        return Row(
+            dataset, contestant, photos, 0, 0, 0, 0, 0.0, float("nan"), None, ran.seconds, ran.cpu, {},
+            ran.peak_memory, ran.said,
+        )  # fmt: skip
     model = max(models, key=lambda found: (len(found.names), len(found.xyz)))
     return Row(
         dataset,
@@ -167,10 +160,10 @@ def _measure(
         float(model.track_lengths.mean()),
         float(np.average(model.errors, weights=model.track_lengths)),
         pose_errors(model, truth),
-        seconds,
-        cpu,
+        ran.seconds,
+        ran.cpu,
         _stages(work),
-        peak,
+        ran.peak_memory,
     )
 
 

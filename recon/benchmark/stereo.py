@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,8 +19,8 @@ from pipelines.core.progress import Progress
 from pipelines.engine import cores
 from pipelines.stereo.run import StereoConfig
 from pipelines.store.files import make_folder, write_text
+from recon.benchmark.process import run_process
 
-DEFAULT = ("sgbm", "sgbm+wls", "census", "swift-stereo")
 MEAN = "mean"
 
 
@@ -97,14 +95,10 @@ def _run(cost: str, pairs: Sequence[TruePair], work: Path) -> int:
     ]  # fmt: skip
     (work / "jobs.json").write_text(json.dumps({"cost": cost, "pairs": jobs}))
     command = [sys.executable, "-m", "pipelines.benchmarks.stereo_one", str(work / "jobs.json")]
-    with open(work / "messages.txt", "wb") as messages:
-        process = subprocess.Popen(command, stdout=messages, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        said = (work / "messages.txt").read_text(errors="replace").strip().splitlines()
-        raise NoModelError(f"{cost} failed", said[-1] if said else "", f"look into {work / 'messages.txt'}")
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    ran = run_process(command, work / "messages.txt")
+    if ran.code:
+        raise NoModelError(f"{cost} failed", ran.said, f"look into {work / 'messages.txt'}")
+    return ran.peak_memory
 
 
 def _mean(rows: Sequence[Row]) -> Row:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from pipelines.engine import cores
 from pipelines.images.read import scan
 from pipelines.stitch.local import Shifts
 from pipelines.store.files import make_folder, write_text
+from recon.benchmark.process import Ran, as_installed, run_process
 
 PEER = "OpenCV Stitcher"
 
@@ -88,9 +86,7 @@ class _Made:
     contestant: str
     solved: Mapping[int, SolvedPhoto]
     stages: dict[str, float]
-    seconds: float
-    cpu: float
-    peak_memory: int
+    ran: Ran
     picture: Path
     failure: str
 
@@ -127,7 +123,7 @@ def run_benchmark(
     rows: list[Row] = []
     sets = sets_of(folders)
     modules = "recon.cli.stitch, pipelines.stitch.told, pipelines.benchmarks.opencv_stitch"
-    subprocess.run([sys.executable, "-c", f"import {modules}"], env=_as_installed(), check=True)  # compiles them
+    subprocess.run([sys.executable, "-c", f"import {modules}"], env=as_installed(), check=True)  # compiles them
     contestants = [PEER, *descriptors]
     with progress.stage("Benchmark", len(contestants) * len(sets)) as task:
         for folder in sets:
@@ -161,46 +157,12 @@ def _run(name: str, contestant: str, photos: Sequence[Photo], out: Path, setting
         command = [sys.executable, "-m", "recon", "stitch", *paths, "-o", str(picture), "--json-file", str(notes)]
         command += ["--descriptor", contestant, "--no-crop", "--max-size", str(setting.max_size)]
         command += ["--seed", str(setting.seed), "--quiet"]
-    begin = time.perf_counter()
-    messages = out / "messages.txt"
-    with open(messages, "wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=_as_installed())
-        with ThreadPoolExecutor(1) as pool:
-            peak = pool.submit(_watch, process.pid)
-            _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)
-    cpu = usage.ru_utime + usage.ru_stime
-    if process.returncode or not notes.is_file():
-        said = messages.read_text(errors="replace").strip().splitlines()
-        why = said[-1] if said else f"ended with exit code {process.returncode}"
-        return _Made(contestant, {}, {}, seconds, cpu, peak.result(), picture, why)
+    ran = run_process(command, out / "messages.txt")
+    if ran.code or not notes.is_file():
+        return _Made(contestant, {}, {}, ran, picture, ran.said)
     told = json.loads(notes.read_text())
     solved, picture = (_peers(told, photos), picture) if contestant == PEER else _ours(told, photos)
-    return _Made(contestant, solved, told["seconds"], seconds, cpu, peak.result(), picture, "")
-
-
-def _as_installed() -> dict[str, str]:
-    """The environment, where Python keeps what it has compiled, as installed programs find it."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-
-
-def _watch(process: int) -> int:
-    """Largest resident memory of a process, bytes, until it ends.
-
-    The system's own account (ru_maxrss) begins with the memory of the process that started it, which is this one.
-    """
-    most = 0
-    while True:
-        try:
-            status = Path(f"/proc/{process}/status").read_text()
-        except OSError:
-            return most
-        peak = next((line for line in status.splitlines() if line.startswith("VmHWM")), "")
-        if not peak:  # It has ended, but has not been waited for yet.
-            return most
-        most = max(most, 1024 * int(peak.split()[1]))
-        time.sleep(0.01)
+    return _Made(contestant, solved, told["seconds"], ran, picture, "")
 
 
 def _peers(told: dict[str, Any], photos: Sequence[Photo]) -> dict[int, SolvedPhoto]:
@@ -247,10 +209,10 @@ def _row(
         None if errors is None else errors[1],
         width,
         height,
-        made.seconds,
-        made.cpu,
+        made.ran.seconds,
+        made.ran.cpu,
         made.stages,
-        made.peak_memory,
+        made.ran.peak_memory,
         str(made.picture) if width else "",
         made.failure,
     )

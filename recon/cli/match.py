@@ -21,7 +21,10 @@ def match(
     detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
     compare: _Compare = "",
     model: Annotated[
-        str, typer.Option(help="H (plane, or a camera that turned), F, E (focal length from EXIF), or auto: by GRIC.")
+        str,
+        typer.Option(
+            help="H (plane, or a turned camera), F, E (focal length from EXIF, or guessed), or auto: by GRIC."
+        ),
     ] = "auto",
     max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 8192,
     max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1600,

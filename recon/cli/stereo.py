@@ -38,7 +38,8 @@ def stereo(
     """Depth of the left of two photos: disparity, depth, confidence, coloured points, a picture.
 
     With --calib depths are metres. Without, the photos' motion is told from their matches, the focal length from
-    EXIF; depths are then true up to one factor, unless --baseline says how far the cameras stood apart.
+    EXIF; depths are then true up to one factor, unless --baseline says how far the cameras stood apart. Where EXIF
+    has no focal length it is guessed, and the shape may be wrong: give --intrinsics.
 
     Exit codes: 0 done, 2 wrong option or too large a range, 3 unusable photos or calibration, 4 the photos do not
     show the same scene, 5 no depth follows from them, 6 cannot write, 130 interrupted.
@@ -49,8 +50,10 @@ def stereo(
     from pipelines.stereo.run import StereoConfig, read_photos
     from pipelines.stereo.run import stereo as run
     from pipelines.stereo.span import parse_span
+    from pipelines.store.files import check_folder
     from recon.cli.terminal import print_json, progress_for
 
+    check_folder(out)
     config = StereoConfig(
         descriptor,
         max_side=max_size,
@@ -67,10 +70,13 @@ def stereo(
         print_json(told)
         return
     near, middle, far = (f"{told['depth_percentiles'][key]:.3g}" for key in ("1", "50", "99"))
-    unit = f" {result.calibration.unit}" if result.calibration.unit else ", without unit: true up to one factor"
+    factor = "" if result.calibration.guessed else ": true up to one factor"
+    unit = f" {result.calibration.unit}" if result.calibration.unit else f", without unit{factor}"
     print(f"{out}: depth {near} to {far}, median {middle}{unit}")
     print(
         f"  {100 * told['density']:.1f} % of the pixels measured, the others filled; {result.span.count} disparities "
         f"from {result.span.start} ({result.span.source}); {told['points']:,} points; "
         f"{sum(result.seconds.values()):.1f} s"
     )
+    for text in result.warnings:
+        print(f"  {text}")

@@ -77,21 +77,11 @@ def _text(data: NDArray | bytes) -> str:
 
 def _rays(camera: Camera) -> list[float]:
     """Left, top, right, bottom of the photo in the image plane at depth 1, lens distortion left out."""
-    fx, fy, cx, cy = pinhole_part(camera)
+    (fx, _, cx), (_, fy, cy), _ = camera.K
     left, top = (-0.5 - cx) / fx, (-0.5 - cy) / fy
     right, bottom = (camera.width - 0.5 - cx) / fx, (camera.height - 0.5 - cy) / fy
     # A fisheye's corners reach out to infinity in this plane; the drawn frustum need not.
     return [round(float(np.clip(v, -3, 3)), 6) for v in (left, top, right, bottom)]
-
-
-def pinhole_part(camera: Camera) -> tuple[float, float, float, float]:
-    """fx, fy, cx, cy of a camera in recon's pixels; a camera without a focal length (panorama) counts as 90 degrees."""
-    p = camera.params
-    if camera.model.startswith(("SIMPLE_", "RADIAL")):  # COLMAP's models with one focal length
-        return p[0], p[0], p[1], p[2]
-    if len(p) >= 4:
-        return p[0], p[1], p[2], p[3]
-    return camera.width / 2, camera.width / 2, (camera.width - 1) / 2, (camera.height - 1) / 2
 
 
 def shares(sizes: Sequence[int], cap: int) -> list[int]:

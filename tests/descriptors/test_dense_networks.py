@@ -9,7 +9,7 @@ import torch
 
 import descriptors
 from descriptors import DescriptorError
-from descriptors.datasets.stereo_pairs import PairRange, made_pair
+from descriptors.datasets.stereo_pairs import PairRange, made_light
 from descriptors.dense import FORMS, DenseNetwork
 from descriptors.networks import build
 from descriptors.networks.dense import FullyConvolutional
@@ -61,9 +61,9 @@ def test_pooling_of_responses_has_no_dense_form() -> None:
 def test_made_pairs_show_the_same_thing_where_both_see_it() -> None:
     photos = [cv2.GaussianBlur(np.random.default_rng(n).integers(0, 256, (90, 120, 3), np.uint8), (0, 0), 2) * 3
               for n in range(3)]  # fmt: skip
-    limits = PairRange(width=160, height=120, largest=30, gain=0, gamma=0, noise=0.4, blur=0, flat=0)
-    pair = made_pair(photos, limits, np.random.default_rng(5))
-    again = made_pair(photos, limits, np.random.default_rng(5))
+    limits = PairRange(width=160, height=120, largest=30, flat=0)
+    pair = made_light(photos, limits, np.random.default_rng(5))
+    again = made_light(photos, limits, np.random.default_rng(5))
     np.testing.assert_array_equal(pair.left, again.left)
     assert 0.6 < pair.visible.mean() < 1 and pair.disparity.min() >= 0 and pair.disparity.max() < 30
     y, x = np.mgrid[:120, :160].astype(np.float32)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command import QUICK, Outcome, assert_complaint_only, drafts, products, recon, start, times
+from command import QUICK, Outcome, assert_complaint_only, assert_refused, drafts, products, recon, start, times
 
 from pipelines import colmap
 from pipelines.core.errors import OutputError
@@ -71,6 +71,15 @@ def test_read_only_folder(two, tmp_path):
         assert_complaint_only(recon("sfm", two, "--out", disk / "map", *QUICK), 6, *said)
         assert_complaint_only(recon("sfm", two, "--out", disk / "map", *QUICK, "--ratio", 0.7), 6, *said)
         assert products(disk / "map") == before and made.code == 0
+
+
+def test_pictures_on_a_read_only_disk(two, tmp_path):
+    photos = sorted(two.iterdir())
+    said = ("Cannot write", "the file system is read-only", "--out")
+    with mounted(tmp_path / "disk", "ro") as disk:
+        for name, words in {"match": ("-o", disk / "a.png"), "stitch": ("-q", "-o", disk / "a.jpg")}.items():
+            assert_refused(recon(name, *photos, *words), 6, *said)
+        assert_complaint_only(recon("stereo", *photos, "-q", "-o", disk / "depth"), 6, *said)
 
 
 def test_full_disk_at_every_stage(some, tmp_path):

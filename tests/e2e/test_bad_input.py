@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from command import QUICK, SMALL, assert_complaint_only, recon, start
+from command import QUICK, SMALL, assert_complaint_only, assert_refused, recon, start
 
 from pipelines import colmap
 
@@ -225,6 +225,15 @@ def test_wrong_options(words, said, bare_two, tmp_path):
     outcome = recon("sfm", bare_two, "--out", tmp_path / "map", *QUICK, *words)
     assert_complaint_only(outcome, 2, *said)
     assert not (tmp_path / "map").exists()
+
+
+@pytest.mark.parametrize("command", ["match", "stereo", "stitch", "recognize"])
+def test_no_seed_is_too_large_for_words(command, bare_two, tmp_path):
+    objects = ("--objects", bare_two) if command == "recognize" else ()
+    for seed in ("-1", "3000000000", "99999999999999999999"):
+        outcome = recon(command, *sorted(bare_two.iterdir()), *objects, "--seed", seed, "-o", tmp_path / "out.png")
+        assert_refused(outcome, 2, f"A seed of {seed}")
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

@@ -91,8 +91,17 @@ def test_nothing_is_done_twice_and_options_redo_what_depends_on_them(dense_map, 
     folder = shutil.copytree(dense_map, tmp_path / "map")
     before = kept(folder / "dense")
     cloud = (folder / "dense" / "cloud.ply").read_bytes()
+    ledger = json.loads((folder / "dense" / "dense.json").read_text())
+    ledger["photos"].append({**ledger["photos"][0], "name": "gone.jpg"})
+    (folder / "dense" / "dense.json").write_text(json.dumps(ledger))
+    for name in ("mine", "gone"):
+        (folder / "dense" / "depth" / f"{name}.png").touch()
     assert recon("dense", folder, *FAST, "--mesh", "none").code == 0
     assert kept(folder / "dense") == before
+    left = {path.name for path in (folder / "dense").iterdir()}
+    assert not {"turntable.jpg", "mesh.ply", "mesh.obj", "mesh.glb"} & left, "they are not of this run's cloud"
+    maps = {path.stem for path in (folder / "dense" / "depth").glob("*.png")}
+    assert len(maps) == 13 and "mine" in maps, "what recon did not write stays"
     assert (folder / "dense" / "cloud.ply").read_bytes() == cloud
     assert (folder / "report.html").read_text().count("<!--dense-->") == 1
     outcome = recon("dense", folder, *FAST, "--consistent", "3", "--mesh", "none", "--json")

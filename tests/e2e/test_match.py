@@ -41,6 +41,14 @@ def test_compare_lays_a_row_for_each_descriptor(photos, tmp_path):
     assert heights[1] > 1.9 * heights[0]
 
 
+def test_a_guessed_focal_length_is_told(photos, sample_data, tmp_path):
+    given = ("--model", "E", "-o", tmp_path / "m.png", *SMALL)
+    without_exif = [sample_data / "stereo" / f"im{number}.png" for number in (0, 1)]
+    assert "focal length guessed" in recon("match", *without_exif, *given).out
+    with_exif = [photos / f"courtyard_0{number}.jpg" for number in (1, 2)]
+    assert "inliers of E, median" in recon("match", *with_exif, *given).out
+
+
 def test_nothing_in_common_and_bad_options(photos, sample_data, tmp_path):
     a, other = photos / "courtyard_01.jpg", sample_data / "objects" / "scene.jpg"
     picture = tmp_path / "none.png"

@@ -86,6 +86,16 @@ def test_a_walking_camera_needs_no_calibration(sample_data, tmp_path) -> None:
     assert told["density"] > 0.5 and told["matches"] > 100
 
 
+def test_of_rectified_photos_each_has_its_own_intrinsics(pair, tmp_path) -> None:
+    cameras = ("--intrinsics", "612,620,314.8,240.8", "--intrinsics", "612,620,324.2,240.8")
+    quick = ("--cost", "sgbm", "--rectified", "-o", tmp_path, "--json")
+    told = json.loads(recon("stereo", *pair[:2], *quick, *cameras).out)
+    assert told["calibration"]["K_left"] == [[612, 0, 314.8], [0, 620, 240.8], [0, 0, 1]]
+    assert told["calibration"]["offset_px"] == pytest.approx(9.4) and not told["warnings"]
+    told = json.loads(recon("stereo", *pair[:2], *quick).out)
+    assert "one unknown factor" not in told["depth_unit"] and "--intrinsics" in told["warnings"][0]
+
+
 def refusals(sample_data, tmp_path):
     """What is wrong, the words, the exit code, and what the sentence says."""
     folder = sample_data / "stereo"
@@ -104,6 +114,9 @@ def refusals(sample_data, tmp_path):
     wrong.write_text(calib.read_text().replace("width=640", "width=800"))
     turned = [sample_data / "panorama" / "images" / f"pano_{number}.jpg" for number in (2, 3)]
     given = ("--calib", calib)
+    fisheye = tmp_path / "fisheye.txt"
+    fisheye.write_text("1 SIMPLE_FISHEYE 640 480 612 320 240\n")
+    far = [sample_data / "sfm" / "images" / f"courtyard_{number}.jpg" for number in ("01", "12")]
     return {
         "swapped": ((right, left, *given), 3, "swapped"),
         "sizes": ((left, small, *given), 3, "different sizes"),
@@ -117,13 +130,18 @@ def refusals(sample_data, tmp_path):
         "range": ((left, right, *given, "--disparities", "0:700"), 2, "larger than the picture"),
         "no range": ((left, right, *given, "--disparities", "30:10"), 2, "cannot be used"),
         "turned": (tuple(turned), 5, "only turned"),
+        "fisheye": ((left, right, "--intrinsics", fisheye), 2, "SIMPLE_FISHEYE"),
+        "no baseline": ((left, right, "--rectified", "--baseline", "nan"), 2, "finite"),
+        "too far apart": ((*far, "--max-size", "300"), 5, "too far apart"),
+        "too far apart, large": (tuple(far), 2, "too far apart"),
         "cost": ((left, right, *given, "--cost", "cencus"), 2, "cencus"),
     }
 
 
 CASES = (
     "swapped", "sizes", "overlap", "overlap, no calibration", "identical", "twice", "size of calib", "calib of others",
-    "no calib", "range", "no range", "turned", "cost",
+    "no calib", "range", "no range", "turned", "fisheye",
+    "no baseline", "too far apart", "too far apart, large", "cost",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from command import assert_refused, recon
+from PIL.PngImagePlugin import PngInfo
 from scipy.spatial.transform import Rotation
 
 QUICK = ("--scale", "0.5", "-q")
@@ -46,6 +47,19 @@ def test_a_hundred_photos_all_the_way_round(tmp_path):
     turns = np.stack([p["cam_from_world"] for p in sorted(one["photos"], key=lambda p: p["name"])])[names]
     steps = Rotation.from_matrix(turns @ np.roll(turns, 1, axis=0).transpose(0, 2, 1)).magnitude()
     np.testing.assert_allclose(np.degrees(steps), 3.6, atol=0.15)
+
+
+def test_a_photo_that_cannot_be_read_whole_is_left_out(turned, tmp_path):
+    text = PngInfo()
+    text.add_text("Comment", "x" * 3_000_000, zip=True)  # more than Pillow reads, and what is transparent it reads
+    for number in (2, 3, 4):
+        PIL.Image.open(turned / f"pano_{number}.jpg").save(
+            tmp_path / f"{number}.png", pnginfo=text if number < 3 else None
+        )
+    outcome = recon("stitch", tmp_path, "-o", tmp_path / "x.jpg", "--json", *QUICK)
+    assert outcome.code == 0, outcome
+    (one,) = json.loads(outcome.out)["panoramas"]
+    assert [photo["name"] for photo in one["photos"]] == ["3.png", "4.png"]
 
 
 def test_a_portrait_photo_stored_on_its_side_among_landscape_ones(turned, tmp_path):

@@ -1,8 +1,9 @@
-"""Meshes: points of a known surface to triangles on it, fewer of them if so many are asked for, and the file back."""
+"""Meshes: points of a known surface to triangles on it, fewer if so many are asked for, the file back, and pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pipelines.core.errors import InputError
 from pipelines.dense.fuse import POINT
 from pipelines.dense.mesh import poisson
 from pipelines.dense.mesh_files import Mesh, read_mesh, write_mesh
+from pipelines.dense.picture import turns
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +49,26 @@ def test_a_mesh_comes_back_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "cut.ply").write_bytes((tmp_path / "mesh.ply").read_bytes()[:-1])
     with pytest.raises(InputError, match="no mesh"):
         read_mesh(tmp_path / "cut.ply")
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_a_turntable_shows_the_whole_in_the_middle_of_each_picture(around: bool) -> None:
+    """A wall that most points lie low in, and a few points far behind it."""
+    random = np.random.default_rng(0)
+    wall = np.c_[random.uniform(-3, 3, 5000), 2 - 3 * random.uniform(0, 1, 5000) ** 3, random.uniform(4, 6, 5000)]
+    xyz = np.concatenate([wall, random.normal((30, 0, 60), 1, (60, 3))])
+    towards = np.linspace(0, 2 * np.pi, 8, endpoint=False) if around else np.zeros(3)
+    views = [SimpleNamespace(**_looking_at_the_wall(angle)) for angle in towards]
+    for turn in turns(views, xyz, 6, (560, 420)):
+        cam = wall @ turn.cam_from_world[:, :3].T + turn.cam_from_world[:, 3]
+        xy = cam[:, :2] / cam[:, 2:] * turn.focal / (turn.width / 2, turn.height / 2)
+        assert (np.abs(xy) < 1).all(axis=1).mean() > 0.97
+        low, high = np.quantile(xy, [0.04, 0.96], axis=0)
+        assert np.abs(low + high).max() < 0.25 and (high - low).max() > 1.5
+
+
+def _looking_at_the_wall(angle: float) -> dict[str, np.ndarray]:
+    c, s = np.cos(angle), np.sin(angle)
+    rotation = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+    shift = np.array([0, 0, 8.0]) - rotation @ (0, 0, 5)
+    return {"cam_from_world": np.column_stack([rotation, shift]), "centre": -rotation.T @ shift}

@@ -171,7 +171,3 @@ def test_weighted_median_is_the_median_of_a_flat_picture() -> None:
     values = np.random.default_rng(6).normal(size=(9, 9)).astype(np.float32)
     found = filters.weighted_median(values, np.zeros((9, 9), np.uint8), reach=2, spread=5.0)
     assert found[4, 4] == np.median(values[2:7, 2:7])
-    holes = np.zeros((9, 9), bool)
-    holes[4, 4] = True
-    filled = filters.fill_like_neighbours(values, ~holes, np.zeros((9, 9), np.uint8), reach=1, spread=5.0)
-    assert filled[4, 4] in np.delete(values[3:6, 3:6].ravel(), 4) and (filled[~holes] == values[~holes]).all()

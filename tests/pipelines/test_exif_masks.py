@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from made_photos import encoded, one, save, texture
 from PIL import Image as Pil
+from PIL.PngImagePlugin import PngInfo
 
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Silent
-from pipelines.core.types import Photo
+from pipelines.core.types import Camera, Photo
+from pipelines.export.undistort import photo_of
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig, extract_features
 from pipelines.images import formats
@@ -183,3 +185,21 @@ def test_what_is_transparent_or_masked_has_no_keypoints(tmp_path: Path) -> None:
     assert len(x) > 20 and x.min() > 158 and y.min() < 110
     x, y = centres("both", tmp_path / "masks").T
     assert len(x) > 10 and x.min() > 158 and y.min() > 118
+
+
+def test_a_photo_whose_transparency_cannot_be_read_is_left_out_and_a_bad_mask_ends_the_run(tmp_path: Path) -> None:
+    text = PngInfo()
+    text.add_text("Comment", "x" * 3_000_000, zip=True)  # more than Pillow reads; OpenCV does not mind
+    odd = save(tmp_path / "photos" / "odd.png", texture(60, 100), pnginfo=text)
+    save(tmp_path / "photos" / "good.png", texture(60, 100, seed=1))
+    photos, rejected = scan(tmp_path / "photos")
+    assert not rejected
+    (tmp_path / "features").mkdir()
+    config, (good, _) = FeatureConfig("rootsift"), photos
+    files = extract_features(photos, config, tmp_path / "features", progress=Silent())
+    assert files.photos == (good,) and [one.name for one in files.rejected] == ["odd.png"]
+    assert photo_of("odd.png", odd, Camera("SIMPLE_PINHOLE", 100, 60, (80, 50, 30), "given")).width == 100
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "good.png").write_text("no")
+    with pytest.raises(InputError, match="The mask"):
+        extract_features(photos, config, tmp_path / "features", masks=tmp_path / "masks", progress=Silent())

@@ -97,13 +97,20 @@ def test_12_bit_in_16_and_thermal_photos_are_stretched(tmp_path: Path, suffix: s
     assert pixels.min() == 0 and pixels.max() == 255 and pixels.std() > 30
 
 
-def test_float_colour_photos_are_read(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "a.tif"), corners()[:, :, ::-1].astype(np.float32) * 3)
+@pytest.mark.parametrize("depth", ["float32", "float64", "int16", "int32", "uint32"])
+def test_colour_photos_of_any_depth_are_read(tmp_path: Path, depth: str) -> None:
+    cv2.imwrite(str(tmp_path / "a.tif"), corners()[:, :, ::-1].astype(depth) * 3)
     photo = one(tmp_path)
     red, green, blue, grey = quarters(read_color(photo))
     assert red[0] > 250 and green[1] > 250 and blue[2] > 250 and max(red[1], red[2], green[0], blue[0]) == 0
     assert len(set(grey)) == 1
     assert read_gray(photo).pixels.std() > 30
+
+
+def test_a_grey_photo_of_64_bit_is_read_in_colour_too(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.tif"), texture(90, 130).astype(np.float64))
+    photo = one(tmp_path)
+    assert np.corrcoef(read_color(photo)[:, :, 1].ravel(), read_gray(photo).pixels.ravel())[0, 1] > 0.999
 
 
 def test_float_photos_are_stretched_and_nan_is_black(tmp_path: Path) -> None:
@@ -142,6 +149,21 @@ def test_working_pixels_lie_where_scale_says(tmp_path: Path, height: int, width:
         found = np.array([[(weight * xx).sum(), (weight * yy).sum()]]) / weight.sum()
         assert np.abs(image.to_full(found) - centre).max() < 0.02 * max(image.scale) + 0.03
         np.testing.assert_allclose(image.from_full(image.to_full(found)), found, atol=1e-3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_working_pixels_lie_where_scale_says_whatever_the_orientation(tmp_path: Path, orientation: int) -> None:
+    y, x = np.mgrid[:601, :901]
+    blob = 250 * np.exp(-((x - 600) ** 2 + (y - 250) ** 2) / (2 * 40**2))
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    exif = Pil.Exif()
+    exif[0x0112] = orientation
+    save(tmp_path / "a.jpg", formats.apply_orientation(blob.astype(np.uint8), inverse), exif=exif, quality=97)
+    image = read_gray(one(tmp_path), 100)
+    weight = np.where(image.pixels > 3, image.pixels, 0).astype(float)
+    yy, xx = np.mgrid[: image.pixels.shape[0], : image.pixels.shape[1]]
+    found = np.array([[(weight * xx).sum(), (weight * yy).sum()]]) / weight.sum()
+    assert np.abs(image.to_full(found) - (600, 250)).max() < 0.25
 
 
 def test_photos_are_not_enlarged(tmp_path: Path) -> None:

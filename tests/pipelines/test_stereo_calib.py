@@ -57,6 +57,15 @@ def test_opencv(opencv_file) -> None:
     np.testing.assert_allclose(found.left.distortion, matrices["D1"].ravel())
 
 
+def test_opencv_rectified(tmp_path) -> None:
+    store = cv2.FileStorage(str(tmp_path / "extrinsics.yml"), cv2.FILE_STORAGE_WRITE)
+    store.write("P1", np.c_[K, np.zeros(3)])
+    store.write("P2", np.c_[K, [-160.0, 0, 0]])
+    store.release()
+    found = read_calibration(tmp_path / "extrinsics.yml")
+    assert found.rectified and (found.focal, found.baseline) == pytest.approx((800, 0.2))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.core.config import finite, from_plain, to_plain
 from pipelines.core.errors import BusyError, ConfigError, InputError, OutputError
-from pipelines.store.files import check_file, fingerprint, read_arrays, write_arrays, write_atomic
+from pipelines.store.files import check_file, check_folder, fingerprint, read_arrays, write_arrays, write_atomic
 from pipelines.store.folder import MapFolder
 
 
@@ -133,6 +133,15 @@ def test_ledger(tmp_path):
     folder.ledger_file.write_text("{")
     with pytest.raises(InputError, match="Cannot read"):
         folder.read_ledger()
+
+
+def test_a_folder_is_checked_before_it_is_made(tmp_path):
+    check_folder(tmp_path / "a" / "b")
+    assert not any(tmp_path.iterdir())
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path / "file", tmp_path / "file" / "b"):
+        with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+            check_folder(path)
 
 
 def test_no_flipped_byte_of_an_archive_ends_a_run_or_changes_a_number(tmp_path):

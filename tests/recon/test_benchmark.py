@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pipelines.core.errors import InputError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Camera, Model
 from recon.benchmark.board import write_board
+from recon.benchmark.process import run_process
 from recon.benchmark.sfm import PEER, Row, Setting, run_benchmark, table, write_results
 
 
@@ -34,6 +36,14 @@ def row(contestant, seconds, **changes):
         peak_memory=500_000_000,
     )
     return Row(**{**values, **changes})
+
+
+def test_a_process_is_measured_without_the_memory_of_this_one(tmp_path):
+    ballast = np.ones(40_000_000)  # 320 MB
+    program = "import sys, time; time.sleep(0.2); print('it failed'); sys.exit(3)"
+    ran = run_process([sys.executable, "-c", program], tmp_path / "messages.txt")
+    assert (ran.code, ran.said) == (3, "it failed") and ran.seconds > 0.2
+    assert 1e6 < ran.peak_memory < 1e8 < ballast.nbytes
 
 
 def test_table_and_ratio():
