@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.colmap.cameras import load_pycolmap
+from pipelines.geometry.robust import CAUCHY, LEAST_NOISE, MEAN_LENGTH
 from pipelines.store.files import nearly_full, write_errors
 
 if TYPE_CHECKING:
@@ -184,23 +185,17 @@ def _drop_points_of_two_views(model: pycolmap.Reconstruction) -> None:
         model.delete_point3D(point_id)
 
 
-_CAUCHY = 2.385
-"""Of the robust loss, in standard deviations: 95 % as efficient as least squares where nothing is wrong."""
-_MEAN_LENGTH = 1.2533
-"""Of a vector of two standard normal numbers."""
-_NOISE_PX = (0.02, 1.0)
-"""Standard deviations of keypoints' places that are believed."""
+_MOST_NOISE = 1.0
+"""Px; a finished model has residuals of one or two tenths."""
 
 
 def _settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     """Adjust a finished model until nothing moves, with a loss (Cauchy's) as narrow as its residuals are small.
 
     The mapper stops while focal lengths and depths still trade with each other, and squares the errors of points up to
-    its limit of 4 px. Most keypoints are exact to 0.1 or 0.2 px, so that those a pixel off, which a loss that is made
-    for pixels takes for good ones, weigh a hundred times as much as they should. Against one of 1 px, cameras of
-    sample_data are twice as exact (0.23 instead of 0.46 mm off with the true intrinsics), and maps of the validation
-    scenes et, kermit, crazyhorse without one of their photos move by 0.015, 0.064, 0.005 % of their size instead of
-    0.018, 0.084, 0.008 (mean of the medians over cameras).
+    its limit of 4 px. Against a loss (soft L1) of 1 px, cameras of sample_data are twice as exact (0.23 instead of
+    0.46 mm off with the true intrinsics), and maps of the validation scenes et, kermit, crazyhorse without one of their
+    photos move by 0.015, 0.065, 0.005 % of their size instead of 0.018, 0.084, 0.008 (mean of medians over cameras).
     """
     if not model.num_points3D():
         return
@@ -209,7 +204,7 @@ def _settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     options.print_summary = False
     options.refine_focal_length = options.refine_extra_params = not fix_intrinsics
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
-    options.ceres.loss_function_scale = _CAUCHY * _noise(model)
+    options.ceres.loss_function_scale = CAUCHY * _noise(model)
     solver = options.ceres.solver_options
     solver.function_tolerance, solver.gradient_tolerance, solver.parameter_tolerance = 1e-5, 1e-10, 1e-10
     # Sums of several threads come in any order.
@@ -227,7 +222,7 @@ def _noise(model: pycolmap.Reconstruction) -> float:
     """Standard deviation of keypoints' places along each axis, px, by the middle one of the points' mean residuals."""
     model.update_point_3d_errors()
     middle = float(np.median([point.error for point in model.points3D.values()]))
-    return float(np.clip(middle / _MEAN_LENGTH, *_NOISE_PX))
+    return float(np.clip(middle / MEAN_LENGTH, LEAST_NOISE, _MOST_NOISE))
 
 
 _PIXEL_THRESHOLDS = (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipelines import model_files
 from pipelines.colmap.cameras import from_colmap, load_pycolmap, to_colmap
 from pipelines.core.errors import OutputError
-from pipelines.core.types import Model
+from pipelines.core.types import Model, grouped
 
 if TYPE_CHECKING:
     import pycolmap
@@ -92,12 +92,11 @@ def to_model(reconstruction: pycolmap.Reconstruction, sources: Mapping[int, str]
     ]
     table = np.array(observations, np.int32).reshape(-1, 3)
     obs_xy = np.empty((len(table), 2), np.float32)
-    for index, image in enumerate(images):
+    for image, rows in zip(images, grouped(table[:, 0], len(images)), strict=True):
         # Only keypoints that see a point: asking for a Python object of each costs more than all else here.
         xy = np.full((image.num_points2D(), 2), np.nan, np.float32)
         seen = np.array([point.xy for point in image.get_observation_points2D()], np.float32).reshape(-1, 2)
         xy[image.get_observation_point2D_idxs()] = seen
-        rows = table[:, 0] == index
         obs_xy[rows] = xy[table[rows, 2]] - 0.5
     return Model(
         names=tuple(image.name for image in images),
@@ -142,11 +141,8 @@ def from_model(model: Model) -> pycolmap.Reconstruction:
     camera_ids = {camera: number for number, camera in enumerate(dict.fromkeys(model.cameras), 1)}
     for camera, number in camera_ids.items():
         made.add_camera_with_trivial_rig(to_colmap(camera, number))
-    rows_of_image = np.argsort(model.obs_image, kind="stable")
-    bounds = np.searchsorted(model.obs_image[rows_of_image], np.arange(len(model.names) + 1))
     keypoint = np.empty(len(model.obs_image), np.int64)
-    for index, name in enumerate(model.names):
-        rows = rows_of_image[bounds[index] : bounds[index + 1]]
+    for index, (name, rows) in enumerate(zip(model.names, model.rows_of_images, strict=True)):
         keypoint[rows] = np.arange(len(rows))
         image = pycolmap.Image(
             name=name,
@@ -155,10 +151,7 @@ def from_model(model: Model) -> pycolmap.Reconstruction:
             image_id=index + 1,
         )
         made.add_image_with_trivial_frame(image, pycolmap.Rigid3d(model.cam_from_world[index]))
-    rows_of_point = np.argsort(model.obs_point, kind="stable")
-    bounds = np.searchsorted(model.obs_point[rows_of_point], np.arange(len(model.xyz) + 1))
-    for index, (xyz, rgb, error) in enumerate(zip(model.xyz, model.rgb, model.errors, strict=True)):
-        rows = rows_of_point[bounds[index] : bounds[index + 1]]
+    for xyz, rgb, error, rows in zip(model.xyz, model.rgb, model.errors, model.rows_of_points, strict=True):
         seen = zip(model.obs_image[rows], keypoint[rows], strict=True)
         track = pycolmap.Track([pycolmap.TrackElement(int(image) + 1, int(point)) for image, point in seen])
         made.points3D[made.add_point3D(xyz, track, rgb)].error = float(error)

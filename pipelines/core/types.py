@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +225,12 @@ class ComponentRow:
     error: float
 
 
+def grouped(labels: NDArray[np.integer], count: int) -> list[NDArray[np.int64]]:
+    """The rows (ascending) at which each of the labels 0, 1, … count - 1 stands in (N,)."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.searchsorted(labels[order], np.arange(1, count)))[:count]
+
+
 @dataclass(frozen=True)
 class Model:
     """A sparse model, free of pycolmap, for reports, exporters and viewers.
@@ -250,6 +257,16 @@ class Model:
     obs_point: NDArray[np.int32]
     obs_keypoint: NDArray[np.int32]
     obs_xy: NDArray[np.float32]
+
+    @cached_property
+    def rows_of_images(self) -> list[NDArray[np.int64]]:
+        """The rows of the observations of each photo (I), in their order."""
+        return grouped(self.obs_image, len(self.names))
+
+    @cached_property
+    def rows_of_points(self) -> list[NDArray[np.int64]]:
+        """The rows of the observations of each point (P), in their order."""
+        return grouped(self.obs_point, len(self.xyz))
 
     @property
     def track_lengths(self) -> NDArray[np.int64]:

@@ -35,7 +35,7 @@ def from_surface(xyz: NDArray[np.float64], mesh: Mesh | None, points: NDArray[np
 
 def against_map(model: Model, view: View, depth: NDArray[np.float32], index: int) -> tuple[float, float]:
     """Share of the map's points seen by a photo that have a depth in it, and the median relative difference."""
-    xyz = model.xyz[model.obs_point[model.obs_image == index]]
+    xyz = model.xyz[model.obs_point[model.rows_of_images[index]]]
     cam = xyz @ view.cam_from_world[:, :3].T + view.cam_from_world[:, 3]
     pixel = cam @ view.intrinsics.T
     place = np.rint(pixel[:, :2] / np.where(cam[:, 2:] > 0, pixel[:, 2:], np.nan))

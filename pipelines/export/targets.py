@@ -187,14 +187,10 @@ def _bundler_points(model: Model) -> list[str]:
     middle = np.array([[(camera.width - 1) / 2, (camera.height - 1) / 2] for camera in model.cameras])
     pixels = (model.obs_xy - middle[model.obs_image]) * [1.0, -1.0]
     key = np.empty(len(model.obs_image), np.int64)
-    for index in range(len(model.names)):
-        rows = np.flatnonzero(model.obs_image == index)
+    for rows in model.rows_of_images:
         key[rows] = np.arange(len(rows))
-    order = np.argsort(model.obs_point, kind="stable")
-    bounds = np.searchsorted(model.obs_point[order], np.arange(len(model.xyz) + 1))
     lines = []
-    for index, (xyz, rgb) in enumerate(zip(model.xyz, model.rgb, strict=True)):
-        rows = order[bounds[index] : bounds[index + 1]]
+    for xyz, rgb, rows in zip(model.xyz, model.rgb, model.rows_of_points, strict=True):
         views = [f"{model.obs_image[k]} {key[k]} {pixels[k, 0]:.6g} {pixels[k, 1]:.6g}" for k in rows]
         lines += [_numbers(xyz), " ".join(map(str, rgb.tolist())), " ".join([str(len(views)), *views])]
     return lines

@@ -96,8 +96,7 @@ def _scale_and_angle(map_folder: Path, model: Model) -> tuple[NDArray[np.float64
     folder = MapFolder(map_folder)
     keys = {entry["name"]: entry.get("features", "") for entry in folder.read_ledger().get("photos", [])}
     sigma, angle = np.empty(len(model.obs_image)), np.empty(len(model.obs_image))
-    for index, name in enumerate(model.names):
-        rows = np.flatnonzero(model.obs_image == index)
+    for name, rows in zip(model.names, model.rows_of_images, strict=True):
         arrays = read_arrays(folder.features / f"{keys.get(name)}.npz", ["frames"])
         if arrays is None or model.obs_keypoint[rows].max(initial=-1) >= len(arrays["frames"]):
             raise InputError(

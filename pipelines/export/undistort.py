@@ -108,8 +108,7 @@ def undistorted(model: Model, *, centred: bool = False) -> Model:
     """
     new = {camera: pinhole_camera(camera, centred=centred) for camera in dict.fromkeys(model.cameras)}
     obs_xy = np.empty_like(model.obs_xy)
-    for index, camera in enumerate(model.cameras):
-        rows = model.obs_image == index
+    for camera, rows in zip(model.cameras, model.rows_of_images, strict=True):
         rays = colmap.rays_of_pixels(camera, model.obs_xy[rows])
         obs_xy[rows] = colmap.pixels_of_rays(new[camera], rays)
     return replace(model, cameras=tuple(new[camera] for camera in model.cameras), obs_xy=obs_xy)

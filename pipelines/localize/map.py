@@ -155,17 +155,14 @@ def _component(
 ) -> Component | None:
     """One model; None if none of its photos is the map's."""
     model = colmap.read_model(path)
-    order = np.argsort(model.obs_image, kind="stable")
-    bounds = np.searchsorted(model.obs_image[order], np.arange(len(model.names) + 1))
     point_of: dict[int, NDArray[np.int32]] = {}
     cameras: dict[int, Camera] = {}
-    for image, name in enumerate(model.names):
-        rows = order[bounds[image] : bounds[image + 1]]
+    for name, camera, rows in zip(model.names, model.cameras, model.rows_of_images, strict=True):
         keypoints = model.obs_keypoint[rows]
         points = np.full(int(keypoints.max(initial=-1)) + 1, -1, np.int32)
         points[keypoints] = model.obs_point[rows]
         if name in numbers:
-            point_of[numbers[name]], cameras[numbers[name]] = points, model.cameras[image]
+            point_of[numbers[name]], cameras[numbers[name]] = points, camera
     if not point_of:
         return None
     return Component(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines import colmap
 from pipelines.core.types import Camera
+from pipelines.geometry.robust import CAUCHY, LEAST_NOISE, MEDIAN_SQUARE
 from pipelines.images.cameras import MODELS
 from pipelines.localize.sightings import Sightings, by_place
 
@@ -30,12 +31,6 @@ _CONVERGED, _FARTHEST = 1e-6, 3.0
 """Largest change of a step in radians, distances to the points, logarithms of the focal length, longer sides."""
 _SMALL = 1e-5
 """Of which derivatives are taken by differences."""
-_CAUCHY = 2.385
-"""Of the robust loss, in standard deviations: 95 % as efficient as least squares where nothing is wrong."""
-_LEAST_NOISE = 0.02
-"""Px; no keypoint lies more exactly."""
-_RAYLEIGH = 1.386
-"""Median of the squared length of a vector of two standard normal numbers."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +165,8 @@ def _normal_equations(
     """Information (6+K,6+K) and gradient of the sightings, each weighted by how exact it is and how far off."""
     weights = np.linalg.inv(covariance)
     squared = np.einsum("ni,nij,nj->n", residuals, weights, residuals)
-    noise = max(float(np.median(squared)) / _RAYLEIGH, _LEAST_NOISE**2)
-    weights *= (1 / (noise * (1 + squared / (noise * _CAUCHY**2))))[:, None, None]
+    noise = max(float(np.median(squared)) / MEDIAN_SQUARE, LEAST_NOISE**2)
+    weights *= (1 / (noise * (1 + squared / (noise * CAUCHY**2))))[:, None, None]
     weighted = weights @ jacobian
     information = np.einsum("nik,nil->kl", jacobian, weighted)
     return information, np.einsum("nik,ni->k", weighted, residuals)

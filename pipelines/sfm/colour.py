@@ -56,7 +56,7 @@ def colour_points(
 
 
 def _add(total: NDArray, model: Model, image: int, pixels: NDArray[np.uint8], photo: Photo) -> None:
-    rows = model.obs_image == image
+    rows = model.rows_of_images[image]
     height, width = pixels.shape[:2]
     scale = np.array([width / photo.width, height / photo.height])
     xy = np.rint((model.obs_xy[rows] + 0.5) * scale - 0.5).astype(int)

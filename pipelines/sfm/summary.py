@@ -107,8 +107,8 @@ def _rows(graph: MatchGraph, models: Sequence[Model], cameras: Sequence[Camera])
         if name in placed:
             component, image = placed[name]
             model = models[component]
-            seen = model.obs_image == image
-            observations = int(seen.sum())
+            seen = model.rows_of_images[image]
+            observations = len(seen)
             error = float(model.reprojection_errors[seen].mean()) if observations else float("nan")
             camera = model.cameras[image]
         rows.append(

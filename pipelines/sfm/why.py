@@ -174,8 +174,7 @@ PointLookup = Mapping[int, Mapping[int, int]]
 def _point_lookup(model: Model, graph: MatchGraph) -> PointLookup:
     index_of = {name: index for index, name in enumerate(graph.names)}
     lookup: dict[int, dict[int, int]] = {}
-    for image, name in enumerate(model.names):
-        rows = model.obs_image == image
+    for name, rows in zip(model.names, model.rows_of_images, strict=True):
         lookup[index_of[name]] = dict(
             zip(model.obs_keypoint[rows].tolist(), model.obs_point[rows].tolist(), strict=True)
         )

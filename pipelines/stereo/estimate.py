@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipelines.core.errors import ConfigError, NoModelError
 from pipelines.core.types import Camera
 from pipelines.geometry.residuals import sampson_error
+from pipelines.geometry.robust import CAUCHY, LEAST_NOISE, MEDIAN_OFFSET
 from pipelines.pairwise.match import PairResult
 from pipelines.stereo.calib import Calibration, Lens, Matrix
 
@@ -18,13 +19,7 @@ _DISTORTIONS = {"SIMPLE_PINHOLE": 0, "PINHOLE": 0, "SIMPLE_RADIAL": 1, "RADIAL":
 _FEWEST = 20
 _FOCAL_SIGMA = {"given": 0.0, "exif": 0.02, "guess": 0.25}
 """Relative standard deviation of a focal length by where it comes from."""
-_LEAST_NOISE = 0.02
-"""Px; no keypoint lies more exactly."""
 _ROUNDS = 3
-_CAUCHY = 2.385
-"""Of the robust loss, in standard deviations: 95 % as efficient as least squares where nothing is wrong."""
-_MEDIAN = 0.6745
-"""Of the absolute value of a standard normal number."""
 _ALL = 0.9
 """Share of the matches that one homography explains where the scene is a plane, or the camera only turned."""
 _FARTHEST = 1e6
@@ -170,9 +165,9 @@ def _refined(
 
     values = np.zeros(6)
     for _ in range(_ROUNDS):
-        noise = max(float(np.median(np.abs(errors(values)))) / _MEDIAN, _LEAST_NOISE)
+        noise = max(float(np.median(np.abs(errors(values)))) / MEDIAN_OFFSET, LEAST_NOISE)
         values = least_squares(
-            residuals, values, args=(noise,), loss="cauchy", f_scale=_CAUCHY, x_scale=[0.01] * 5 + [0.1], max_nfev=60
+            residuals, values, args=(noise,), loss="cauchy", f_scale=CAUCHY, x_scale=[0.01] * 5 + [0.1], max_nfev=60
         ).x
     return pose(values)
 

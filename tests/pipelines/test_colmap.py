@@ -13,7 +13,7 @@ from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
 from pipelines.colmap.mapping import _drop_points_of_two_views, _finish, _settle
 from pipelines.core.errors import OutputError
 from pipelines.core.progress import Silent
-from pipelines.core.types import Camera
+from pipelines.core.types import Camera, grouped
 from pipelines.sfm.mapping import _begun_better
 from pipelines.sfm.why import MatchGraph
 
@@ -282,6 +282,14 @@ def test_a_database_without_pairs_gives_no_model(synthetic, tmp_path):
     empty = np.zeros((0, 6), np.float32)
     colmap.write_database(tmp_path / "ours.db", ["a", "b"], [CAMERA], [0, 0], [empty, empty], [])
     assert colmap.incremental_mapping(job(tmp_path)) == []
+
+
+def test_rows_of_each_label():
+    def rows(labels, count):
+        return [part.tolist() for part in grouped(np.array(labels, np.int32), count)]
+
+    assert rows([2, 0, 2, 1, 0], 4) == [[1, 4], [3], [0, 2], []]
+    assert rows([], 2) == [[], []] and rows([], 0) == []
 
 
 def test_colours_and_files(synthetic, tmp_path):
