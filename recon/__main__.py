@@ -13,6 +13,7 @@ def main() -> None:
         from recon.cli import main as run
 
         run()
+        return
     except KeyboardInterrupt:
         print("recon: Interrupted.", file=sys.stderr)
     except SystemExit as end:
