@@ -185,10 +185,6 @@ def _drop_points_of_two_views(model: pycolmap.Reconstruction) -> None:
         model.delete_point3D(point_id)
 
 
-_MOST_NOISE = 1.0
-"""Px; a finished model has residuals of one or two tenths."""
-
-
 def _settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     """Adjust a finished model until nothing moves, with a loss (Cauchy's) as narrow as its residuals are small.
 
@@ -222,7 +218,7 @@ def _noise(model: pycolmap.Reconstruction) -> float:
     """Standard deviation of keypoints' places along each axis, px, by the middle one of the points' mean residuals."""
     model.update_point_3d_errors()
     middle = float(np.median([point.error for point in model.points3D.values()]))
-    return float(np.clip(middle / MEAN_LENGTH, LEAST_NOISE, _MOST_NOISE))
+    return max(middle / MEAN_LENGTH, LEAST_NOISE)
 
 
 _PIXEL_THRESHOLDS = (
