@@ -186,7 +186,7 @@ def _drop_points_of_two_views(model: pycolmap.Reconstruction) -> None:
 
 
 def _settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
-    """Adjust a finished model until nothing moves, with a loss (Cauchy's) as narrow as its residuals are small.
+    """Adjust a finished model until next to nothing moves, with a loss (Cauchy's) as narrow as residuals are small.
 
     The mapper stops while focal lengths and depths still trade with each other, and squares the errors of points up to
     its limit of 4 px. Against a loss (soft L1) of 1 px, cameras of sample_data are twice as exact (0.23 instead of
@@ -202,7 +202,7 @@ def _settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     options.ceres.loss_function_scale = CAUCHY * _noise(model)
     solver = options.ceres.solver_options
-    solver.function_tolerance, solver.gradient_tolerance, solver.parameter_tolerance = 1e-5, 1e-10, 1e-10
+    solver.function_tolerance, solver.gradient_tolerance, solver.parameter_tolerance = 1e-4, 1e-10, 1e-10
     # Sums of several threads come in any order.
     solver.max_num_iterations, solver.num_threads = 100, 1
     what = pycolmap.BundleAdjustmentConfig()
