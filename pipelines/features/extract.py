@@ -199,7 +199,9 @@ def visible(shape: tuple[int, ...], *parts: NDArray[np.bool_] | None) -> NDArray
 def _key(photo: Photo, made_by: str, config: FeatureConfig, masks: Path | None) -> str:
     mask_file = find_mask(photo, masks) if masks else None
     stamp = "" if mask_file is None else fingerprint(mask_content(mask_file).hex())
-    return fingerprint("features", _CODE, photo.content, config, made_by, stamp)
+    # Photos that EXIF turns were once read some pixels off: what is left of that is not taken.
+    read = ("turned",) if photo.exif.orientation > 1 else ()
+    return fingerprint("features", _CODE, photo.content, config, made_by, stamp, *read)
 
 
 def extract_features(
