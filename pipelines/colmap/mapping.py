@@ -211,7 +211,6 @@ def _settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     what.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     # pycolmap.bundle_adjustment would do all this, and switch COLMAP's log on.
     pycolmap.create_default_bundle_adjuster(options, what, model).solve()
-    model.update_point_3d_errors()
 
 
 def _noise(model: pycolmap.Reconstruction) -> float:
@@ -246,6 +245,7 @@ def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
         found = pycolmap.global_mapping(job.database, job.photos, scratch, options)
     for model in found.values():
         _settle(model, fix_intrinsics=job.fix_intrinsics)
+        model.update_point_3d_errors()
     return largest_first(found.values())
 
 

@@ -25,7 +25,7 @@ from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
 T = TypeVar("T")
 
-_CODE = 3
+_CODE = 4
 """Raised when this stage's output changes for the same configuration."""
 
 
@@ -199,9 +199,7 @@ def visible(shape: tuple[int, ...], *parts: NDArray[np.bool_] | None) -> NDArray
 def _key(photo: Photo, made_by: str, config: FeatureConfig, masks: Path | None) -> str:
     mask_file = find_mask(photo, masks) if masks else None
     stamp = "" if mask_file is None else fingerprint(mask_content(mask_file).hex())
-    # Photos that EXIF turns were once read some pixels off: what is left of that is not taken.
-    read = ("turned",) if photo.exif.orientation > 1 else ()
-    return fingerprint("features", _CODE, photo.content, config, made_by, stamp, *read)
+    return fingerprint("features", _CODE, photo.content, config, made_by, stamp)
 
 
 def extract_features(

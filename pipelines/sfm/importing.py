@@ -217,10 +217,9 @@ def _pairs(given: Model, names: Sequence[str], neighbours: int) -> list[tuple[in
     number_of = {name: number for number, name in enumerate(names)}
     own = np.array([number_of.get(name, -1) for name in given.names], np.int64)
     shared: Counter[tuple[int, int]] = Counter()
-    order = np.argsort(given.obs_point, kind="stable")
-    image = own[given.obs_image[order]]
-    for track in np.split(image, np.flatnonzero(np.diff(given.obs_point[order])) + 1):
-        shared.update(combinations(sorted({int(number) for number in track if number >= 0}), 2))
+    image = own[given.obs_image]
+    for rows in given.rows_of_points:
+        shared.update(combinations(sorted({int(number) for number in image[rows] if number >= 0}), 2))
     best: dict[int, list[tuple[int, tuple[int, int]]]] = {}
     for pair, count in shared.items():
         if count >= _SHARED:

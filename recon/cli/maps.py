@@ -51,7 +51,6 @@ def import_(
     from recon.cli.values import descriptor_name
     from recon.report.page import write_report
 
-    descriptor = descriptor_name(descriptor)
     folder = MapFolder(out)
     result = import_model(
         model,

@@ -77,7 +77,6 @@ def sfm(
         from pipelines.pairs.select import PairConfig
         from pipelines.sfm.config import MappingConfig, SfmConfig
 
-        descriptor = descriptor_name(descriptor)
         config = SfmConfig(
             FeatureConfig(
                 descriptor_name(descriptor), DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.store.files import write_errors
-
 if TYPE_CHECKING:
     from descriptors.training.curve import FoundFigures
     from descriptors.training.curve import Progress as TrainingProgress
@@ -84,6 +82,8 @@ def train(
         return
     if names:
         raise typer.BadParameter("it is for recon train all", param_hint="--names")
+    from pipelines.store.files import write_errors
+
     run, held_out = _trainer(name, pairs, teacher, held_out)
     target = out or Path(f"{name}.safetensors")
     with _Reports() as reports, write_errors(target):
@@ -117,6 +117,7 @@ def _train_all(
     device: str, seed: int, resume: bool, held_out: str,
 ) -> None:  # fmt: skip
     from descriptors.training.zoo import train_zoo
+    from pipelines.store.files import write_errors
 
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     failed = 0

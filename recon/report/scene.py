@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,10 +125,7 @@ def _seen(model: Model, keep: NDArray[np.int64]) -> list[bytes]:
     drawn = np.full(len(model.xyz), -1, np.int64)
     drawn[keep] = np.arange(len(keep))
     point = drawn[model.obs_point]
-    order = np.argsort(model.obs_image[point >= 0], kind="stable")
-    image, point = model.obs_image[point >= 0][order], point[point >= 0][order]
-    bounds = np.searchsorted(image, np.arange(len(model.names) + 1))
-    return [_varints(np.unique(point[a:b])) for a, b in pairwise(bounds)]
+    return [_varints(np.unique(seen[seen >= 0])) for seen in (point[rows] for rows in model.rows_of_images)]
 
 
 def pack(model: Model, photo_index: Mapping[str, int], limit: int) -> dict:
