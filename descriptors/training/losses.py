@@ -57,6 +57,12 @@ def swapped_negatives(distances: Tensor, negatives: Tensor) -> Tensor:
     return torch.minimum(distances[rows, negatives], distances[negatives, rows])
 
 
+def drawn_others(count: int, generator: torch.Generator) -> Tensor:
+    """For each of ``count`` pairs all the others in a random order, as indices (N,N-1), where the generator is."""
+    shift = torch.rand(count, count - 1, generator=generator, device=generator.device).argsort(dim=1) + 1
+    return (torch.arange(count, device=shift.device)[:, None] + shift) % count
+
+
 def hard_negatives(distances: Tensor, candidates: int, generator: torch.Generator) -> Tensor:
     """For each pair of a batch (N,N) the hardest of ``candidates`` random other pairs, as index (N,).
 
@@ -64,8 +70,7 @@ def hard_negatives(distances: Tensor, candidates: int, generator: torch.Generato
     swapped distance of :func:`swapped_negatives`.
     """
     count = len(distances)
-    shift = torch.rand(count, count - 1, generator=generator).argsort(dim=1)[:, :candidates] + 1
-    others = ((torch.arange(count)[:, None] + shift) % count).to(distances.device)
+    others = drawn_others(count, generator)[:, :candidates].to(distances.device)
     swapped = torch.minimum(distances, distances.T).detach()
     best = swapped.gather(1, others).argmin(dim=1, keepdim=True)
     return others.gather(1, best)[:, 0]

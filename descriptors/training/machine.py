@@ -71,14 +71,15 @@ class Clock:
         return time.process_time() / torch.get_num_threads() if self._on_cpu else time.monotonic()
 
 
-def hardware(device: torch.device) -> str:
-    """What a training runs on, for its card."""
+def hardware(device: torch.device, sharing: int) -> str:
+    """What a training runs on, for its card; ``sharing`` is the number of trainings at once."""
+    beside = f", one of {sharing} trainings at once" if sharing > 1 else ""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.get_device_name(device) + beside
     info = Path("/proc/cpuinfo")
     names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
         if info.is_file() else []  # fmt: skip
-    return f"{torch.get_num_threads()} threads of {names[0] if names else platform.machine()}"
+    return f"{torch.get_num_threads()} threads of {names[0] if names else platform.machine()}{beside}"
 
 
 def multiplies_bf16(precision: str, device: torch.device) -> bool:

@@ -26,7 +26,8 @@ class Moment:
     Attributes:
         done: share of the training that is over, 0..1; 1 from the start for one that begins with trained weights, which
             need nothing made easy for them at first.
-        generator: random numbers on the CPU; kept in the checkpoint, so that a resumed training goes on alike.
+        generator: random numbers, drawn where the network is; kept in the checkpoint, so that a resumed training goes
+            on alike.
         autocast: opens the context in which the network runs, bf16 or nothing.
     """
 

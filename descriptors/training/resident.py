@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -81,7 +82,8 @@ def change_tensor(patches: Tensor, light: Light, generator: torch.Generator) -> 
     on = draw.share(0.5)
     across, down = (torch.exp(draw.normal(light.slope)[:, None] * on[:, None] * u) for _ in range(2))
     grey = grey * across[:, None, :] * down[:, :, None]
-    blurred = blur(grey, draw.uniform(0.3, max(light.blur, 0.31)))
+    strongest = max(light.blur, 0.31)
+    blurred = blur(grey, draw.uniform(0.3, strongest), strongest)
     grey = torch.where(draw.share(light.blur_share)[:, None, None], blurred, grey)
     strength = draw.uniform(0, light.noise) * draw.share(light.noise_share) * (_deviation(grey) + 1)
     grey = grey + strength[:, None, None] * torch.randn(grey.shape, generator=generator, device=grey.device)
@@ -94,9 +96,12 @@ def change_tensor(patches: Tensor, light: Light, generator: torch.Generator) -> 
     return torch.where(draw.share(light.jpeg_share)[:, None, None], squeezed, stored)[:, None]
 
 
-def blur(grey: Tensor, deviation: Tensor) -> Tensor:
-    """Patches (N,S,S) blurred with Gaussians of their own deviations (N,), px, mirrored at the border."""
-    reach = min(grey.shape[-1] - 1, math.ceil(3 * float(deviation.max())))
+def blur(grey: Tensor, deviation: Tensor, strongest: float) -> Tensor:
+    """Patches (N,S,S) blurred with Gaussians of their own deviations (N,), px, mirrored at the border.
+
+    None deviates by more than ``strongest``, which is told, since to look would be to wait for the GPU.
+    """
+    reach = min(grey.shape[-1] - 1, math.ceil(3 * strongest))
     steps = torch.arange(-reach, reach + 1, device=grey.device)
     weights = torch.exp(-0.5 * (steps / deviation[:, None]) ** 2)
     weights = weights / weights.sum(dim=1, keepdim=True)
@@ -121,8 +126,7 @@ def jpeg(grey: Tensor, quality: Tensor, down: Tensor, across: Tensor) -> Tensor:
     row = torch.arange(count, device=grey.device)[:, None, None]
     blocks = grey[row, y[:, :, None], x[:, None, :]].reshape(count, size // 8, 8, size // 8, 8) - 128
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
-    table = torch.tensor(_QUANTA, dtype=torch.float32, device=grey.device)
-    quanta = ((table * scale + 50) / 100).floor().clamp(1, 255)[:, None, :, None, :]
+    quanta = ((_table(grey.device) * scale + 50) / 100).floor().clamp(1, 255)[:, None, :, None, :]
     cosine = _cosines(grey.device)
     waves = torch.einsum("fy,naybx,gx->nafbg", cosine, blocks, cosine)
     kept = (waves / quanta).round() * quanta
@@ -132,6 +136,12 @@ def jpeg(grey: Tensor, quality: Tensor, down: Tensor, across: Tensor) -> Tensor:
     return result
 
 
+@lru_cache(maxsize=2)
+def _table(device: torch.device) -> Tensor:
+    return torch.tensor(_QUANTA, dtype=torch.float32, device=device)
+
+
+@lru_cache(maxsize=2)
 def _cosines(device: torch.device) -> Tensor:
     """The orthonormal matrix (8,8) of the discrete cosine transform."""
     wave, place = torch.arange(8, device=device)[:, None], torch.arange(8, device=device)

@@ -29,6 +29,7 @@ from descriptors.training.curve import FoundFigures, Progress, TrainingLog
 from descriptors.training.machine import Clock, device_named, hardware, keep_memory
 
 CHECKPOINT_SECONDS = 400.0
+GPU_CHECKPOINT_SECONDS = 100.0
 _REPORT_SECONDS = 10.0
 
 
@@ -94,8 +95,10 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         plan: the recipe.
         network, optimizer: what is trained, and by what; an optimizer is made by the subclass.
         step: steps done.
+        sharing: trainings at once on the machine, this one included.
     """
 
+    sharing = 1
     network: nn.Module
     optimizer: torch.optim.Optimizer
 
@@ -228,9 +231,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         lost: list[Tensor] = []
         pairs, done_before = 0, self.done
         since = saved = began = time.monotonic()
-        between = CHECKPOINT_SECONDS
-        if self.device.type != "cpu":
-            between = min(between, 15 * self.length.minutes)
+        between = CHECKPOINT_SECONDS if self.device.type == "cpu" else GPU_CHECKPOINT_SECONDS
         figures: Judged | None = None
         with ThreadPoolExecutor(1) as ahead:
             coming = ahead.submit(self.batch, self.step)
@@ -239,8 +240,6 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
                 batch = coming.result()
                 coming = ahead.submit(self.batch, self.step + 1)
                 lost.append(self.take(batch))
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize()
                 self._clock.stop()
                 self.step += 1
                 pairs += self.size(batch)
@@ -285,7 +284,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
             "minutes": f"{self._clock.spent / 60:.1f}",
             "minutes_before": f"{self._minutes_before:.1f}",
             "done": f"{min(self.done, 1.0):.3f}",
-            "hardware": hardware(self.device),
+            "hardware": hardware(self.device, self.sharing),
             "data": described(self.given),
             "sources": json.dumps(licences(self.given)),
             "validation": json.dumps(asdict(figures)),

@@ -39,7 +39,7 @@ class Candidates:
         if not self.shortlisted:
             return drawn[:, :count]
         first, second = torch.from_numpy(halved_rootsift(patches.cpu().numpy())).chunk(2)
-        return (first @ second.T).fill_diagonal_(-torch.inf).topk(count).indices
+        return (first @ second.T).fill_diagonal_(-torch.inf).topk(count).indices.to(drawn.device)
 
 
 _RANDOM = Candidates(64)
@@ -101,16 +101,15 @@ def score_pairs(network: Any, patches: Tensor, moment: Moment, hardest: Candidat
     Each pair is read in a random order, so that a metric network that is not symmetric learns to be nearly so.
     """
     count = len(patches) // 2
-    rows = torch.arange(count)
-    shift = torch.rand(count, count - 1, generator=moment.generator).argsort(dim=1) + 1
-    others = (rows[:, None] + shift) % count
+    others = losses.drawn_others(count, moment.generator)
+    rows = torch.arange(count, device=others.device)
     candidates = hardest.among(patches, others)
     with moment.autocast():
         features = network.features(patches)
         negatives = others[:, 0].clone()
         negatives[::2] = _hardest(network, features, rows[::2], candidates[::2])
         left, right = torch.cat([rows, rows]), count + torch.cat([rows, negatives])
-        turned = torch.rand(2 * count, generator=moment.generator) < 0.5
+        turned = torch.rand(2 * count, generator=moment.generator, device=rows.device) < 0.5
         first, second = torch.where(turned, right, left), torch.where(turned, left, right)
         scores = network.score(features[first.to(features.device)], features[second.to(features.device)]).float()
     return scores[:count], scores[count:]
@@ -126,4 +125,4 @@ def _hardest(network: Any, features: Tensor, rows: Tensor, candidates: Tensor) -
     with torch.no_grad():
         scores = network.score(features[first], features[second]).float().reshape(candidates.shape)
     network.train()
-    return candidates.gather(1, scores.argmax(dim=1, keepdim=True).cpu())[:, 0]
+    return candidates.gather(1, scores.argmax(dim=1, keepdim=True).to(candidates.device))[:, 0]

@@ -45,6 +45,7 @@ def train(
     keep: float = 0.0,
     teacher: str | None = None,
     resume: bool = True,
+    sharing: int = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> Figures:
     """Train a network and write its weights to ``out`` (safetensors), with usable weights there at every checkpoint.
@@ -68,6 +69,7 @@ def train(
         keep: share of these weights in the result, see :class:`descriptors.training.run.Start`.
         teacher: learn from it, beside the recipe's loss: see :class:`descriptors.training.distill.Distilled`.
         resume: go on from a checkpoint of the same training, if there is one.
+        sharing: trainings at once on this machine, for the card.
         progress: called about every ten seconds and after every checkpoint; with ``start``, before the first step too,
             with the figures of the weights as they come.
 
@@ -84,6 +86,7 @@ def train(
         plan = replace(plan, loss=Distilled(plan.loss, teacher))
     begin = Start(None if start is None else Path(start), keep)
     run = PatchRun(plan, data, Path(out), Length(plan.minutes if minutes is None else minutes, steps), device, seed)
+    run.sharing = sharing
     figures = run.go(begin, resume, progress)
     write_card(run.out)
     return figures
@@ -103,7 +106,7 @@ class PatchRun(TrainingRun[Recipe, Patches, Figures]):
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
         )
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
         self._bf16 = multiplies_bf16(plan.precision, self.device)
         if plan.fused:
             fuse(self.network)

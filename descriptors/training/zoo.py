@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+
+import torch
 
 from descriptors import runtime
 from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import Given
 from descriptors.training.curve import Progress
 from descriptors.training.distill import Distilled
+from descriptors.training.jobs import side_by_side
 from descriptors.training.machine import device_named
 from descriptors.training.recipes import RECIPES, Recipe, recipe
 from descriptors.training.run import Length
@@ -19,6 +23,8 @@ from descriptors.training.validate import Figures
 
 GPU_MINUTES = 25.0
 """Budget of the whole zoo on a GPU unless told otherwise. On a CPU each network takes its recipe's minutes."""
+GPU_JOBS = 6
+"""Trainings at once on a GPU unless told otherwise: one alone waits most of the time for Python to name its kernels."""
 # Of a budget, what is left for reading photos, building pyramids and validation.
 _BESIDE_STEPS = 0.15
 
@@ -49,6 +55,7 @@ def train_zoo(
     device: str = "cpu",
     seed: int = 0,
     resume: bool = True,
+    jobs: int | None = None,
     progress: Callable[[str, Progress], None] | None = None,
 ) -> Iterator[Outcome]:
     """Train networks into ``folder``, one NAME.safetensors each, and tell of each when it is done.
@@ -58,48 +65,88 @@ def train_zoo(
     Args:
         data: as of :func:`descriptors.training.train.train`.
         folder: where weights, cards, logs and curves go.
-        names: recipes to train, all unless given; trained in the order of the table, teachers before students.
+        names: recipes to train, all unless given; begun in the order of the table, teachers before students.
         minutes: budget of all together, shared out by the recipes' own times, whatever is there already.
         steps: fixed number of steps for each instead.
         pairs, device, seed, resume: as of ``train``.
+        jobs: trainings at once, in processes of their own; one on a CPU and :data:`GPU_JOBS` on a GPU unless given.
         progress: called with the name of the network that is trained.
 
     Raises:
-        DescriptorError: there is no such recipe, or no such device, or a length or a batch is none.
+        DescriptorError: there is no such recipe, or no such device, or a length, a batch or a number of jobs is none,
+            or a process was killed.
     """
     wanted = _in_order(names)
     on_gpu = device_named(device).type == "cuda"
+    at_once = jobs if jobs is not None else GPU_JOBS if on_gpu else 1
+    if at_once < 1:
+        raise DescriptorError(f"{at_once} trainings at once are none. Give --jobs 1 or more.")
     budget = GPU_MINUTES if minutes is None and on_gpu else minutes
     Length(1.0 if budget is None else budget, steps)
     for name in wanted:
         RECIPES[name].on(device, pairs)
-    shares = minutes_of(wanted, budget)
-    for name in wanted:
-        out = folder / f"{name}.safetensors"
+    shares = minutes_of(wanted, budget, at_once)
+    sharing = min(at_once, len(wanted))
+    trainings = [
+        Training(
+            name, RECIPES[name], data, folder, shares[name], steps, pairs, device, seed, resume, sharing,
+            frozenset(_before(RECIPES[name])) & frozenset(wanted),
+        )
+        for name in wanted
+    ]  # fmt: skip
+    tell = progress or _nothing
+    if at_once == 1:
+        yield from (training.run(tell) for training in trainings)
+    else:
+        yield from side_by_side(trainings, at_once, tell)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of one network of several: what :func:`train_zoo` is given, this network's time, what is before it.
+
+    Attributes:
+        sharing: trainings at once on the machine.
+        after: names of networks that this one begins with or learns from.
+    """
+
+    name: str
+    plan: Recipe
+    data: Given
+    folder: Path
+    minutes: float
+    steps: int | None
+    pairs: int | None
+    device: str
+    seed: int
+    resume: bool
+    sharing: int
+    after: frozenset[str]
+
+    def run(self, tell: Callable[[str, Progress], None]) -> Outcome:
+        """Train it, unless its weights are there already."""
+        out = self.folder / f"{self.name}.safetensors"
         if finished(out):
-            yield Outcome(name)
-            continue
-        plan = resolved(RECIPES[name], folder)
-        start = weights_of(plan.start, folder) if plan.start else None
-        told = None if progress is None else _named(progress, name)
+            return Outcome(self.name)
+        plan = resolved(self.plan, self.folder)
         try:
             figures = train(
                 plan,
-                data,
+                self.data,
                 out,
-                minutes=shares[name],
-                steps=steps,
-                pairs=pairs,
-                device=device,
-                seed=seed,
-                start=start,
-                resume=resume,
-                progress=told,
+                minutes=self.minutes,
+                steps=self.steps,
+                pairs=self.pairs,
+                device=self.device,
+                seed=self.seed,
+                start=weights_of(plan.start, self.folder) if plan.start else None,
+                resume=self.resume,
+                sharing=self.sharing,
+                progress=partial(tell, self.name),
             )
-        except DescriptorError as error:
-            yield Outcome(name, error=str(error))
-        else:
-            yield Outcome(name, figures)
+        except (DescriptorError, torch.OutOfMemoryError) as error:
+            return Outcome(self.name, error=str(error))
+        return Outcome(self.name, figures)
 
 
 def finished(weights: Path) -> bool:
@@ -107,12 +154,16 @@ def finished(weights: Path) -> bool:
     return weights.is_file() and not weights.with_suffix(".checkpoint").exists()
 
 
-def minutes_of(names: Sequence[str], budget: float | None) -> dict[str, float]:
-    """Minutes of each network: of a budget for all together its share by the recipe's time, or the recipe's time."""
+def minutes_of(names: Sequence[str], budget: float | None, at_once: int = 1) -> dict[str, float]:
+    """Minutes of each network: of a budget for all together its share by the recipe's time, or the recipe's time.
+
+    With several ``at_once`` the budget is longer, but none longer than what one after the other has to wait for.
+    """
     own = {name: RECIPES[name].minutes for name in names}
     if budget is None:
         return own
-    factor = budget * (1 - _BESIDE_STEPS) / sum(own.values())
+    whole = max(sum(own.values()) / at_once, *(_chain(name, own) for name in names))
+    factor = budget * (1 - _BESIDE_STEPS) / whole
     return {name: factor * time for name, time in own.items()}
 
 
@@ -136,5 +187,17 @@ def _in_order(names: Sequence[str]) -> list[str]:
     return [name for name in RECIPES if not names or name in names]
 
 
-def _named(progress: Callable[[str, Progress], None], name: str) -> Callable[[Progress], None]:
-    return lambda state: progress(name, state)
+def _before(plan: Recipe) -> set[str]:
+    """Names of recipes whose weights a training begins with or learns from."""
+    teacher = {plan.loss.teacher} if isinstance(plan.loss, Distilled) else set()
+    return teacher | ({plan.start} if plan.start else set())
+
+
+def _chain(name: str, minutes: dict[str, float]) -> float:
+    """Minutes of a network and of those that must be trained before it."""
+    before = [_chain(other, minutes) for other in _before(RECIPES[name]) if other in minutes]
+    return minutes[name] + max(before, default=0.0)
+
+
+def _nothing(_name: str, _state: Progress) -> None:
+    """Tell nobody."""

@@ -45,6 +45,10 @@ def train(
         typer.Option(help="Pairs of a batch, as many as a step of half a second takes; the recipe's unless given."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="With all: trainings at once, each in its process; 1 unless given, 6 on a GPU."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed and steps give the same weights.")] = 0,
     start: Annotated[
         str | None, typer.Option("--init", "--start", help="Begin with these weights: a name of the zoo, or a file.")
@@ -78,10 +82,11 @@ def train(
         for option, given in (("--init", start), ("--teacher", teacher), ("--keep", keep)):
             if given:
                 raise typer.BadParameter("the zoo's recipes say this themselves", param_hint=option)
-        _train_all(data, out or Path("zoo"), names, minutes, steps, pairs, device, seed, resume, held_out)
+        _train_all(data, out or Path("zoo"), names, minutes, steps, pairs, device, seed, resume, jobs, held_out)
         return
-    if names:
-        raise typer.BadParameter("it is for recon train all", param_hint="--names")
+    for option, set_ in (("--names", names), ("--jobs", jobs)):
+        if set_:
+            raise typer.BadParameter("it is for recon train all", param_hint=option)
     from pipelines.store.files import write_errors
 
     run, held_out = _trainer(name, pairs, teacher, held_out)
@@ -114,7 +119,7 @@ def _trainer(
 
 def _train_all(
     data: list[str], folder: Path, names: str, minutes: float | None, steps: int | None, pairs: int | None,
-    device: str, seed: int, resume: bool, held_out: str,
+    device: str, seed: int, resume: bool, jobs: int | None, held_out: str,
 ) -> None:  # fmt: skip
     from descriptors.training.zoo import train_zoo
     from pipelines.store.files import write_errors
@@ -124,7 +129,7 @@ def _train_all(
     with _Reports() as reports, write_errors(folder):
         for outcome in train_zoo(
             data, folder, names=chosen, minutes=minutes, steps=steps, pairs=pairs, device=device, seed=seed,
-            resume=resume, progress=reports.show,
+            resume=resume, jobs=jobs, progress=reports.show,
         ):  # fmt: skip
             if outcome.error:
                 failed += 1

@@ -42,7 +42,7 @@ def test_the_same_patches_are_cut(textured) -> None:
 
 def test_blur_is_opencvs(patches: np.ndarray) -> None:
     deviation = np.linspace(0.4, 2.6, 64)
-    blurred = blur(torch.from_numpy(patches).float(), torch.from_numpy(deviation).float()).numpy()
+    blurred = blur(torch.from_numpy(patches).float(), torch.from_numpy(deviation).float(), 2.6).numpy()
     for patch, sigma, found in zip(patches, deviation, blurred, strict=True):
         expected = cv2.GaussianBlur(patch.astype(np.float32), (17, 17), float(sigma), borderType=cv2.BORDER_REFLECT_101)
         np.testing.assert_allclose(found, expected, atol=0.1)

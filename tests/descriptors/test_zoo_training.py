@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+import signal
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from test_training import data, small  # noqa: F401
 from typer.testing import CliRunner
 
@@ -13,6 +17,7 @@ from descriptors.contract import DescriptorError
 from descriptors.headers import read_header
 from descriptors.training import zoo
 from descriptors.training.distill import Distilled
+from descriptors.training.jobs import side_by_side
 from descriptors.training.objectives import HardestInBatch
 from recon.cli import app
 
@@ -50,6 +55,60 @@ def test_the_whole_zoo_is_trained_kept_and_gone_on_with(short: dict, data: Path,
     again = list(zoo.train_zoo(data, tmp_path, steps=2))
     assert [o.figures is None for o in again] == [True, True, False] and not any(o.error for o in again)
     assert (tmp_path / "hardnet.safetensors").stat().st_mtime_ns == kept
+
+
+def test_a_budget_of_several_at_once_is_as_long_as_what_must_wait(short: dict) -> None:
+    assert zoo.minutes_of(list(short), 60.0, 2) == pytest.approx({"hardnet": 20.4, "sosnet": 10.2, "swift": 30.6})
+    sum_of_chain = zoo.minutes_of(["hardnet", "sosnet"], 60.0, 2)  # they cannot run side by side
+    assert sum_of_chain == pytest.approx({"hardnet": 34, "sosnet": 17})
+
+
+def test_networks_are_trained_side_by_side(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: F811
+    told: list[tuple[str, int]] = []
+    found = {}
+    for outcome in zoo.train_zoo(
+        data, tmp_path, steps=2, jobs=2, progress=lambda n, state: told.append((n, state.step))
+    ):
+        found[outcome.name] = outcome
+        if outcome.name == "hardnet":  # what begins with it or learns from it has not begun
+            assert not any((tmp_path / f"{name}.safetensors").exists() for name in ("sosnet", "swift"))
+    assert set(found) == set(short) and all(o.figures and not o.error for o in found.values())
+    assert {name for name, _ in told} == set(short)
+    headers = {name: read_header(tmp_path / f"{name}.safetensors") for name in short}
+    assert headers["sosnet"]["started_from"] and str(tmp_path / "hardnet.safetensors") in headers["swift"]["recipe"]
+    assert all("one of 2 trainings at once" in header["hardware"] for header in headers.values())
+    again = list(zoo.train_zoo(data, tmp_path, steps=2, jobs=2))
+    assert len(again) == 3 and not any(o.figures or o.error for o in again)
+
+
+def test_what_one_at_a_time_trains_several_at_once_do_too(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: F811
+    del short["sosnet"], short["swift"]
+    short["tfeat-margin"] = small("tfeat")
+    for folder, jobs in (("one", 1), ("two", 2)):
+        list(zoo.train_zoo(data, tmp_path / folder, steps=2, jobs=jobs))
+    for name in short:
+        one, two = (load_file(tmp_path / folder / f"{name}.safetensors") for folder in ("one", "two"))
+        for key, value in one.items():
+            torch.testing.assert_close(two[key], value, rtol=0.05, atol=0.05 if value.is_floating_point() else 3)
+
+
+def test_no_jobs_are_refused(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: F811
+    with pytest.raises(DescriptorError, match="0 trainings at once are none"):
+        next(zoo.train_zoo(data, tmp_path, jobs=0))
+
+
+def test_a_training_that_is_killed_is_told(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: F811
+    with pytest.raises(DescriptorError, match=r"was killed.*fewer --jobs"):
+        list(side_by_side([_Killed("a"), _Killed("b")], 2, lambda *_: None))
+
+
+@dataclass(frozen=True)
+class _Killed:
+    name: str
+    after: frozenset[str] = frozenset()
+
+    def run(self, _tell: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_checkpoint_means_that_it_is_not_finished(tmp_path: Path) -> None:
