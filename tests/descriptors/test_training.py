@@ -212,7 +212,11 @@ def test_a_larger_batch_has_the_same_mixture() -> None:
     row = RECIPES["hardnet"].with_batch(1024)
     assert row.data.pairs == pytest.approx(1024, abs=2)
     assert row.data.scenes[0] == pytest.approx(1024 * RECIPES["hardnet"].data.scenes[0] / 96, abs=1)
-    assert row.learning_rate == 2 * RECIPES["hardnet"].learning_rate
+
+
+def test_the_rate_grows_with_the_batch_but_not_where_its_hardest_negative_is_taken() -> None:
+    for name, growth in (("l2net", 2), ("tfeat-margin", 2), ("hardnet", 1), ("swift", 1), ("swift-small", 1)):
+        assert RECIPES[name].with_batch(1024).learning_rate == pytest.approx(growth * RECIPES[name].learning_rate)
 
 
 def test_negatives_grow_from_random_to_hard() -> None:
