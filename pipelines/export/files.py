@@ -28,7 +28,8 @@ def photo_files(names: Sequence[str], *, flat: bool) -> dict[str, str]:
     Args:
         names: of the photos.
         flat: no folders and no white space: programs that read lists of words, or file names without folders, need
-            that. Else names stay as they are.
+            that. Else names stay as they are, but for those that lead out of the export's folder, as models of COLMAP
+            may have them: under such a name the photo itself would be overwritten.
 
     Returns:
         name -> file name with forward slashes. JPEG and PNG keep their ending, all others become PNG.
@@ -36,7 +37,9 @@ def photo_files(names: Sequence[str], *, flat: bool) -> dict[str, str]:
     files: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
-        path = PurePosixPath(re.sub(r"\s+", "_", name.replace("/", "__")) if flat else name)
+        outside = name.startswith("/") or ".." in PurePosixPath(name).parts
+        plain = name.replace("/", "__") if flat or outside else name
+        path = PurePosixPath(re.sub(r"\s+", "_", plain) if flat else plain)
         suffix = path.suffix if path.suffix.lower() in _KEPT_SUFFIXES else ".png"
         stem = str(path.with_suffix("")) if path.suffix else str(path)
         file, number = stem + suffix, 2

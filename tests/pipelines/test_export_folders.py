@@ -99,6 +99,18 @@ def test_photo_files_are_distinct_and_plain() -> None:
     assert photo_files(NAMES, flat=False)["ordner/ä b.jpg"] == "ordner/ä b.jpg"
 
 
+def test_photos_named_by_their_absolute_paths_are_not_overwritten(model: Model, tmp_path: Path) -> None:
+    photos = draw_photos(tmp_path)
+    kept = {name: (photos / name).read_bytes() for name in model.names}
+    out = tmp_path / "out"
+    export(replace(model, names=tuple(str(photos / name) for name in model.names)), photos, out, "nerfstudio")
+    assert {name: (photos / name).read_bytes() for name in model.names} == kept
+    assert sum(path.is_file() for path in (out / "images").iterdir()) == len(model.names)
+    assert list(photo_files(("../a.jpg", ".._a.jpg", "b/../c.jpg"), flat=False).values()) == [
+        "..__a.jpg", ".._a.jpg", "b__..__c.jpg"
+    ]  # fmt: skip
+
+
 # --- folders and errors -----------------------------------------------------------------------------------------------
 
 
