@@ -152,3 +152,12 @@ def test_bad_input_is_told_in_one_sentence(case, sample_data, tmp_path) -> None:
     outcome = recon("stereo", *words, *cost, "-o", tmp_path / "out", "-q")
     assert_refused(outcome, code, says)
     assert not (tmp_path / "out").exists()
+
+
+def test_photos_named_as_the_products_are_not_overwritten(pair, tmp_path) -> None:
+    left, right = (
+        shutil.copy(photo, tmp_path / f"{side}.png") for photo, side in zip(pair[:2], ("left", "right"), strict=True)
+    )
+    assert_refused(recon("stereo", left, right, "--calib", pair[2], "-o", tmp_path), 2, "overwrite the photo")
+    assert [photo.read_bytes() for photo in (left, right)] == [photo.read_bytes() for photo in pair[:2]]
+    assert len(list(tmp_path.iterdir())) == 2
