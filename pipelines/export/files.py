@@ -115,8 +115,10 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
         force: replace an earlier export that stands there.
 
     Raises:
-        OutputError: ``out`` holds files (and no force, or they are no export of ours), or cannot be written.
+        OutputError: ``out`` holds files (and no force, or they are no export of ours), is the current folder, or cannot
+            be written.
     """
+    out = out.resolve()  # "." has no name; and of a link, what it leads to is replaced
     _tidy(out)
     _check_place(out, force)
     make_folder(out.parent)
@@ -158,6 +160,9 @@ def _check_place(out: Path, force: bool) -> None:
         return
     if not out.is_dir():
         raise OutputError(f"Cannot export to {out}", "a file stands there", "name another folder with --out")
+    if out == Path.cwd():
+        why = "it is the current folder, and exports take the place of a folder"
+        raise OutputError(f"Cannot export to {out}", why, "name a new folder in it with --out")
     with write_errors(out):
         held = sorted(path.name for path in out.iterdir())
     if not held:

@@ -136,6 +136,20 @@ def test_only_exports_are_replaced_and_only_when_asked(model: Model, photos: Pat
         export(model, photos, tmp_path / "file", "ply", force=True)
 
 
+def test_the_current_folder_is_refused_and_links_are_followed(
+    model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OutputError, match="current folder"):
+        export(model, photos, Path(), "ply")
+    export(model, photos, tmp_path / "out", "ply")
+    (tmp_path / "link").symlink_to("out")
+    export(model, photos, tmp_path / "link", "poses", force=True)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "out" / "poses.csv").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link", "out"]
+
+
 def test_a_failed_export_leaves_nothing_behind(model: Model, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     export(model, photos, out, "ply")
