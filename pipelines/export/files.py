@@ -22,7 +22,7 @@ MARK = "recon-export.json"  # stands in every export; only a folder that has it 
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def photo_files(names: Sequence[str], *, flat: bool) -> dict[str, str]:
+def photo_files(names: Sequence[str], *, flat: bool, ending: str = "") -> dict[str, str]:
     """File names for photos, distinct also where upper and lower case are one.
 
     Args:
@@ -30,9 +30,10 @@ def photo_files(names: Sequence[str], *, flat: bool) -> dict[str, str]:
         flat: no folders and no white space: programs that read lists of words, or file names without folders, need
             that. Else names stay as they are, but for those that lead out of the export's folder, as models of COLMAP
             may have them: under such a name the photo itself would be overwritten.
+        ending: of all files; without it JPEG and PNG keep theirs, all others become PNG.
 
     Returns:
-        name -> file name with forward slashes. JPEG and PNG keep their ending, all others become PNG.
+        name -> file name with forward slashes.
     """
     files: dict[str, str] = {}
     taken: set[str] = set()
@@ -40,7 +41,7 @@ def photo_files(names: Sequence[str], *, flat: bool) -> dict[str, str]:
         outside = name.startswith("/") or ".." in PurePosixPath(name).parts
         plain = name.replace("/", "__") if flat or outside else name
         path = PurePosixPath(re.sub(r"\s+", "_", plain) if flat else plain)
-        suffix = path.suffix if path.suffix.lower() in _KEPT_SUFFIXES else ".png"
+        suffix = ending or (path.suffix if path.suffix.lower() in _KEPT_SUFFIXES else ".png")
         stem = str(path.with_suffix("")) if path.suffix else str(path)
         file, number = stem + suffix, 2
         while file.casefold() in taken:
