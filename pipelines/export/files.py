@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Model
-from pipelines.store.files import make_folder, write_errors
+from pipelines.store.files import make_folder, write_atomic, write_errors
 
 MARK = "recon-export.json"  # stands in every export; only a folder that has it is ever replaced
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -68,6 +68,9 @@ def write_ply(
         path: the file.
         xyz, rgb: (P,3) points and their colours.
         faces: (F,3) indices of points.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     vertices = np.empty(len(xyz), _POINT)
     for axis, name in enumerate("xyz"):
@@ -82,7 +85,8 @@ def write_ply(
         triangles["count"], triangles["corners"] = 3, faces
         lines += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
         data += triangles.tobytes()
-    path.write_bytes("\n".join([*lines, "end_header\n"]).encode("ascii") + data)
+    content = "\n".join([*lines, "end_header\n"]).encode("ascii") + data
+    write_atomic(path, lambda stream: stream.write(content))
 
 
 def camera_pyramids(model: Model) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.int32]]:
