@@ -44,7 +44,7 @@ class DenseFolder:
 
     def map_files(self, names: Sequence[str]) -> dict[str, Path]:
         """Photo name -> its depth map to look at."""
-        return {name: (self.maps / file).with_suffix(".png") for name, file in photo_files(names, flat=True).items()}
+        return {name: self.maps / file for name, file in photo_files(names, flat=True, ending=".png").items()}
 
     @property
     def cloud(self) -> Path:

@@ -37,7 +37,7 @@ def poisson(points: NDArray[np.void], step: float, most: int = 0) -> Mesh:
 
     Args:
         points: of :data:`pipelines.dense.fuse.POINT`; those without a normal are left out.
-        step: distance between points.
+        step: distance between points; where it is none, or no two points have a normal, there is an empty mesh.
         most: triangles that are left; 0 leaves all. Flat places lose theirs first (Garland and Heckbert, Surface
             simplification using quadric error metrics, SIGGRAPH 1997).
     """
@@ -46,13 +46,15 @@ def poisson(points: NDArray[np.void], step: float, most: int = 0) -> Mesh:
 
     facing = points[(points["nx"] != 0) | (points["ny"] != 0) | (points["nz"] != 0)]
     xyz = _xyz(facing)
+    side = float(np.ptp(xyz, axis=0).max()) * 1.1 if len(xyz) else 0.0
+    if not (side > 0 and 0 < step < np.inf):  # open3d would end the process
+        return Mesh(np.zeros((0, 3)), np.zeros((0, 3), "f4"), np.zeros((0, 3), np.uint8), np.zeros((0, 3), np.int32))
     middle = xyz.mean(axis=0)
     cloud = o3d.geometry.PointCloud()
     cloud.points = o3d.utility.Vector3dVector(xyz - middle)
     cloud.normals = o3d.utility.Vector3dVector(np.column_stack([facing[name] for name in ("nx", "ny", "nz")]))
     rgb = np.column_stack([facing[name] for name in ("red", "green", "blue")])
     cloud.colors = o3d.utility.Vector3dVector(rgb / 255)
-    side = float(np.ptp(xyz, axis=0).max()) * 1.1
     depth = int(np.clip(np.rint(np.log2(max(side / step, 2))), _SHALLOWEST, _DEEPEST))
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         made, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth=depth)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Model
 from pipelines.engine import map_items
-from pipelines.export.undistort import photo_of, pinhole_camera
+from pipelines.export.undistort import check_photos, photo_of, pinhole_camera
 from pipelines.images.read import read_color_image
 from pipelines.store.files import fingerprint, make_folder, write_atomic
 
@@ -131,17 +131,6 @@ def prepare_views(
             views.append(view)
             task.advance(note=view.name)
     return views
-
-
-def check_photos(names: Sequence[str], photos: Mapping[str, Path]) -> None:
-    """Raise an InputError if a photo is not where it should be."""
-    missing = [name for name in names if not photos[name].is_file()]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(names)} photos of the map are gone",
-            f"there is no {photos[missing[0]]}",
-            "name the folder where they are now with --photos",
-        )
 
 
 def _whole(view: View) -> bool:

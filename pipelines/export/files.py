@@ -16,28 +16,32 @@ from numpy.typing import NDArray
 
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Model
-from pipelines.store.files import make_folder, write_errors
+from pipelines.store.files import make_folder, write_atomic, write_errors
 
 MARK = "recon-export.json"  # stands in every export; only a folder that has it is ever replaced
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def photo_files(names: Sequence[str], *, flat: bool) -> dict[str, str]:
+def photo_files(names: Sequence[str], *, flat: bool, ending: str = "") -> dict[str, str]:
     """File names for photos, distinct also where upper and lower case are one.
 
     Args:
         names: of the photos.
         flat: no folders and no white space: programs that read lists of words, or file names without folders, need
-            that. Else names stay as they are.
+            that. Else names stay as they are, but for those that lead out of the export's folder, as models of COLMAP
+            may have them: under such a name the photo itself would be overwritten.
+        ending: of all files; without it JPEG and PNG keep theirs, all others become PNG.
 
     Returns:
-        name -> file name with forward slashes. JPEG and PNG keep their ending, all others become PNG.
+        name -> file name with forward slashes.
     """
     files: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
-        path = PurePosixPath(re.sub(r"\s+", "_", name.replace("/", "__")) if flat else name)
-        suffix = path.suffix if path.suffix.lower() in _KEPT_SUFFIXES else ".png"
+        outside = name.startswith("/") or ".." in PurePosixPath(name).parts
+        plain = name.replace("/", "__") if flat or outside else name
+        path = PurePosixPath(re.sub(r"\s+", "_", plain) if flat else plain)
+        suffix = ending or (path.suffix if path.suffix.lower() in _KEPT_SUFFIXES else ".png")
         stem = str(path.with_suffix("")) if path.suffix else str(path)
         file, number = stem + suffix, 2
         while file.casefold() in taken:
@@ -64,6 +68,9 @@ def write_ply(
         path: the file.
         xyz, rgb: (P,3) points and their colours.
         faces: (F,3) indices of points.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     vertices = np.empty(len(xyz), _POINT)
     for axis, name in enumerate("xyz"):
@@ -78,7 +85,8 @@ def write_ply(
         triangles["count"], triangles["corners"] = 3, faces
         lines += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
         data += triangles.tobytes()
-    path.write_bytes("\n".join([*lines, "end_header\n"]).encode("ascii") + data)
+    content = "\n".join([*lines, "end_header\n"]).encode("ascii") + data
+    write_atomic(path, lambda stream: stream.write(content))
 
 
 def camera_pyramids(model: Model) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.int32]]:
@@ -112,8 +120,10 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
         force: replace an earlier export that stands there.
 
     Raises:
-        OutputError: ``out`` holds files (and no force, or they are no export of ours), or cannot be written.
+        OutputError: ``out`` holds files (and no force, or they are no export of ours), is the current folder, or cannot
+            be written.
     """
+    out = out.resolve()  # "." has no name; and of a link, what it leads to is replaced
     _tidy(out)
     _check_place(out, force)
     make_folder(out.parent)
@@ -155,6 +165,9 @@ def _check_place(out: Path, force: bool) -> None:
         return
     if not out.is_dir():
         raise OutputError(f"Cannot export to {out}", "a file stands there", "name another folder with --out")
+    if out == Path.cwd():
+        why = "it is the current folder, and exports take the place of a folder"
+        raise OutputError(f"Cannot export to {out}", why, "name a new folder in it with --out")
     with write_errors(out):
         held = sorted(path.name for path in out.iterdir())
     if not held:

@@ -23,7 +23,7 @@ from pipelines.core.types import Camera, Model
 from pipelines.engine import map_items
 from pipelines.export.files import photo_files, whole_folder, write_mark
 from pipelines.export.run import photo_places, read_component
-from pipelines.export.undistort import photo_of
+from pipelines.export.undistort import check_photos, photo_of
 from pipelines.images.read import read_color_image
 from pipelines.store.files import read_arrays, write_arrays, write_errors
 from pipelines.store.folder import MapFolder
@@ -73,13 +73,7 @@ def export_training(
     places = {name: photos / name for name in model.names} if photos else photo_places(map_folder, model)
     sigma, angle = _scale_and_angle(map_folder, model)
     files = {name: _as_jpeg(file) for name, file in photo_files(model.names, flat=True).items()}
-    missing = [name for name in model.names if not places[name].is_file()]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(model.names)} photos of the map are gone",
-            f"there is no {places[missing[0]]}",
-            "name the folder where they are now with --photos",
-        )
+    check_photos(model.names, places)
     with whole_folder(target, force) as draft:
         (draft / "images").mkdir()
         shrunk = _write_photos(model, places, draft / "images", files, max_size, progress or Silent())

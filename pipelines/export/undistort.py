@@ -137,13 +137,7 @@ def write_photos(
         InputError: a photo is missing or has changed.
         OutputError: a file cannot be written.
     """
-    missing = [name for name in model.names if not photos[name].is_file()]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(model.names)} photos of the map are gone",
-            f"there is no {photos[missing[0]]}",
-            "name the folder where they are now with --photos",
-        )
+    check_photos(model.names, photos)
     members: dict[tuple[Camera, Camera], list[str]] = {}
     for name, camera, pinhole in zip(model.names, model.cameras, pinholes, strict=True):
         members.setdefault((camera, pinhole), []).append(name)
@@ -201,6 +195,17 @@ def _write_photo(lens: _Lens, photos: Mapping[str, Path], files: Mapping[str, Pa
             raise InputError(f"{name} cannot be written as {target.suffix}", "OpenCV refuses it")
         target.write_bytes(data.tobytes())
     return name
+
+
+def check_photos(names: Sequence[str], photos: Mapping[str, Path]) -> None:
+    """Raise an InputError if a photo is not where it should be."""
+    missing = [name for name in names if not photos[name].is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(names)} photos of the map are gone",
+            f"there is no {photos[missing[0]]}",
+            "name the folder where they are now with --photos",
+        )
 
 
 def photo_of(name: str, path: Path, camera: Camera) -> Photo:

@@ -95,13 +95,7 @@ def load_map(root: Path, *, progress: Progress) -> LocalMap:
         ConfigError: its descriptor is not the one that is installed now.
     """
     folder = MapFolder(root)
-    ledger = folder.read_ledger()
-    if ledger.get("status") != "done":
-        raise InputError(
-            f"There is no finished map in {root}",
-            "it has no recon.json of a run that ended well",
-            "make one with `recon sfm PHOTOS --out` and this folder",
-        )
+    ledger = folder.finished_ledger()
     _check_descriptor(root, ledger)
     photos = tuple(_photo(entry) for entry in ledger["photos"])
     keys = tuple(entry["features"] for entry in ledger["photos"])

@@ -51,7 +51,9 @@ def gps_target(folder: MapFolder, tolerance: float) -> Target:
         InputError: fewer than three photos have GPS, or there is no finished map.
     """
     found = {
-        photo["name"]: photo["exif"]["gps"] for photo in _ledger(folder)["photos"] if photo["exif"]["gps"] is not None
+        photo["name"]: photo["exif"]["gps"]
+        for photo in folder.finished_ledger()["photos"]
+        if photo["exif"]["gps"] is not None
     }
     if len(found) < 3:
         raise InputError(
@@ -111,7 +113,7 @@ def align_to(folder: MapFolder, target: Target) -> dict[str, ModelAlignment]:
     Raises:
         InputError: none of the models could be aligned; no finished map.
     """
-    _ledger(folder)
+    folder.finished_ledger()
     reasons: list[str] = []
 
     def fit(names: tuple[str, ...], centres: NDArray[np.float64]) -> _Move | None:
@@ -156,7 +158,7 @@ def align_distance(folder: MapFolder, a: str, b: str, metres: float) -> dict[str
     Raises:
         ConfigError: no model holds both, or the distance is not positive.
     """
-    _ledger(folder)
+    folder.finished_ledger()
     if not (metres > 0 and np.isfinite(metres)) or a == b:
         raise ConfigError(f"{a} and {b} cannot be {metres:g} m apart", "", "two photos and a length above 0")
 
@@ -187,13 +189,6 @@ class _Move:
 
     def apply(self, xyz: NDArray[np.float64]) -> NDArray[np.float64]:
         return self.scale * xyz @ self.rotation.T + self.shift
-
-
-def _ledger(folder: MapFolder) -> dict[str, Any]:
-    ledger = folder.read_ledger()
-    if ledger.get("status") != "done":
-        raise InputError(f"There is no finished map in {folder.root}", "", "make one with `recon sfm`")
-    return ledger
 
 
 def _apply(folder: MapFolder, fit: Any) -> dict[str, ModelAlignment]:

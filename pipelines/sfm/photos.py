@@ -57,19 +57,8 @@ def map_config(folder: MapFolder) -> SfmConfig:
     Raises:
         InputError: there is no finished map in the folder.
     """
-    ledger = _ledger(folder)
+    ledger = folder.finished_ledger()
     return from_plain(SfmConfig, ledger["config"])
-
-
-def _ledger(folder: MapFolder) -> dict[str, Any]:
-    ledger = folder.read_ledger()
-    if ledger.get("status") != "done":
-        raise InputError(
-            f"There is no finished map in {folder.root}",
-            "it has no recon.json of a run that ended well",
-            "run `recon sfm PHOTOS --out` with this folder first",
-        )
-    return ledger
 
 
 def collect_photos(
@@ -94,7 +83,7 @@ def collect_photos(
     camera_of: tuple[int, ...] = ()
     imported = ""
     if grow:
-        ledger = _ledger(folder)
+        ledger = folder.finished_ledger()
         known = [_known_photo(entry) for entry in ledger["photos"]]
         contents = {photo.content for photo in known}
         fresh = [photo for photo in photos if photo.content not in contents]

@@ -105,8 +105,10 @@ _ADVICE = "Middlebury's calib.txt (cam0=…), OpenCV's YAML (M1 D1 M2 D2 R T, or
 
 def _values(text: str, count: int, name: str) -> Matrix:
     numbers = np.array([float(word) for word in re.split(r"[\s,;\[\]]+", text) if word])
-    if len(numbers) != count or not np.isfinite(numbers).all():
+    if len(numbers) != count:
         raise ValueError(f"{name} has {len(numbers)} numbers, not {count}")
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{name} has numbers that are not finite")
     return numbers
 
 
@@ -120,16 +122,17 @@ def _middlebury(text: str, path: Path) -> Calibration:
     """Middlebury 2014: cam0, cam1, doffs, baseline (mm), width, height, ndisp."""
     found = dict(re.findall(r"^\s*(\w+)\s*=\s*(.+?)\s*$", text, re.MULTILINE))
     left, right = (_camera(_values(found[name], 9, name).reshape(3, 3), name) for name in ("cam0", "cam1"))
-    baseline = float(found["baseline"]) / 1000
+    baseline = float(_values(found["baseline"], 1, "baseline")[0]) / 1000
     if baseline <= 0:
         raise ValueError(f"its baseline is {baseline:g}")
     right = right.copy()
     if "doffs" in found:
-        right[0, 2] = left[0, 2] + float(found["doffs"])
+        right[0, 2] = left[0, 2] + _values(found["doffs"], 1, "doffs")[0]
+    disparities = int(found.get("ndisp", 0))
+    if disparities < 0:
+        raise ValueError(f"its ndisp is {disparities}")
     size = (int(found["width"]), int(found["height"])) if {"width", "height"} <= found.keys() else None
-    return rectified_calibration(
-        left, right, baseline, size=size, disparities=int(found.get("ndisp", 0)), source=str(path)
-    )
+    return rectified_calibration(left, right, baseline, size=size, disparities=disparities, source=str(path))
 
 
 def _kitti(text: str, path: Path) -> Calibration:

@@ -45,7 +45,7 @@ def write_products(result: Depth, out: Path) -> dict[str, Any]:
     write_pfm(out / "depth.pfm", np.where(result.known, result.depth, np.inf).astype(np.float32))
     _write_png(out / "confidence.png", np.rint(255 * result.disparities.confidence * result.known).astype(np.uint8))
     xyz, rgb = cloud(result)
-    write_atomic(out / "cloud.ply", lambda stream: _ply(stream, xyz, rgb))
+    write_ply(out / "cloud.ply", xyz, rgb)
     _write_png(out / "depth.png", coloured(result.depth, result.calibration.unit)[:, :, ::-1])
     _write_png(out / "left.png", result.left[:, :, ::-1])
     _write_png(out / "right.png", result.right[:, :, ::-1])
@@ -157,11 +157,3 @@ def _write_png(path: Path, pixels: NDArray) -> None:
     done, content = cv2.imencode(".png", np.ascontiguousarray(pixels))
     assert done
     write_atomic(path, lambda stream: stream.write(content.tobytes()))
-
-
-def _ply(stream: Any, xyz: NDArray[np.float64], rgb: NDArray[np.uint8]) -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as draft:
-        write_ply(Path(draft) / "cloud.ply", xyz, rgb)
-        stream.write((Path(draft) / "cloud.ply").read_bytes())

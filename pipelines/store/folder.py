@@ -146,6 +146,21 @@ class MapFolder:
             )
         return ledger
 
+    def finished_ledger(self) -> dict[str, Any]:
+        """The folder's recon.json, of a run that ended well.
+
+        Raises:
+            InputError: there is no finished map in the folder.
+        """
+        ledger = self.read_ledger()
+        if ledger.get("status") != "done":
+            raise InputError(
+                f"There is no finished map in {self.root}",
+                "it has no recon.json of a run that ended well",
+                "run `recon sfm PHOTOS --out` with this folder first",
+            )
+        return ledger
+
     @property
     def finished(self) -> bool:
         """Whether there is a map: the ledger of a run that ended well."""

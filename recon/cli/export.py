@@ -32,7 +32,7 @@ def export(
     With undistorted, upright photos: nerfstudio (transforms.json), gaussian-splatting (images, sparse/0), openmvs
     (for InterfaceCOLMAP), colmap-dense (for patch_match_stereo), bundler (bundle.out).
 
-    Exit codes: 0 done, 2 wrong option, 3 no such map or photos, 6 cannot write.
+    Exit codes: 0 done, 2 wrong option, 3 no such map or photos, 6 cannot write, 130 interrupted.
     """
     from pipelines.export import export_map
     from recon.cli.terminal import progress_for

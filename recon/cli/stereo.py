@@ -46,14 +46,16 @@ def stereo(
     """
     from pipelines.images.intrinsics import parse_intrinsics
     from pipelines.stereo.calib import read_calibration
-    from pipelines.stereo.products import write_products
+    from pipelines.stereo.products import FILES, write_products
     from pipelines.stereo.run import StereoConfig, read_photos
     from pipelines.stereo.run import stereo as run
     from pipelines.stereo.span import parse_span
-    from pipelines.store.files import check_folder
+    from pipelines.store.files import check_file, check_folder
     from recon.cli.terminal import print_json, progress_for
 
     check_folder(out)
+    for name in FILES if out.is_dir() else ():
+        check_file(out / name, (left, right))
     config = StereoConfig(
         descriptor,
         max_side=max_size,

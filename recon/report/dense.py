@@ -187,7 +187,10 @@ def _tell_map(folder: DenseFolder, output: DenseOutput) -> None:
     path = folder.root.resolve().parent / "report.html"
     if not path.is_file() or folder.root.resolve().name != "dense":
         return
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):  # beside a COLMAP model it may be a page of somebody else
+        return
     begin, end = _CARD
     text = re.sub(f"{begin}.*?{end}", "", text, flags=re.DOTALL)
     if "</main>" not in text:

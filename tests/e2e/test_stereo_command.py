@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import tempfile
 
 import cv2
 import numpy as np
@@ -152,3 +154,22 @@ def test_bad_input_is_told_in_one_sentence(case, sample_data, tmp_path) -> None:
     outcome = recon("stereo", *words, *cost, "-o", tmp_path / "out", "-q")
     assert_refused(outcome, code, says)
     assert not (tmp_path / "out").exists()
+
+
+def test_photos_named_as_the_products_are_not_overwritten(pair, tmp_path) -> None:
+    left, right = (
+        shutil.copy(photo, tmp_path / f"{side}.png") for photo, side in zip(pair[:2], ("left", "right"), strict=True)
+    )
+    assert_refused(recon("stereo", left, right, "--calib", pair[2], "-o", tmp_path), 2, "overwrite the photo")
+    assert [photo.read_bytes() for photo in (left, right)] == [photo.read_bytes() for photo in pair[:2]]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_products_need_no_room_beside_their_folder(pair, tmp_path, monkeypatch) -> None:
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    quick = ("--cost", "census", "--max-size", "200", "-o", tmp_path / "out")
+    outcome = recon("stereo", *pair[:2], "--calib", pair[2], *quick)
+    assert outcome.code == 0, outcome

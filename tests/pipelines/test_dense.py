@@ -18,6 +18,7 @@ from pipelines.core.types import Model
 from pipelines.dense.agree import Checked, check
 from pipelines.dense.census_sweep import census_volume
 from pipelines.dense.config import DenseConfig
+from pipelines.dense.folder import DenseFolder
 from pipelines.dense.fuse import fuse, rank
 from pipelines.dense.neighbours import Task, plan
 from pipelines.dense.project import transfer, warp
@@ -280,6 +281,11 @@ def test_a_photo_that_has_changed_is_refused(scene, tmp_path):
     name = scene.truth.names[0]
     with pytest.raises(InputError, match="is not the photo that the map was made of"):
         prepare_views(scene.model, scene.truth.photos, {name: "0" * 64}, tmp_path, 200, progress=Silent())
+
+
+def test_photos_that_differ_in_their_ending_alone_have_a_depth_map_each():
+    files = DenseFolder(Path("dense")).map_files(["b/c d.jpg", "a.jpg", "a.png", "a.tif"])
+    assert [file.name for file in files.values()] == ["b__c_d.png", "a.png", "a_2.png", "a_3.png"]
 
 
 @pytest.mark.parametrize(

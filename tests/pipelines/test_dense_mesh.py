@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.core.errors import InputError
 from pipelines.dense.fuse import POINT
-from pipelines.dense.mesh import poisson
+from pipelines.dense.mesh import poisson, spacing
 from pipelines.dense.mesh_files import Mesh, read_mesh, write_mesh
 from pipelines.dense.picture import turns
 
@@ -35,6 +35,14 @@ def test_a_mesh_lies_on_the_surface_with_fewer_triangles_too(ball: np.ndarray) -
         assert (np.abs(mesh.rgb.astype(int) - (200, 0, 0)) <= 1).all()
         outwards = (mesh.normals * (mesh.xyz - 5)).sum(axis=1)
         assert outwards.min() > 0.9
+
+
+def test_of_hardly_any_points_the_mesh_is_empty(ball: np.ndarray) -> None:
+    bare = ball[:5].copy()
+    for name in ("nx", "ny", "nz"):
+        bare[name] = 0
+    for points in (bare, np.concatenate([bare, ball[5:6]]), ball[:1]):
+        assert not len(poisson(points, spacing(points)).faces)
 
 
 def test_a_mesh_comes_back_from_its_file(tmp_path: Path) -> None:

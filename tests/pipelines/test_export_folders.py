@@ -99,6 +99,18 @@ def test_photo_files_are_distinct_and_plain() -> None:
     assert photo_files(NAMES, flat=False)["ordner/ä b.jpg"] == "ordner/ä b.jpg"
 
 
+def test_photos_named_by_their_absolute_paths_are_not_overwritten(model: Model, tmp_path: Path) -> None:
+    photos = draw_photos(tmp_path)
+    kept = {name: (photos / name).read_bytes() for name in model.names}
+    out = tmp_path / "out"
+    export(replace(model, names=tuple(str(photos / name) for name in model.names)), photos, out, "nerfstudio")
+    assert {name: (photos / name).read_bytes() for name in model.names} == kept
+    assert sum(path.is_file() for path in (out / "images").iterdir()) == len(model.names)
+    assert list(photo_files(("../a.jpg", ".._a.jpg", "b/../c.jpg"), flat=False).values()) == [
+        "..__a.jpg", ".._a.jpg", "b__..__c.jpg"
+    ]  # fmt: skip
+
+
 # --- folders and errors -----------------------------------------------------------------------------------------------
 
 
@@ -122,6 +134,20 @@ def test_only_exports_are_replaced_and_only_when_asked(model: Model, photos: Pat
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="a file stands there"):
         export(model, photos, tmp_path / "file", "ply", force=True)
+
+
+def test_the_current_folder_is_refused_and_links_are_followed(
+    model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OutputError, match="current folder"):
+        export(model, photos, Path(), "ply")
+    export(model, photos, tmp_path / "out", "ply")
+    (tmp_path / "link").symlink_to("out")
+    export(model, photos, tmp_path / "link", "poses", force=True)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "out" / "poses.csv").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link", "out"]
 
 
 def test_a_failed_export_leaves_nothing_behind(model: Model, photos: Path, tmp_path: Path) -> None:

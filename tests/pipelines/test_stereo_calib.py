@@ -66,12 +66,18 @@ def test_opencv_rectified(tmp_path) -> None:
     assert found.rectified and (found.focal, found.baseline) == pytest.approx((800, 0.2))
 
 
+TWO = "cam0=[9 0 1; 0 9 1; 0 0 1]\ncam1=[9 0 1; 0 9 1; 0 0 1]\n"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("cam0=[1 0 0; 0 1 0; 0 0 1]\nbaseline=3\n", "lacks cam1"),
         ("cam0=[1 0 0; 0 1 0]\ncam1=[1 0 0; 0 1 0; 0 0 1]\nbaseline=3\n", "6 numbers"),
-        ("cam0=[9 0 1; 0 9 1; 0 0 1]\ncam1=[9 0 1; 0 9 1; 0 0 1]\nbaseline=-3\n", "baseline"),
+        (f"{TWO}baseline=-3\n", "baseline"),
+        (f"{TWO}baseline=nan\n", "baseline has numbers that are not finite"),
+        (f"{TWO}baseline=3\ndoffs=inf\n", "doffs has numbers that are not finite"),
+        (f"{TWO}baseline=3\nndisp=-5\n", "its ndisp is -5"),
         ("%YAML:1.0\nM1: !!opencv-matrix\n  rows: 1\n  cols: 1\n  dt: d\n  data: [ 1. ]\n", "M1 and M2"),
         ("a grocery list", "form is not known"),
     ],
