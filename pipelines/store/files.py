@@ -121,6 +121,17 @@ def check_file(path: Path, photos: Iterable[Path]) -> None:
             raise ConfigError(f"The result would overwrite the photo {photo}", why, "another name for the result")
 
 
+def check_apart(path: Path, other: Path) -> None:
+    """Refuse one file for two products, before any work is done: the later would take the place of the earlier.
+
+    Raises:
+        ConfigError: both are the same file.
+    """
+    if path.resolve() == other.resolve():
+        why = "the later would take the place of the earlier"
+        raise ConfigError(f"Two results cannot be written to one file, {path}", why, "another name for one of them")
+
+
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Call ``write`` on a new file that takes the place of ``path`` once it is whole and on disk.
 
