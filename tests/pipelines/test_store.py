@@ -127,6 +127,7 @@ def test_ledger(tmp_path):
     assert folder.read_ledger() == {}
     folder.write_ledger({"status": "done", "name": "Fotos äöü"})
     assert folder.read_ledger()["name"] == "Fotos äöü"
+    assert MapFolder(folder.ledger_file).read_ledger() == {}
     folder.ledger_file.write_text('{"schema": 0}')
     with pytest.raises(InputError, match="another version"):
         folder.read_ledger()
