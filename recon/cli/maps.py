@@ -40,7 +40,7 @@ def import_(
     from recon's features, so that `recon localize`, `export` and `sfm --add-to` work with it.
 
     Exit codes: 0 done, 2 wrong option, or a camera that does not fit its photo, 3 no model or no photos of it,
-    4 no overlap, 5 no points, 6 cannot write, 7 another run is at work in the folder.
+    4 no overlap, 5 no points, 6 cannot write, 7 another run is at work in the folder, 130 interrupted.
     """
     from pipelines.features.detectors import DetectorConfig
     from pipelines.features.extract import FeatureConfig
@@ -96,7 +96,8 @@ def align(
     With --gps the map's axes become east, north and up. Places that lie off by more than the tolerance are left out.
     The alignment stays with the map, also when it grows; a map that is made anew must be aligned again.
 
-    Exit codes: 0 done, 2 wrong option, 3 no map, or it cannot be aligned, 6 cannot write, 7 the map is in use.
+    Exit codes: 0 done, 2 wrong option, 3 no map, or it cannot be aligned, 6 cannot write, 7 the map is in use, 130
+    interrupted.
     """
     from dataclasses import asdict
 
@@ -112,6 +113,8 @@ def align(
         )
     if tolerance is not None and not tolerance > 0:
         raise ConfigError(f"A tolerance of {tolerance:g} m is not possible", "", "a length above 0")
+    if tolerance is not None and distance is not None:
+        raise ConfigError("A distance has no tolerance", "both cameras are put exactly so far apart", "it alone")
     folder = MapFolder(map_folder)
     if distance is not None:
         made = align_distance(folder, *distance)
