@@ -173,3 +173,9 @@ def test_a_file_that_cannot_be_written_or_is_a_photo_is_refused_beforehand(tmp_p
         check_file(tmp_path, [])
     with pytest.raises(OutputError, match="no such folder"):
         check_file(tmp_path / "no" / "a.jpg", [])
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for refused in (lambda: check_file(pipe, []), lambda: write_atomic(pipe, lambda stream: stream.write(b"x"))):
+        with pytest.raises(OutputError, match="a device or a pipe"):
+            refused()
+    assert pipe.is_fifo()
