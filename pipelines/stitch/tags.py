@@ -65,14 +65,14 @@ def _exif(photo: Photo, size: tuple[int, int]) -> Any:
             for tag in _KEPT:
                 if tag in source:
                     out[tag] = source[tag]
-            inner = {tag: shot[tag] for tag in _SHOT if tag in shot}
+            out.get_ifd(_EXIF).update({tag: shot[tag] for tag in _SHOT if tag in shot})
+            if place:
+                out.get_ifd(_GPS).update(place)
             out.tobytes()  # Damaged values are found out here, while the rest can still be written.
     except Exception:  # As in read_exif: damaged EXIF leads Pillow to many kinds of errors, and is only a loss of tags.
-        out, inner, place = image.Exif(), {}, {}
+        out = image.Exif()
     out[_ORIENTATION], out[SOFTWARE] = 1, OWN_PANORAMA
-    out.get_ifd(_EXIF).update(inner | {_WIDTH: size[0], _HEIGHT: size[1]})
-    if place:
-        out.get_ifd(_GPS).update(place)
+    out.get_ifd(_EXIF).update({_WIDTH: size[0], _HEIGHT: size[1]})
     return out
 
 

@@ -107,10 +107,11 @@ def check_file(path: Path, photos: Iterable[Path]) -> None:
 
     Raises:
         ConfigError: it would overwrite one of the photos.
-        OutputError: its folder is missing or cannot be written, or it is itself a folder.
+        OutputError: its folder is missing or cannot be written, or it is itself a folder, a device or a pipe.
     """
     if path.is_dir():
         raise OutputError(f"Cannot write {path}", "it is a folder", "name a file")
+    _check_ordinary(path)
     if not path.parent.is_dir():
         raise OutputError(f"Cannot write {path}", "there is no such folder", f"mkdir -p {path.parent}")
     with write_errors(path):
@@ -121,12 +122,30 @@ def check_file(path: Path, photos: Iterable[Path]) -> None:
             raise ConfigError(f"The result would overwrite the photo {photo}", why, "another name for the result")
 
 
+def _check_ordinary(path: Path) -> None:
+    """Refuse a device or a pipe: the finished file would take its place, /dev/null's too if root writes it."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OutputError(f"Cannot write {path}", "it is a device or a pipe, not a file", "name a file")
+
+
+def check_apart(path: Path, other: Path) -> None:
+    """Refuse one file for two products, before any work is done: the later would take the place of the earlier.
+
+    Raises:
+        ConfigError: both are the same file.
+    """
+    if path.resolve() == other.resolve():
+        why = "the later would take the place of the earlier"
+        raise ConfigError(f"Two results cannot be written to one file, {path}", why, "another name for one of them")
+
+
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Call ``write`` on a new file that takes the place of ``path`` once it is whole and on disk.
 
     Raises:
         OutputError: full disk, read-only folder and the like; nothing half-written stays behind.
     """
+    _check_ordinary(path)
     # Two threads may write one file: that of two photos with the same content.
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
     try:

@@ -132,7 +132,7 @@ class MapFolder:
         """
         try:
             ledger = json.loads(self.ledger_file.read_text("utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # a file was named where a map's folder is
             return {}
         except (OSError, ValueError) as error:
             raise InputError(

@@ -113,6 +113,8 @@ def align(
         )
     if tolerance is not None and not tolerance > 0:
         raise ConfigError(f"A tolerance of {tolerance:g} m is not possible", "", "a length above 0")
+    if tolerance is not None and distance is not None:
+        raise ConfigError("A distance has no tolerance", "both cameras are put exactly so far apart", "it alone")
     folder = MapFolder(map_folder)
     if distance is not None:
         made = align_distance(folder, *distance)

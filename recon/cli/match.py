@@ -48,13 +48,15 @@ def match(
     from pipelines.matching.match import MatchConfig
     from pipelines.pairwise.match import PairConfig, match_two, plain, read_two, write_npz
     from pipelines.pairwise.picture import check_suffix, draw, write_picture
-    from pipelines.store.files import check_file
+    from pipelines.store.files import check_apart, check_file
     from recon.cli.terminal import print_json
 
     names = [name.strip() for name in compare.split(",") if name.strip()] or [descriptor]
     if npz and len(names) > 1:
         raise ConfigError("An NPZ holds one result", f"--compare asks for {len(names)}", "--descriptor for one of them")
     check_suffix(out)
+    if npz:
+        check_apart(npz, out)
     for path in (out, npz):
         if path:
             check_file(path, (a, b))

@@ -60,7 +60,7 @@ def stitch(
     from pipelines.stitch.run import StitchConfig, keypoints
     from pipelines.stitch.run import stitch as run
     from pipelines.stitch.told import doubt, plain
-    from pipelines.store.files import check_file, write_text
+    from pipelines.store.files import check_apart, check_file, write_text
     from recon.cli.terminal import print_json, progress_for
 
     config = StitchConfig(
@@ -80,6 +80,7 @@ def stitch(
     progress = progress_for(quiet or json_output)
     found, rejected = find_photos(photos, progress=progress)
     if json_file:
+        check_apart(json_file, out)
         check_file(json_file, [photo.path for photo in found])
     result = run(found, rejected, out, config, progress=progress, debug=_debug(debug))
     if json_file:

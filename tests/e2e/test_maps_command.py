@@ -78,6 +78,8 @@ def test_import_refuses_what_it_cannot_use(imported, small_map, photos, sample_d
     assert_refused(recon("map", "align", imported), 2, "one way")
     assert_refused(recon("map", "align", tmp_path, "--gps"), 3, "no finished map")
     assert_refused(recon("map", "align", imported, "--distance", NAMES[0], "no.jpg", "2"), 2, "No model")
+    exact = ("--distance", *NAMES[:2], "2", "--tolerance", "1")
+    assert_refused(recon("map", "align", imported, *exact), 2, "has no tolerance")
 
 
 def test_a_map_that_grows_keeps_its_metres_and_its_index_in_step(some, sample_data, tmp_path):

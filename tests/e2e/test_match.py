@@ -65,6 +65,9 @@ def test_nothing_in_common_and_bad_options(photos, sample_data, tmp_path):
     assert_refused(recon("match", copy, other, "-o", copy), 2, "overwrite the photo")
     assert_refused(recon("match", copy, other, "-o", picture, "--npz", copy), 2, "overwrite the photo")
     assert copy.read_bytes() == a.read_bytes()
+    picture.unlink()
+    assert_refused(recon("match", a, other, "-o", picture, "--npz", tmp_path / "." / picture.name), 2, "one file")
+    assert not picture.exists()
 
 
 def test_the_cpu_path_loads_no_torch(photos, tmp_path):

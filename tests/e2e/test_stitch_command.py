@@ -101,6 +101,7 @@ def test_what_is_wrong_is_told_in_a_sentence(turned, tmp_path):
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", *small), 2, "pixels", "--scale")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "no" / "x.jpg", "-q", *SMALL), 6, "x.jpg")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--json-file", tmp_path / "no" / "x.json"), 6)
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--json-file", tmp_path / "x.jpg"), 2, "one file")
     assert not list(tmp_path.iterdir())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -173,6 +174,22 @@ def test_exif_is_kept_and_gpano_written(tmp_path, sample_data, suffix):
     # The canvas begins at -1 rad of -pi and -0.5 rad of -pi/2; the crop 10 and 5 px later.
     assert int(told["CroppedAreaLeftPixels"]) == round((np.pi - 1) * 100 - 0.5) + 10
     assert int(told["CroppedAreaTopPixels"]) == round((np.pi / 2 - 0.5) * 100 - 0.5) + 5
+
+
+def test_gps_that_cannot_be_written_costs_tags_and_not_the_panorama(tmp_path):
+    # Pillow writes no latitude below 0, but reads one.
+    gps = struct.pack("<HHHIII6i", 1, 2, 10, 3, 44, 0, -5, 1, 0, 1, 0, 1)
+    tags = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x8825, 4, 1, 26, 0) + gps
+    pixels = np.zeros((90, 180, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + tags)
+    photos = scan(tmp_path)[0]
+    with PIL.Image.open(photos[0].path) as picture:
+        assert picture.getexif().get_ifd(0x8825) == {2: (-5, 0, 0)}
+    made = Rendered(pixels, np.full((90, 180), 255, np.uint8), np.ones((1, 3)))
+    canvas = Canvas("plane", 100.0, (0.0, 0.0), 180, 90, ())
+    write(tmp_path / "x.jpg", made, make_tags(photos, canvas, (180, 90), (0, 0), turned=True))
+    with PIL.Image.open(tmp_path / "x.jpg") as picture:
+        assert not picture.getexif().get_ifd(0x8825)
 
 
 def test_a_picture_larger_than_its_format_is_refused(tmp_path):

@@ -127,6 +127,7 @@ def test_ledger(tmp_path):
     assert folder.read_ledger() == {}
     folder.write_ledger({"status": "done", "name": "Fotos äöü"})
     assert folder.read_ledger()["name"] == "Fotos äöü"
+    assert MapFolder(folder.ledger_file).read_ledger() == {}
     folder.ledger_file.write_text('{"schema": 0}')
     with pytest.raises(InputError, match="another version"):
         folder.read_ledger()
@@ -172,3 +173,9 @@ def test_a_file_that_cannot_be_written_or_is_a_photo_is_refused_beforehand(tmp_p
         check_file(tmp_path, [])
     with pytest.raises(OutputError, match="no such folder"):
         check_file(tmp_path / "no" / "a.jpg", [])
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for refused in (lambda: check_file(pipe, []), lambda: write_atomic(pipe, lambda stream: stream.write(b"x"))):
+        with pytest.raises(OutputError, match="a device or a pipe"):
+            refused()
+    assert pipe.is_fifo()
