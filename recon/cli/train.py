@@ -143,7 +143,7 @@ def _train_all(
 
 
 class _Reports:
-    """A bar with the time left on a terminal, a line each report elsewhere."""
+    """A bar with the time left for each training on a terminal, a line each report elsewhere."""
 
     def __enter__(self) -> _Reports:
         self._bars: Any = None
@@ -155,7 +155,7 @@ class _Reports:
                        TextColumn("{task.fields[note]}", markup=False))  # fmt: skip
             self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bars.start()
-            self._task = self._bars.add_task("loading", total=1.0, note="")
+            self._tasks = {"loading": self._bars.add_task("loading", total=1.0, note="")}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -174,10 +174,19 @@ class _Reports:
         note = f"step {state.step}  loss {state.loss:.4f}  {state.pairs_per_second:.0f} pairs/s  "
         note += f"{_duration(state.seconds_left)} left"
         if self._bars is not None:
-            self._bars.update(self._task, description=name, completed=state.done, note=note)
+            self._show_bar(name, state.done, note)
         if self._bars is None or state.figures:
             judged = f"  {state.figures.said()}" if state.figures else ""
             self.say(f"{name} {100 * state.done:5.1f} %  {note}{judged}")
+
+    def _show_bar(self, name: str, done: float, note: str) -> None:
+        if "loading" in self._tasks:
+            self._bars.remove_task(self._tasks.pop("loading"))
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=1.0, note="")
+        self._bars.update(self._tasks[name], completed=done, note=note)
+        if done >= 1:
+            self._bars.remove_task(self._tasks.pop(name))
 
 
 def _duration(seconds: float) -> str:

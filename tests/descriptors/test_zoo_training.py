@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 from descriptors.contract import DescriptorError
 from descriptors.headers import read_header
 from descriptors.training import zoo
+from descriptors.training.curve import Progress
 from descriptors.training.distill import Distilled
 from descriptors.training.jobs import side_by_side
 from descriptors.training.objectives import HardestInBatch
 from recon.cli import app
+from recon.cli.train import _Reports
 
 
 @pytest.fixture
@@ -141,3 +143,14 @@ def test_the_command(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: 
     assert sorted(path.name for path in (tmp_path / "z").glob("*.safetensors")) == [
         "hardnet.safetensors", "sosnet.safetensors",
     ]  # fmt: skip
+
+
+def test_each_training_has_a_bar_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with _Reports() as reports:
+        for name, done in (("hardnet", 0.25), ("swift", 0.5), ("hardnet", 0.75)):
+            reports.show(name, Progress(1, done, 1.0, 100.0, None, 5.0))
+        shown = {task.description: task.completed for task in reports._bars.tasks}
+        assert shown == {"hardnet": 0.75, "swift": 0.5}
+        reports.show("swift", Progress(2, 1.0, 1.0, 100.0, None, 0.0))
+        assert [task.description for task in reports._bars.tasks] == ["hardnet"]
