@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -211,12 +212,18 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         """Go on from the checkpoint, if there is one.
 
         Raises:
-            DescriptorError: it is of another training.
+            DescriptorError: it is damaged, or of another training.
         """
         if not self._checkpoint.is_file():
             return
-        state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
-        if state["identity"] != self._identity:
+        try:
+            state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
+            identity = state["identity"]
+        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
+            raise DescriptorError(
+                f"{self._checkpoint} is damaged. Remove it, or begin anew with --no-resume (resume=False)."
+            ) from error
+        if identity != self._identity:
             raise DescriptorError(
                 f"{self._checkpoint} belongs to a training with another recipe, seed, beginning or data. "
                 "Remove it, or begin anew with --no-resume (resume=False)."

@@ -125,6 +125,8 @@ def _train_all(
     from pipelines.store.files import write_errors
 
     chosen = [name.strip() for name in names.split(",") if name.strip()]
+    if names and not chosen:
+        raise typer.BadParameter("it names no network; give a,b,c", param_hint="--names")
     failed = 0
     with _Reports() as reports, write_errors(folder):
         for outcome in train_zoo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -342,6 +343,15 @@ def test_same_seed_same_weights_and_a_killed_training_goes_on_alike(data: Path, 
     expected, found = (read_network(path).state_dict() for path in (whole, halves))
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-4, rtol=2e-3)  # stored in half precision
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut", pickle.dumps({"step": 3}, 2)])
+def test_a_damaged_checkpoint_is_told(content: bytes, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "n.safetensors"
+    out.with_suffix(".checkpoint").write_bytes(content)
+    with pytest.raises(DescriptorError, match=r"is damaged. Remove it, or begin anew with --no-resume"):
+        training.train(small("tfeat"), data, out, steps=1)
+    training.train(small("tfeat"), data, out, steps=1, resume=False)
 
 
 def test_checkpoint_of_another_training_is_refused(data: Path, tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def test_options_of_the_zoo_and_of_one_network(data: Path, monkeypatch: pytest.M
     told: dict[str, Any] = {}
     monkeypatch.setattr(zoo, "train_zoo", lambda *_, **options: told.update(options) or iter(()))
     given = ["--data", str(data), "--steps", "1"]
-    for name, refused in (("all", ["--init", "swift"]), ("swift", ["--names", "hardnet"])):
+    for name, refused in (("all", ["--init", "swift"]), ("swift", ["--names", "hardnet"]), ("swift", ["--jobs", "2"]),
+                          ("all", ["--names", " ,"])):  # fmt: skip
         done = CliRunner().invoke(app, ["train", name, *given, *refused])
         assert done.exit_code == 2 and refused[0] in done.stderr and not told
     assert CliRunner().invoke(app, ["train", "all", *given, "--no-resume"]).exit_code == 0
