@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -22,3 +25,11 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the real data is not here: no folder {SHARED}")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def environment_kept() -> Iterator[None]:
+    """What a command sets for its own process goes no further: with one thread OpenBLAS adds in another order, and the
+    processes that later tests start would match otherwise in the last bit than this one."""
+    with mock.patch.dict(os.environ):
+        yield
