@@ -85,15 +85,12 @@ def train_zoo(
     Length(1.0 if budget is None else budget, steps)
     for name in wanted:
         RECIPES[name].on(device, pairs)
+    at_once = min(at_once, len(wanted))
     shares = minutes_of(wanted, budget, at_once)
-    sharing = min(at_once, len(wanted))
     trainings = [
-        Training(
-            name, RECIPES[name], data, folder, shares[name], steps, pairs, device, seed, resume, sharing,
-            frozenset(_before(RECIPES[name])) & frozenset(wanted),
-        )
+        Training(name, RECIPES[name], data, folder, shares[name], steps, pairs, device, seed, resume, sharing=at_once)
         for name in wanted
-    ]  # fmt: skip
+    ]
     tell = progress or _nothing
     if at_once == 1:
         yield from (training.run(tell) for training in trainings)
@@ -103,11 +100,10 @@ def train_zoo(
 
 @dataclass(frozen=True)
 class Training:
-    """The training of one network of several: what :func:`train_zoo` is given, this network's time, what is before it.
+    """The training of one network of several: what :func:`train_zoo` is given, and this network's time.
 
     Attributes:
         sharing: trainings at once on the machine.
-        after: names of networks that this one begins with or learns from.
     """
 
     name: str
@@ -121,7 +117,11 @@ class Training:
     seed: int
     resume: bool
     sharing: int
-    after: frozenset[str]
+
+    @property
+    def after(self) -> frozenset[str]:
+        """Names of the networks that this one begins with or learns from."""
+        return _before(self.plan)
 
     def run(self, tell: Callable[[str, Progress], None]) -> Outcome:
         """Train it, unless its weights are there already."""
@@ -157,7 +157,7 @@ def finished(weights: Path) -> bool:
 def minutes_of(names: Sequence[str], budget: float | None, at_once: int = 1) -> dict[str, float]:
     """Minutes of each network: of a budget for all together its share by the recipe's time, or the recipe's time.
 
-    With several ``at_once`` the budget is longer, but none longer than what one after the other has to wait for.
+    With several ``at_once`` shares are as many times longer, as far as a network and those before it still fit.
     """
     own = {name: RECIPES[name].minutes for name in names}
     if budget is None:
@@ -187,10 +187,10 @@ def _in_order(names: Sequence[str]) -> list[str]:
     return [name for name in RECIPES if not names or name in names]
 
 
-def _before(plan: Recipe) -> set[str]:
+def _before(plan: Recipe) -> frozenset[str]:
     """Names of recipes whose weights a training begins with or learns from."""
-    teacher = {plan.loss.teacher} if isinstance(plan.loss, Distilled) else set()
-    return teacher | ({plan.start} if plan.start else set())
+    teacher = plan.loss.teacher if isinstance(plan.loss, Distilled) else ""
+    return frozenset(filter(None, (plan.start, teacher)))
 
 
 def _chain(name: str, minutes: dict[str, float]) -> float:

@@ -84,8 +84,8 @@ def train(
                 raise typer.BadParameter("the zoo's recipes say this themselves", param_hint=option)
         _train_all(data, out or Path("zoo"), names, minutes, steps, pairs, device, seed, resume, jobs, held_out)
         return
-    for option, set_ in (("--names", names), ("--jobs", jobs)):
-        if set_:
+    for option, given_ in (("--names", bool(names)), ("--jobs", jobs is not None)):
+        if given_:
             raise typer.BadParameter("it is for recon train all", param_hint=option)
     from pipelines.store.files import write_errors
 
