@@ -5,6 +5,7 @@ in and taken off on the way out, in this package and nowhere else: for keypoints
 Written and tested against pycolmap 4.2; other modules never import pycolmap.
 """
 
+from pipelines.colmap.adjust import settle
 from pipelines.colmap.cameras import from_colmap, pixels_of_rays, rays_of_pixels, to_colmap, version
 from pipelines.colmap.mapping import (
     IncrementalJob,
@@ -17,9 +18,11 @@ from pipelines.colmap.models import (
     from_model,
     is_model,
     load,
+    poses,
     read_model,
     registered_names,
     set_colours,
+    set_keypoints,
     to_model,
     transform,
     write_model,
@@ -43,11 +46,14 @@ __all__ = [
     "largest_first",
     "load",
     "pixels_of_rays",
+    "poses",
     "put_database",
     "rays_of_pixels",
     "read_model",
     "registered_names",
     "set_colours",
+    "set_keypoints",
+    "settle",
     "to_colmap",
     "to_model",
     "transform",

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from pipelines.colmap.adjust import adjust, settle
 from pipelines.colmap.cameras import load_pycolmap
-from pipelines.geometry.robust import CAUCHY, LEAST_NOISE, MEAN_LENGTH
 from pipelines.store.files import nearly_full, write_errors
 
 if TYPE_CHECKING:
@@ -89,7 +87,7 @@ def incremental_mapping(
     options.num_threads = 1
     # COLMAP adjusts everything anew whenever the model has grown by a tenth, and each neighbourhood twice, to the last
     # digit. On rendered photos with exact truth this lighter work gave the same cameras (1.51 mm either way) in less
-    # than half of the time, and on cyprus, monstree and cippus the same number of points to 0.3 %; see _settle.
+    # than half of the time, and on cyprus, monstree and cippus the same number of points to 0.3 %; see settle.
     options.ba_global_frames_ratio = options.ba_global_points_ratio = 1.5
     options.ba_local_max_refinements, options.ba_local_max_num_iterations = 1, 5
     options.ba_global_function_tolerance, options.ba_local_function_tolerance = 1e-4, 1e-3
@@ -162,9 +160,10 @@ def _finish(
         if options.triangulation.ignore_two_view_tracks:
             _drop_points_of_two_views(model)
         before = {key: camera.mean_focal_length() for key, camera in model.cameras.items()}
-        _settle(model, fix_intrinsics=fix_intrinsics)
+        adjust(model, fix_intrinsics=fix_intrinsics)
         if all(abs(model.cameras[key].mean_focal_length() / focal - 1) < _STILL for key, focal in before.items()):
             break
+    settle(model, fix_intrinsics=fix_intrinsics)
     # Wrong keypoints, which bend nothing any more, now stand out.
     limits = options.mapper.filter_max_reproj_error, options.mapper.filter_min_tri_angle
     pycolmap.ObservationManager(model).filter_all_points3D(*limits)
@@ -183,41 +182,6 @@ def _drop_points_of_two_views(model: pycolmap.Reconstruction) -> None:
         return
     for point_id in [key for key, point in model.points3D.items() if point.track.length() < 3]:
         model.delete_point3D(point_id)
-
-
-def _settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
-    """Adjust a finished model until next to nothing moves, with a loss (Cauchy's) as narrow as residuals are small.
-
-    The mapper stops while focal lengths and depths still trade with each other, and squares the errors of points up to
-    its limit of 4 px. Against a loss (soft L1) of 1 px, cameras of sample_data are twice as exact (0.23 instead of
-    0.46 mm off with the true intrinsics), and maps of the validation scenes et, kermit, crazyhorse without one of their
-    photos move by 0.015, 0.065, 0.005 % of their size instead of 0.018, 0.084, 0.008 (mean of medians over cameras).
-    """
-    if not model.num_points3D():
-        return
-    pycolmap = load_pycolmap()
-    options = pycolmap.BundleAdjustmentOptions()
-    options.print_summary = False
-    options.refine_focal_length = options.refine_extra_params = not fix_intrinsics
-    options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
-    options.ceres.loss_function_scale = CAUCHY * _noise(model)
-    solver = options.ceres.solver_options
-    solver.function_tolerance, solver.gradient_tolerance, solver.parameter_tolerance = 1e-4, 1e-10, 1e-10
-    # Sums of several threads come in any order.
-    solver.max_num_iterations, solver.num_threads = 100, 1
-    what = pycolmap.BundleAdjustmentConfig()
-    for image in model.reg_image_ids():
-        what.add_image(image)
-    what.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
-    # pycolmap.bundle_adjustment would do all this, and switch COLMAP's log on.
-    pycolmap.create_default_bundle_adjuster(options, what, model).solve()
-
-
-def _noise(model: pycolmap.Reconstruction) -> float:
-    """Standard deviation of keypoints' places along each axis, px, by the middle one of the points' mean residuals."""
-    model.update_point_3d_errors()
-    middle = float(np.median([point.error for point in model.points3D.values()]))
-    return max(middle / MEAN_LENGTH, LEAST_NOISE)
 
 
 _PIXEL_THRESHOLDS = (
@@ -244,7 +208,7 @@ def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
     with _scratch(job.database.parent) as scratch:
         found = pycolmap.global_mapping(job.database, job.photos, scratch, options)
     for model in found.values():
-        _settle(model, fix_intrinsics=job.fix_intrinsics)
+        settle(model, fix_intrinsics=job.fix_intrinsics)
         model.update_point_3d_errors()
     return largest_first(found.values())
 

@@ -104,7 +104,7 @@ def to_model(reconstruction: pycolmap.Reconstruction, sources: Mapping[int, str]
             from_colmap(reconstruction.cameras[image.camera_id], (sources or {}).get(image.camera_id, "map"))
             for image in images
         ),
-        cam_from_world=np.array([image.cam_from_world().matrix() for image in images], np.float64).reshape(-1, 3, 4),
+        cam_from_world=poses(reconstruction),
         xyz=np.array([point.xyz for point in points], np.float64).reshape(-1, 3),
         rgb=np.array([point.color for point in points], np.uint8).reshape(-1, 3),
         errors=np.array([point.error for point in points], np.float32),
@@ -113,6 +113,12 @@ def to_model(reconstruction: pycolmap.Reconstruction, sources: Mapping[int, str]
         obs_keypoint=table[:, 2].copy(),
         obs_xy=obs_xy,
     )
+
+
+def poses(reconstruction: pycolmap.Reconstruction) -> NDArray[np.float64]:
+    """(I,3,4) cam_from_world of the photos, in the order of :func:`to_model`."""
+    images = [reconstruction.images[image_id] for image_id in sorted(reconstruction.reg_image_ids())]
+    return np.array([image.cam_from_world().matrix() for image in images], np.float64).reshape(-1, 3, 4)
 
 
 def read_model(folder: Path) -> Model:
@@ -124,6 +130,16 @@ def set_colours(reconstruction: pycolmap.Reconstruction, rgb: NDArray[np.uint8])
     """Colour the points of a model, in the order of :func:`to_model`."""
     for point_id, colour in zip(sorted(reconstruction.points3D), rgb, strict=True):
         reconstruction.points3D[point_id].color = colour
+
+
+def set_keypoints(reconstruction: pycolmap.Reconstruction, xy: NDArray[np.float32]) -> None:
+    """Move the keypoints that see a point to (O,2) px, in the order of :func:`to_model`'s observations."""
+    at = np.asarray(xy, np.float64) + 0.5
+    images, row = {key: reconstruction.images[key] for key in reconstruction.reg_image_ids()}, 0
+    for point_id in sorted(reconstruction.points3D):
+        for element in reconstruction.points3D[point_id].track.elements:
+            images[element.image_id].points2D[element.point2D_idx].xy = at[row]
+            row += 1
 
 
 def transform(

@@ -23,12 +23,14 @@ class MappingConfig:
     Attributes:
         mapper: ``incremental`` (robust) or ``global`` (fast, needs good focal lengths).
         fix_intrinsics: keep the camera parameters as given.
+        refine_keypoints: measure them anew by grey values once the cameras are known.
         min_model_size: components with fewer photos are dropped (two photos make a model if there are only two).
         snapshot_every: photos between two snapshots on disk, from which a killed mapping of a large set goes on.
     """
 
     mapper: str = "incremental"
     fix_intrinsics: bool = False
+    refine_keypoints: bool = True
     min_model_size: int = 3
     snapshot_every: int = 100
 

@@ -24,6 +24,7 @@ from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import SfmConfig
+from pipelines.sfm.photometric import refine_models
 from pipelines.sfm.photos import GivenPhotos, check_enough, collect_photos, say_left_out, say_masks
 from pipelines.sfm.summary import summarise
 from pipelines.sfm.why import MatchGraph, no_model, no_overlap, unregistered
@@ -262,6 +263,15 @@ def _models(
             )
         if not made:
             raise no_model(given.graph)
+        if config.mapping.refine_keypoints:
+            with watch("Keypoints"):
+                refine_models(
+                    made,
+                    photos,
+                    config.features.max_side,
+                    fix_intrinsics=config.mapping.fix_intrinsics,
+                    progress=progress,
+                )
         with watch("Colours"):
             models = [colmap.to_model(model, sources) for model in made]
             colours, thumbnails = colour_points(models, photos, progress=progress)

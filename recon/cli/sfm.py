@@ -43,6 +43,9 @@ def sfm(
     fix_intrinsics: Annotated[bool, typer.Option("--fix-intrinsics", help="Keep the intrinsics as given.")] = False,
     masks: Annotated[Path | None, typer.Option(help="Folder of masks (black = ignore), photo.jpg.png.")] = None,
     mapper: Annotated[str, typer.Option(help="incremental, or global.")] = "incremental",
+    refine_keypoints: Annotated[
+        bool, typer.Option(help="Measure keypoints anew by grey values, once the cameras are known.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same map.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict.")] = False,
@@ -87,7 +90,7 @@ def sfm(
             MatchConfig(ratio, match_first),
             VerifyConfig(max_error, min_matches),
             CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None, single_camera),
-            MappingConfig(mapper, fix_intrinsics),
+            MappingConfig(mapper, fix_intrinsics, refine_keypoints),
             seed,
         )
     progress = progress_for(quiet or json_output)

@@ -10,7 +10,8 @@ import pytest
 
 from pipelines import colmap
 from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
-from pipelines.colmap.mapping import _drop_points_of_two_views, _finish, _settle
+from pipelines.colmap.adjust import adjust
+from pipelines.colmap.mapping import _drop_points_of_two_views, _finish
 from pipelines.core.errors import OutputError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Camera, grouped
@@ -266,7 +267,7 @@ def test_keypoints_a_pixel_off_weigh_little_among_exact_ones(synthetic):
                 point.xy += rng.normal(scale=0.1, size=2)
                 if number % 2 and rng.random() < share:  # all to one side, as where a pattern repeats
                     point.xy += np.array([1.5, 0.0])
-        _settle(model, fix_intrinsics=True)
+        adjust(model, fix_intrinsics=True)
         return errors(colmap.to_model(model), truth, names).centre_mean
 
     assert settled(0.2) < 2 * settled(0.0)
