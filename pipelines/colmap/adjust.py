@@ -32,7 +32,7 @@ def settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     and 0.24 mm off instead of 5.5, 8.0 and 1.85 mm.
 
     Args:
-        model: with points, or nothing is done.
+        model: nearly adjusted, with points, or nothing is done.
         fix_intrinsics: keep all camera parameters as they are.
     """
     if not model.num_points3D():

@@ -22,6 +22,7 @@ from pipelines.localize.result import Localisation
 from pipelines.matching.match import MatchConfig
 from pipelines.pairs.map_index import map_index, retrieval_folder
 from pipelines.pairs.retrieval import RetrievalIndex
+from pipelines.photometric.patches import Patches, kept_patches
 from pipelines.store.alignment import ModelAlignment, read_alignment
 from pipelines.store.folder import MapFolder
 
@@ -37,6 +38,7 @@ class Component:
             sees, -1 for none; keypoints after the last that sees one are left out.
         cameras: number of a registered photo -> its camera as mapping refined it.
         looks: what its points look like in each photo.
+        patches: what is around them, in grey; None if the map's keypoints were not measured by it.
     """
 
     folder: str
@@ -44,6 +46,7 @@ class Component:
     point_of: Mapping[int, NDArray[np.int32]]
     cameras: Mapping[int, Camera]
     looks: Looks
+    patches: Patches | None = None
 
     def seen_by(self, number: int) -> NDArray[np.int32]:
         """(K,) points that the keypoints of a registered photo see, in the order of ``looks``."""
@@ -100,7 +103,9 @@ def load_map(root: Path, *, progress: Progress) -> LocalMap:
     photos = tuple(_photo(entry) for entry in ledger["photos"])
     keys = tuple(entry["features"] for entry in ledger["photos"])
     files = FeatureFiles(folder.features, photos, keys, (0,) * len(keys), ())
-    components = tuple(_components(folder, files, progress))
+    side = from_plain(FeatureConfig, ledger["config"]["features"]).max_side
+    exact = ledger["config"]["mapping"].get("refine_keypoints", False)
+    components = tuple(_components(folder, files, side if exact else 0, progress))
     if not components:
         raise InputError(
             f"The map in {root} has no model", f"nothing can be read from {folder.sparse}", "run `recon sfm` again"
@@ -134,18 +139,19 @@ def _photo(entry: Mapping[str, Any]) -> Photo:
     return Photo(entry["name"], Path(entry["path"]), entry["width"], entry["height"], entry["content"], exif)
 
 
-def _components(folder: MapFolder, files: FeatureFiles, progress: Progress) -> list[Component]:
+def _components(folder: MapFolder, files: FeatureFiles, max_side: int, progress: Progress) -> list[Component]:
+    """The models of a map; with their patches at a working resolution of ``max_side`` px, or without (0)."""
     numbers = {photo.name: number for number, photo in enumerate(files.photos)}
     paths = [path for path in folder.sparse.glob("*") if path.name.isdigit() and colmap.is_model(path)]
     found = [
-        _component(path, numbers, files, retrieval_folder(folder) / f"looks-{path.name}", progress)
+        _component(path, numbers, files, retrieval_folder(folder), max_side, progress)
         for path in sorted(paths, key=lambda path: int(path.name))
     ]
     return [part for part in found if part is not None]
 
 
 def _component(
-    path: Path, numbers: Mapping[str, int], files: FeatureFiles, looks: Path, progress: Progress
+    path: Path, numbers: Mapping[str, int], files: FeatureFiles, kept: Path, max_side: int, progress: Progress
 ) -> Component | None:
     """One model; None if none of its photos is the map's."""
     model = colmap.read_model(path)
@@ -159,6 +165,9 @@ def _component(
             point_of[numbers[name]], cameras[numbers[name]] = points, camera
     if not point_of:
         return None
-    return Component(
-        f"sparse/{path.name}", model, point_of, cameras, read_looks(looks, files, point_of, progress=progress)
-    )
+    looks = read_looks(kept / f"looks-{path.name}", files, point_of, progress=progress)
+    patches = None
+    if max_side:
+        photos = {photo.name: photo for photo in files.photos}
+        patches = kept_patches(kept / f"patches-{path.name}", model, photos, max_side, progress=progress)
+    return Component(f"sparse/{path.name}", model, point_of, cameras, looks, patches)

@@ -13,6 +13,7 @@ from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.geometry.earth import to_places
 from pipelines.images.cameras import CameraConfig, camera_prior
+from pipelines.images.read import read_gray
 from pipelines.localize.guided import guided_matches, view_distances
 from pipelines.localize.map import Component, LocalMap
 from pipelines.localize.matching import Correspondences, Near, QueryMatcher
@@ -205,7 +206,8 @@ class Localizer:
         return best
 
     def _try(self, photo: Photo, features: Features, table: Correspondences, guess: _Guess) -> Localisation:
-        seen = self._sightings(photo, features, table.part, table.keypoint, table.point)
+        point = table.point
+        seen = self._sightings(photo, features, table.part, table.keypoint, point)
         matched = len(np.unique(table.keypoint))
         max_error = self._config.max_error * max(1.0, max(photo.width, photo.height) / 1600)
         fit = fit_pose(guess.camera, seen, max_error=max_error, seed=self._map.seed, focal_sigma=guess.focal_sigma)
@@ -219,7 +221,8 @@ class Localizer:
             )
         photos = self._supporting(table, fit.inliers)
         if self._config.guided:
-            more = self._guided(photo, features, table, fit, max_error)
+            keypoint, fresh = self._guided(features, table, fit, max_error)
+            more = self._sightings(photo, features, table.part, keypoint, fresh)
             both = seen + more
             start = replace(fit, inliers=np.concatenate([fit.inliers, np.ones(len(more), bool)]))
             again = refit(start, guess.camera, both, max_error=max_error, focal_sigma=guess.focal_sigma)
@@ -227,7 +230,12 @@ class Localizer:
                 guided = int(again.inliers[len(seen) :].sum())
                 measured = _measured(again, both, table, guess)
                 pose = replace(measured, inliers=pose.inliers, coverage=pose.coverage, guided=guided)
-                fit, seen = again, both
+                fit, seen, point = again, both, np.concatenate([point, fresh])
+        exact = self._exact(photo, table.part, point, fit, seen, guess, max_error)
+        if exact is not None:
+            seen_exactly, fit = exact
+            measured = _measured(fit, seen_exactly, table, guess)
+            pose = replace(measured, inliers=pose.inliers, coverage=pose.coverage, guided=pose.guided)
         evidence = Evidence(seen.xy, seen.xyz, fit.inliers)
         return Localisation(photo.name, verdict, reason, advice, pose, len(features), photos, evidence=evidence)
 
@@ -238,10 +246,28 @@ class Localizer:
         pixel = pixel_size(photo.width, photo.height, side)
         return sightings(features, keypoints, part.model, points, pixel=pixel, max_side=side)
 
+    def _exact(
+        self, photo: Photo, part: Component, points: np.ndarray, fit: Fit, seen: Sightings, guess: _Guess, limit: float
+    ) -> tuple[Sightings, Fit] | None:
+        """The sightings with places measured by grey values, and the pose that they give; None if the map does not
+        know what is around its points."""
+        if part.patches is None:
+            return None
+        rows, side = np.flatnonzero(fit.inliers), self._map.features.max_side
+        try:
+            image = read_gray(photo, side)
+        except InputError:
+            return None
+        xy = seen.xy[rows].astype(np.float32)
+        moved, good = part.patches.found_in(image, fit.camera, fit.cam_from_world, points[rows], xy)
+        exact = seen.measured_anew(rows, moved, good, pixel_size(photo.width, photo.height, side))
+        again = refit(fit, guess.camera, exact, max_error=limit, focal_sigma=guess.focal_sigma)
+        return None if again is None else (exact, again)
+
     def _guided(
-        self, photo: Photo, features: Features, table: Correspondences, fit: Fit, max_error: float
-    ) -> Sightings:
-        """Points of the map that were looked for in the predicted view."""
+        self, features: Features, table: Correspondences, fit: Fit, max_error: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints, and points of the map that were looked for in the predicted view and found in them."""
         keypoint, point = table.keypoint[fit.inliers], table.point[fit.inliers]
         views, points = table.views, table.shown
         known = view_distances(features.descriptors[keypoint], views, np.searchsorted(points, point))
@@ -255,7 +281,7 @@ class Localizer:
             limit=float(np.quantile(known, 0.9)),
         )
         found = found[~np.isin(found[:, 0], keypoint)]
-        return self._sightings(photo, features, table.part, found[:, 0], points[found[:, 1]])
+        return found[:, 0], points[found[:, 1]]
 
     def _supporting(self, table: Correspondences, inliers: np.ndarray) -> tuple[MatchedPhoto, ...]:
         photos = [

@@ -11,6 +11,8 @@ from pipelines.core.types import Features, Model
 
 _COARSE = 2.0
 """Scale, px, of keypoints whose place is 1.4 times as uncertain as that of the smallest: in sample_data and et."""
+_ROUGH = 4.0
+"""Times the variance of places measured by grey values that those of keypoints have; 2 to 13 in maps."""
 _FAR = 1e-6
 """Of a point's information, what is taken to be known along its ray however small its parallax."""
 
@@ -36,6 +38,18 @@ class Sightings:
 
     def __getitem__(self, rows: NDArray) -> Sightings:
         return Sightings(self.xy[rows], self.xyz[rows], self.variance[rows], self.covariance[rows])
+
+    def measured_anew(
+        self, rows: NDArray[np.integer], xy: NDArray[np.floating], good: NDArray[np.bool_], pixel: float
+    ) -> Sightings:
+        """The same with the places ``xy`` of some, ``rows``, of which the ``good`` ones are as exact as the map's.
+
+        Args:
+            pixel: see :func:`sightings`.
+        """
+        places, variance = self.xy.copy(), _ROUGH * self.variance
+        places[rows[good]], variance[rows[good]] = xy[good], pixel**2
+        return Sightings(places, self.xyz, variance, self.covariance)
 
     def __add__(self, more: Sightings) -> Sightings:
         mine, others = ((seen.xy, seen.xyz, seen.variance, seen.covariance) for seen in (self, more))

@@ -25,7 +25,7 @@ from pipelines.pairs.map_index import map_index
 from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
-from pipelines.sfm.config import SfmConfig
+from pipelines.sfm.config import MappingConfig, SfmConfig
 from pipelines.sfm.photos import say_left_out
 from pipelines.sfm.run import SfmResult, Stopwatch, ledger_of, settings_of
 from pipelines.sfm.summary import summarise
@@ -78,7 +78,8 @@ def import_model(
             )
         given = colmap.read_model(place)
         photos, absent = _photos(given, images, progress)
-    config = SfmConfig(features, PairConfig("retrieval", neighbours), matching, VerifyConfig(), seed=seed)
+    kept = MappingConfig(refine_keypoints=False)
+    config = SfmConfig(features, PairConfig("retrieval", neighbours), matching, VerifyConfig(), mapping=kept, seed=seed)
     cameras = {photo.name: _camera(given, photo) for photo in photos}
     folder.create()
     with folder.locked():

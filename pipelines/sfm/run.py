@@ -19,12 +19,13 @@ from pipelines.features.extract import FeatureFiles, extract_features
 from pipelines.geometry.verify import verify_pairs
 from pipelines.images.cameras import assign_cameras
 from pipelines.matching.match import Geometries, get_ready, match_pairs
-from pipelines.pairs.map_index import map_index
+from pipelines.pairs.map_index import map_index, retrieval_folder
 from pipelines.pairs.select import PairConfig, select_pairs
+from pipelines.photometric.patches import kept_patches
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import SfmConfig
-from pipelines.sfm.photometric import refine_models
+from pipelines.sfm.keypoints import refine_models
 from pipelines.sfm.photos import GivenPhotos, check_enough, collect_photos, say_left_out, say_masks
 from pipelines.sfm.summary import summarise
 from pipelines.sfm.why import MatchGraph, no_model, no_overlap, unregistered
@@ -167,6 +168,12 @@ def _run(
     if models and len(files.photos) > config.pairs.exhaustive_up_to:
         with watch("Index"):  # of a small map, the first `recon localize` makes it in a second
             map_index(folder, files, seed=config.seed, progress=progress)
+    if config.mapping.refine_keypoints:
+        with watch("Index"):
+            by_name = {photo.name: photo for photo in files.photos}
+            for number, model in enumerate(models):
+                where = retrieval_folder(folder) / f"patches-{number}"
+                kept_patches(where, model, by_name, config.features.max_side, progress=progress)
     summary = summarise(
         graph,
         models,

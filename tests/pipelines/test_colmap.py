@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import colmap
 from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
-from pipelines.colmap.adjust import adjust
+from pipelines.colmap.adjust import adjust, settle
 from pipelines.colmap.mapping import _drop_points_of_two_views, _finish
 from pipelines.core.errors import OutputError
 from pipelines.core.progress import Silent
@@ -331,3 +331,32 @@ def test_similarity_recovers_scale_rotation_translation():
     assert scale == pytest.approx(2.5)
     np.testing.assert_allclose(found, rotation, atol=1e-12)
     np.testing.assert_allclose(translation, [1, 2, 3], atol=1e-12)
+
+
+def test_principal_points_are_found_where_enough_photos_tell_them(synthetic):
+    _, truth, names = synthetic
+    model = pycolmap.Reconstruction(truth)
+    (camera,) = model.cameras.values()
+    middle = camera.params.copy()
+    x, y = camera.principal_point_idxs()
+    camera.params = middle + np.eye(len(middle))[x] * 7 - np.eye(len(middle))[y] * 5
+    rng = np.random.default_rng(0)
+    for number in model.reg_image_ids():
+        image = model.image(number)
+        for point in image.points2D:
+            if point.has_point3D():
+                seen = image.cam_from_world() * model.points3D[point.point3D_id].xyz
+                point.xy = camera.img_from_cam(seen[None])[0] + rng.normal(scale=0.1, size=2)
+    true = camera.params.copy()
+
+    def settled(fixed):
+        given = pycolmap.Reconstruction(model)
+        given.cameras[camera.camera_id].params = middle
+        adjust(given, fix_intrinsics=fixed)
+        settle(given, fix_intrinsics=fixed)
+        return given.cameras[camera.camera_id].params, errors(colmap.to_model(given), truth, names).centre_mean
+
+    params, off = settled(fixed=False)
+    assert np.abs(params - true)[[x, y]].max() < 0.5
+    kept, off_with_middle = settled(fixed=True)
+    assert (kept == middle).all() and off < 0.5 * off_with_middle
