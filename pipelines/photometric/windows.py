@@ -16,7 +16,7 @@ _RADIUS = 6
 _STEPS = 6
 _FARTHEST = 1.5
 """Px of the working resolution that a place may move; what is farther off is another thing."""
-_ALIKE = 0.85
+_ALIKE = 0.9
 """Least correlation of the two windows, once they lie over each other."""
 _AREA = 9.0
 """Largest change of area between two photos that a window is carried over."""
