@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from pipelines.dense.mesh_files import Mesh
 from pipelines.dense.neighbours import Task
 from pipelines.dense.views import View
-from pipelines.store.files import write_atomic
 
 _NOTHING = (46, 42, 40)
 _SKY = 255
@@ -32,17 +30,6 @@ def depth_picture(depth: NDArray[np.float32], task: Task) -> NDArray[np.uint8]:
     colours = cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
     colours[depth <= 0] = _NOTHING
     return np.asarray(colours[..., ::-1], np.uint8)
-
-
-def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """(H,W,3) RGB as PNG or JPEG, by the file's ending.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix == ".jpg" else []
-    data = cv2.imencode(path.suffix, pixels[..., ::-1], options)[1]
-    write_atomic(path, lambda stream: stream.write(data.tobytes()))
 
 
 def thumbnail(pixels: NDArray[np.uint8], side: int = 480) -> bytes:

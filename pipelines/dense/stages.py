@@ -21,12 +21,13 @@ from pipelines.dense.fuse import fuse, rank
 from pipelines.dense.mesh import poisson
 from pipelines.dense.mesh_files import ENDINGS, Mesh, write_mesh
 from pipelines.dense.neighbours import Task
-from pipelines.dense.picture import Renderer, depth_picture, sheet, turns, write_picture
+from pipelines.dense.picture import Renderer, depth_picture, sheet, turns
 from pipelines.dense.sweep import sweep
 from pipelines.dense.views import View
 from pipelines.depth.cost import CostFunction
 from pipelines.depth.sgm import Penalties
 from pipelines.engine import cores
+from pipelines.images.write import write_picture
 from pipelines.store.files import fingerprint
 
 _CODE = 1
