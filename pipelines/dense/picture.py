@@ -14,6 +14,8 @@ from pipelines.dense.mesh_files import Mesh
 from pipelines.dense.neighbours import Task
 from pipelines.dense.views import View
 
+TURNTABLE = (4, 3)
+"""Columns and rows of the sheet that shows a mesh from around."""
 _NOTHING = (46, 42, 40)
 _SKY = 255
 _FILLED, _SHOWN = 0.86, 0.96

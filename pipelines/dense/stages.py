@@ -21,7 +21,7 @@ from pipelines.dense.fuse import fuse, rank
 from pipelines.dense.mesh import poisson
 from pipelines.dense.mesh_files import ENDINGS, Mesh, write_mesh
 from pipelines.dense.neighbours import Task
-from pipelines.dense.picture import Renderer, depth_picture, sheet, turns
+from pipelines.dense.picture import TURNTABLE, Renderer, depth_picture, sheet, turns
 from pipelines.dense.sweep import sweep
 from pipelines.dense.views import View
 from pipelines.depth.cost import CostFunction
@@ -32,7 +32,8 @@ from pipelines.store.files import fingerprint
 
 _CODE = 1
 """Raised when a per-photo file would change for the same photos and options."""
-_TURNS, _COLUMNS, _TURN_SIZE = 12, 4, (560, 420)
+_TURN_SIZE = (560, 420)
+"""px, of each view of the mesh."""
 
 
 @dataclass
@@ -156,7 +157,8 @@ def make_mesh(work: Work, points: NDArray[np.void], step: float) -> Mesh | None:
         task_bar.advance(note="files")
         draw = Renderer(mesh)
         xyz = mesh.xyz[np.random.default_rng(0).permutation(len(mesh.xyz))[:50_000]]
-        pictures = [draw(turn) for turn in turns(work.views, xyz, _TURNS, _TURN_SIZE)]
-        write_picture(work.folder.turntable, sheet(pictures, _COLUMNS))
+        columns, rows = TURNTABLE
+        pictures = [draw(turn) for turn in turns(work.views, xyz, columns * rows, _TURN_SIZE)]
+        write_picture(work.folder.turntable, sheet(pictures, columns))
         task_bar.advance(note="pictures")
     return mesh
