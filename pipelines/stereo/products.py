@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.export.files import write_ply
+from pipelines.export.ply import write_ply
 from pipelines.images.write import write_picture
 from pipelines.stereo.run import Depth
 from pipelines.stereo.span import Span
