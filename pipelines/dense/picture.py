@@ -116,8 +116,8 @@ class Renderer:
         places = o3d.core.Tensor(np.ascontiguousarray(mesh.xyz - self._middle, np.float32))
         self._scene.add_triangles(places, o3d.core.Tensor(mesh.faces.astype(np.uint32)))
 
-    def __call__(self, turn: Turn, *, coloured: bool = True) -> NDArray[np.uint8]:
-        """(H,W,3) RGB; without colours, as plaster."""
+    def __call__(self, turn: Turn) -> NDArray[np.uint8]:
+        """(H,W,3) RGB."""
         import open3d
 
         o3d: Any = open3d
@@ -139,11 +139,8 @@ class Renderer:
         normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
         light = _unit(np.array([-0.45, -0.6, -0.75])) @ rotation  # over the left shoulder
         facing = np.clip(np.abs(normal @ light), 0, 1)
-        if coloured:
-            colour = np.einsum("hwk,hwkc->hwc", weights, self._mesh.rgb[corners].astype(np.float64))
-            shaded = colour * (0.72 + 0.33 * facing[..., None])
-        else:
-            shaded = np.array([214.0, 208.0, 198.0]) * (0.18 + 0.86 * facing[..., None])
+        colour = np.einsum("hwk,hwkc->hwc", weights, self._mesh.rgb[corners].astype(np.float64))
+        shaded = colour * (0.72 + 0.33 * facing[..., None])
         return np.where(met[..., None], np.clip(shaded, 0, 255), _SKY).astype(np.uint8)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import cv2
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.progress import Progress
 from pipelines.core.types import Model
-from pipelines.dense.agree import check
+from pipelines.dense.agree import Checked, check
 from pipelines.dense.cloud import write_cloud
 from pipelines.dense.config import DenseConfig
 from pipelines.dense.folder import DenseFolder
@@ -65,14 +63,9 @@ class Work:
         for index, key in self.points.items():
             yield index, self.folder.read_points(key)
 
-    @contextmanager
-    def watch(self, stage: str) -> Iterator[None]:
-        """Add the seconds of a stage."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = round(time.perf_counter() - begin, 3)
+    def read_checked(self, index: int) -> Checked:
+        """Depth of a photo that others agree with, from disk."""
+        return self.folder.read_checked(self.checked[index])
 
 
 def sweep_all(work: Work, cost: CostFunction) -> None:
@@ -129,10 +122,9 @@ def fuse_all(work: Work) -> int:
             key = fingerprint("dense points", _CODE, [work.checked[member] for member in (index, *before)])
             work.points[index] = key
             if not work.folder.has(key):
-                read = lambda member: work.folder.read_checked(work.checked[member])  # noqa: E731
-                work.folder.write_points(key, fuse(work.views, index, before, read))
+                work.folder.write_points(key, fuse(work.views, index, before, work.read_checked))
             work.counts[index] = len(work.folder.read_points(key))
-            picture = depth_picture(work.folder.read_checked(work.checked[index]).depth, task)
+            picture = depth_picture(work.read_checked(index).depth, task)
             write_picture(files[work.views[index].name], picture)
             task_bar.advance(note=work.views[index].name)
     return write_cloud(work.folder.cloud, (part for _, part in work.parts()))

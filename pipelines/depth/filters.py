@@ -46,20 +46,17 @@ def speckles(values: NDArray[np.float32], valid: NDArray[np.bool_], *, least: in
     return _speckles(np.ascontiguousarray(values, np.float32), np.ascontiguousarray(valid), least, step)
 
 
-def fill_background(values: NDArray[np.float32], valid: NDArray[np.bool_], *, far_is_small: bool = True) -> Disparity:
+def fill_background(values: Disparity, valid: NDArray[np.bool_]) -> Disparity:
     """Fill along rows with the farther of the nearest valid values to both sides; then along columns what is left.
 
     Args:
-        values: (H,W) disparities (or depths).
+        values: (H,W) disparities.
         valid: (H,W) pixels to keep.
-        far_is_small: True for disparities, False for depths.
     """
-    sign = np.float32(1 if far_is_small else -1)
-    signed = np.where(valid, values * sign, np.nan).astype(np.float32)
-    filled = _fill_rows(signed)
+    filled = _fill_rows(np.where(valid, values, np.nan).astype(np.float32))
     if not np.isfinite(filled).all():
         filled = np.ascontiguousarray(_fill_rows(np.ascontiguousarray(filled.T)).T)
-    return filled * sign
+    return filled
 
 
 def weighted_median(
@@ -85,8 +82,8 @@ def weighted_median(
     return _weighted_median(_float(values), np.isfinite(values), _layers(guide), reach, spread, chosen)
 
 
-def median(values: NDArray[np.float32], size: int = 3) -> Disparity:
-    """Median over a square window (3 or 5 px)."""
+def median(values: NDArray[np.float32], size: int) -> Disparity:
+    """Median over a square window of 3 or 5 px a side."""
     import cv2
 
     return np.asarray(cv2.medianBlur(_float(values), size), np.float32)

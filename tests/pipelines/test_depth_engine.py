@@ -155,7 +155,6 @@ def test_holes_are_filled_from_the_background() -> None:
     values = np.array([[9.0, 9, 0, 0, 3, 3], [0.0] * 6], np.float32)
     valid = np.array([[1, 1, 0, 0, 1, 1], [0] * 6], bool)
     np.testing.assert_array_equal(filters.fill_background(values, valid), [[9, 9, 3, 3, 3, 3]] * 2)
-    np.testing.assert_array_equal(filters.fill_background(values, valid, far_is_small=False), [[9, 9, 9, 9, 3, 3]] * 2)
 
 
 def test_weighted_median_keeps_the_step_where_the_picture_has_it() -> None:
