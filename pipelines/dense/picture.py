@@ -18,6 +18,7 @@ TURNTABLE = (4, 3)
 """Columns and rows of the sheet that shows a mesh from around."""
 _NOTHING = (46, 42, 40)
 _SKY = 255
+_THUMBNAIL = 480
 _FILLED, _SHOWN = 0.86, 0.96
 """Share of a turntable picture's sides that is filled, and share of the points that end within each side: what stands
 apart, as a tree behind a wall, may be cut."""
@@ -34,9 +35,9 @@ def depth_picture(depth: NDArray[np.float32], task: Task) -> NDArray[np.uint8]:
     return np.asarray(colours[..., ::-1], np.uint8)
 
 
-def thumbnail(pixels: NDArray[np.uint8], side: int = 480) -> bytes:
-    """(H,W,3) RGB as a small JPEG."""
-    shrink = min(1.0, side / max(pixels.shape[:2]))
+def thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    """(H,W,3) RGB as a JPEG of 480 px at most."""
+    shrink = min(1.0, _THUMBNAIL / max(pixels.shape[:2]))
     size = max(1, round(pixels.shape[1] * shrink)), max(1, round(pixels.shape[0] * shrink))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])[1].tobytes()

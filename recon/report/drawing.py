@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 GRAPH_LIMIT = 40  # photos on a circle up to here, a matrix beyond
+_LABEL = 12  # letters of a name beside the circle
 
 _WIDTH, _HEIGHT = 500, 262
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 34, 46
@@ -143,7 +144,7 @@ def error_histogram(errors: NDArray[np.floating]) -> str:
     )
 
 
-def short_names(names: Sequence[str], length: int = 12) -> list[str]:
+def short_names(names: Sequence[str]) -> list[str]:
     """Names cut to fit a label: as little of folder and ending as leaves them distinct, their end kept (it differs)."""
     without_ending = [name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name for name in names]
     for labels in ([name.rsplit("/", 1)[-1] for name in without_ending], without_ending):
@@ -151,7 +152,7 @@ def short_names(names: Sequence[str], length: int = 12) -> list[str]:
             break
     else:
         labels = list(names)
-    return [label if len(label) <= length else f"…{label[1 - length :]}" for label in labels]
+    return [label if len(label) <= _LABEL else f"…{label[1 - _LABEL :]}" for label in labels]
 
 
 def match_graph(
