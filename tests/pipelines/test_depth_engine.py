@@ -166,6 +166,22 @@ def test_weighted_median_keeps_the_step_where_the_picture_has_it() -> None:
     np.testing.assert_array_equal(filters.weighted_median(spoiled, guide, reach=4, spread=5.0), values)
 
 
+def test_weighted_median_is_that_of_its_definition() -> None:
+    rng = np.random.default_rng(8)
+    values = rng.integers(0, 40, (12, 17)).astype(np.float32)  # many are equal
+    values[rng.random(values.shape) < 0.1] = np.nan
+    guide = rng.integers(0, 256, (12, 17, 3), dtype=np.uint8)
+    found = filters.weighted_median(values, guide, reach=3, spread=30.0)
+    for y, x in np.ndindex(values.shape):
+        window = np.s_[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
+        usable = np.isfinite(values[window])
+        change = np.abs(guide[window].astype(float) - guide[y, x]).sum(axis=2)[usable]
+        order = np.argsort(values[window][usable])
+        reached = np.cumsum(np.exp(-change / 90.0)[order])
+        expected = values[window][usable][order][np.searchsorted(reached, reached[-1] / 2)]
+        assert found[y, x] == expected, (y, x)
+
+
 def test_weighted_median_is_the_median_of_a_flat_picture() -> None:
     values = np.random.default_rng(6).normal(size=(9, 9)).astype(np.float32)
     found = filters.weighted_median(values, np.zeros((9, 9), np.uint8), reach=2, spread=5.0)
