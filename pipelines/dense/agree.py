@@ -59,7 +59,7 @@ def check(
         index: the photo.
         others: photos it is compared with, read one at a time.
         read: index -> (H,W) depth, 0 where unknown.
-        consistent: photos that must agree, as far as there are so many.
+        consistent: photos that must agree, as far as there are so many; one at least.
         max_pixels: largest distance between a pixel and where it comes back to, px.
         max_depth: largest relative difference of depths.
     """
@@ -70,7 +70,7 @@ def check(
         there = transfer(view.intrinsics, view.cam_from_world, views[other].intrinsics, views[other].cam_from_world)
         back = transfer(views[other].intrinsics, views[other].cam_from_world, view.intrinsics, view.cam_from_world)
         _compare(depth, read(other), *there, *back, max_pixels, max_depth, total, count)
-    kept = (count >= min(consistent, len(others))) & (depth > 0)
+    kept = (count >= min(consistent, max(1, len(others)))) & (depth > 0)
     inverse = np.where(kept, total / (count + np.float32(1)), 0).astype(np.float32)
     least = max(16, int(inverse.size * _SPECKLE))
     scale = np.log(np.maximum(inverse, 1e-30)).astype(np.float32)

@@ -10,11 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.dense.fuse import POINT
+from pipelines.export.ply import ORIENTED, header
 from pipelines.store.files import write_atomic
-
-_FLOATS = ("x", "y", "z", "nx", "ny", "nz")
-_BYTES = ("red", "green", "blue")
-_VERTEX = np.dtype([(name, "<f4") for name in _FLOATS] + [(name, "u1") for name in _BYTES])
 
 
 def write_cloud(path: Path, parts: Iterable[NDArray[np.void]]) -> int:
@@ -29,8 +26,8 @@ def write_cloud(path: Path, parts: Iterable[NDArray[np.void]]) -> int:
         nonlocal count
         stream.write(_header(0))
         for part in parts:
-            vertices = np.empty(len(part), _VERTEX)
-            for name in (*_FLOATS, *_BYTES):
+            vertices = np.empty(len(part), ORIENTED)
+            for name in ORIENTED.names or ():
                 vertices[name] = part[name]
             stream.write(vertices.tobytes())
             count += len(part)
@@ -43,14 +40,11 @@ def write_cloud(path: Path, parts: Iterable[NDArray[np.void]]) -> int:
 
 def _header(count: int) -> bytes:
     """The header, of the same length for every count."""
-    lines = ["ply", "format binary_little_endian 1.0", f"comment made by recon dense{'':{12 - len(str(count))}}"]
-    lines += [f"element vertex {count}"]
-    lines += [f"property float {name}" for name in _FLOATS] + [f"property uchar {name}" for name in _BYTES]
-    return "\n".join([*lines, "end_header\n"]).encode("ascii")
+    return header(ORIENTED, count, comment=f"made by recon dense{'':{12 - len(str(count))}}")
 
 
 def thinned(
-    parts: Iterable[tuple[int, NDArray[np.void]]], total: int, limit: int, seed: int = 0
+    parts: Iterable[tuple[int, NDArray[np.void]]], total: int, limit: int
 ) -> tuple[NDArray[np.void], NDArray[np.int32]]:
     """At most about ``limit`` of ``total`` points, chosen evenly from all photos, and the photo of each.
 
@@ -58,10 +52,9 @@ def thinned(
         parts: index of a photo, and its points.
         total: points of all parts.
         limit: points kept.
-        seed: of the choice.
     """
     share = min(1.0, limit / max(total, 1))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     kept, source = [np.empty(0, POINT)], [np.empty(0, np.int32)]
     for index, part in parts:
         some = part if share == 1 else part[rng.random(len(part)) < share]

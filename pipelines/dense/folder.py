@@ -87,8 +87,7 @@ class DenseFolder:
 
     def write_depth(self, key: str, made: DepthMap) -> None:
         """Keep the depth of a photo."""
-        figures = np.array([made.planes], np.int64)
-        write_arrays(self.work / f"{key}.npz", {"depth": made.depth, "margin": made.margin, "planes": figures})
+        write_arrays(self.work / f"{key}.npz", {"depth": made.depth, "planes": np.array([made.planes], np.int64)})
 
     def read_depth(self, key: str) -> NDArray[np.float32]:
         """(H,W) depth; 0 where unknown."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import InputError
+from pipelines.export.ply import FACE, ORIENTED, ply_bytes
 from pipelines.store.files import write_atomic
 
 
@@ -55,10 +56,10 @@ def read_mesh(path: Path) -> Mesh:
         for line in head.decode("ascii", "replace").splitlines()
         if " vertex " in line or " face " in line
     ]
-    if not end or len(counts) != 2 or len(body) != counts[0] * _VERTEX.itemsize + counts[1] * _FACE.itemsize:
+    if not end or len(counts) != 2 or len(body) != counts[0] * ORIENTED.itemsize + counts[1] * FACE.itemsize:
         raise InputError(f"{path} cannot be read", "it is no mesh of recon dense, or damaged", "recon dense again")
-    vertices = np.frombuffer(body, _VERTEX, counts[0])
-    faces = np.frombuffer(body, _FACE, counts[1], offset=counts[0] * _VERTEX.itemsize)["corners"]
+    vertices = np.frombuffer(body, ORIENTED, counts[0])
+    faces = np.frombuffer(body, FACE, counts[1], offset=counts[0] * ORIENTED.itemsize)["corners"]
     xyz, normals, rgb = (
         np.column_stack([vertices[name] for name in names])
         for names in (("x", "y", "z"), ("nx", "ny", "nz"), ("red", "green", "blue"))
@@ -66,23 +67,8 @@ def read_mesh(path: Path) -> Mesh:
     return Mesh(xyz.astype(np.float64), normals, rgb, faces.astype(np.int32))
 
 
-_VERTEX = np.dtype(
-    [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")] + [(name, "u1") for name in ("red", "green", "blue")]
-)
-_FACE = np.dtype([("count", "u1"), ("corners", "<i4", (3,))])
-_PLY_TYPES = {"f4": "float", "u1": "uchar"}
-
-
 def _ply(mesh: Mesh, stream: BinaryIO) -> None:
-    vertices = np.empty(len(mesh.xyz), _VERTEX)
-    for axis, (place, tilt, colour) in enumerate((("x", "nx", "red"), ("y", "ny", "green"), ("z", "nz", "blue"))):
-        vertices[place], vertices[tilt], vertices[colour] = mesh.xyz[:, axis], mesh.normals[:, axis], mesh.rgb[:, axis]
-    faces = np.empty(len(mesh.faces), _FACE)
-    faces["count"], faces["corners"] = 3, mesh.faces
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
-    lines += [f"property {_PLY_TYPES[_VERTEX[name].str[1:]]} {name}" for name in _VERTEX.names or ()]
-    lines += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header\n"]
-    stream.write("\n".join(lines).encode("ascii") + vertices.tobytes() + faces.tobytes())
+    stream.write(ply_bytes(mesh.xyz, mesh.rgb, mesh.faces, mesh.normals))
 
 
 def _obj(mesh: Mesh, stream: BinaryIO) -> None:

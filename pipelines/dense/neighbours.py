@@ -61,12 +61,12 @@ def plan(model: Model, views: Sequence[View], count: int) -> list[Task | str]:
     tasks: list[Task | str] = []
     for index in range(len(views)):
         row = shared.getrow(index)
-        others = row.indices[(row.indices != index) & (row.data >= _LEAST_SHARED)]
-        counts = np.asarray(row[0, others].todense()).ravel() if len(others) else np.empty(0)
-        others = others[np.lexsort((others, -counts))][:_CANDIDATES]
+        known = (row.indices != index) & (row.data >= _LEAST_SHARED)
+        others = row.indices[known]
+        others = others[np.lexsort((others, -row.data[known]))][:_CANDIDATES]
         worth = np.array([_worth(model, views, sees, index, int(other)) for other in others])
-        good = np.lexsort((others, -worth))[:count]
-        chosen = tuple(int(other) for other in others[good] if worth[list(others).index(other)] > 0)
+        best = np.lexsort((others, -worth))[:count]
+        chosen = tuple(others[best[worth[best] > 0]].tolist())
         if not chosen:
             tasks.append("no other photo shares points of the map with it and was taken from another place")
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,10 +13,12 @@ from numpy.typing import NDArray
 from pipelines.dense.mesh_files import Mesh
 from pipelines.dense.neighbours import Task
 from pipelines.dense.views import View
-from pipelines.store.files import write_atomic
 
+TURNTABLE = (4, 3)
+"""Columns and rows of the sheet that shows a mesh from around."""
 _NOTHING = (46, 42, 40)
 _SKY = 255
+_THUMBNAIL = 480
 _FILLED, _SHOWN = 0.86, 0.96
 """Share of a turntable picture's sides that is filled, and share of the points that end within each side: what stands
 apart, as a tree behind a wall, may be cut."""
@@ -34,20 +35,9 @@ def depth_picture(depth: NDArray[np.float32], task: Task) -> NDArray[np.uint8]:
     return np.asarray(colours[..., ::-1], np.uint8)
 
 
-def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """(H,W,3) RGB as PNG or JPEG, by the file's ending.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix == ".jpg" else []
-    data = cv2.imencode(path.suffix, pixels[..., ::-1], options)[1]
-    write_atomic(path, lambda stream: stream.write(data.tobytes()))
-
-
-def thumbnail(pixels: NDArray[np.uint8], side: int = 480) -> bytes:
-    """(H,W,3) RGB as a small JPEG."""
-    shrink = min(1.0, side / max(pixels.shape[:2]))
+def thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    """(H,W,3) RGB as a JPEG of 480 px at most."""
+    shrink = min(1.0, _THUMBNAIL / max(pixels.shape[:2]))
     size = max(1, round(pixels.shape[1] * shrink)), max(1, round(pixels.shape[0] * shrink))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])[1].tobytes()
@@ -127,8 +117,8 @@ class Renderer:
         places = o3d.core.Tensor(np.ascontiguousarray(mesh.xyz - self._middle, np.float32))
         self._scene.add_triangles(places, o3d.core.Tensor(mesh.faces.astype(np.uint32)))
 
-    def __call__(self, turn: Turn, *, coloured: bool = True) -> NDArray[np.uint8]:
-        """(H,W,3) RGB; without colours, as plaster."""
+    def __call__(self, turn: Turn) -> NDArray[np.uint8]:
+        """(H,W,3) RGB."""
         import open3d
 
         o3d: Any = open3d
@@ -150,11 +140,8 @@ class Renderer:
         normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
         light = _unit(np.array([-0.45, -0.6, -0.75])) @ rotation  # over the left shoulder
         facing = np.clip(np.abs(normal @ light), 0, 1)
-        if coloured:
-            colour = np.einsum("hwk,hwkc->hwc", weights, self._mesh.rgb[corners].astype(np.float64))
-            shaded = colour * (0.72 + 0.33 * facing[..., None])
-        else:
-            shaded = np.array([214.0, 208.0, 198.0]) * (0.18 + 0.86 * facing[..., None])
+        colour = np.einsum("hwk,hwkc->hwc", weights, self._mesh.rgb[corners].astype(np.float64))
+        shaded = colour * (0.72 + 0.33 * facing[..., None])
         return np.where(met[..., None], np.clip(shaded, 0, 255), _SKY).astype(np.uint8)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.clock import timed
 from pipelines.core.config import to_plain
 from pipelines.core.errors import InputError, NoOverlapError
 from pipelines.core.progress import Progress
@@ -79,14 +80,14 @@ def run_dense(
     folder.create()
     with MapFolder(folder.root).locked():
         work = Work(folder, config, model, [], progress)
-        with work.watch("Photos"):
+        with timed(work.seconds, "Photos"):
             work.views = prepare_views(model, places, known, folder.pictures, config.size, progress=progress)
         _plan(work, map_folder)
-        with work.watch("Depth"):
+        with timed(work.seconds, "Depth"):
             sweep_all(work, cost)
-        with work.watch("Agreement"):
+        with timed(work.seconds, "Agreement"):
             check_all(work)
-        with work.watch("Fusion"):
+        with timed(work.seconds, "Fusion"):
             total = fuse_all(work)
         if not total:
             raise NoOverlapError(
@@ -96,7 +97,7 @@ def run_dense(
             )
         points, source = thinned(work.parts(), total, _MESH_POINTS)
         step = spacing(points)
-        with work.watch("Mesh"):
+        with timed(work.seconds, "Mesh"):
             mesh = make_mesh(work, points, step)
         result = _result(work, total, step, mesh, points)
         if publish is not None:
@@ -158,7 +159,7 @@ def _thumbnails(work: Work) -> tuple[dict[str, bytes], dict[str, bytes]]:
     for index, view in enumerate(work.views):
         photos[view.name] = thumbnail(view.read())
         if index in work.tasks:
-            depth = work.folder.read_checked(work.checked[index]).depth
+            depth = work.read_checked(index).depth
             maps[view.name] = thumbnail(depth_picture(depth, work.tasks[index]))
     return photos, maps
 
@@ -170,7 +171,7 @@ def _result(work: Work, total: int, step: float, mesh: Mesh | None, points: NDAr
         if task is None:
             rows.append(PhotoDepth(view.name, why=work.why[index]))
             continue
-        depth = work.folder.read_checked(work.checked[index]).depth
+        depth = work.read_checked(index).depth
         share, deviation = against_map(work.model, view, depth, index)
         row = PhotoDepth(
             name=view.name,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import cv2
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.progress import Progress
 from pipelines.core.types import Model
-from pipelines.dense.agree import check
+from pipelines.dense.agree import Checked, check
 from pipelines.dense.cloud import write_cloud
 from pipelines.dense.config import DenseConfig
 from pipelines.dense.folder import DenseFolder
@@ -21,17 +19,19 @@ from pipelines.dense.fuse import fuse, rank
 from pipelines.dense.mesh import poisson
 from pipelines.dense.mesh_files import ENDINGS, Mesh, write_mesh
 from pipelines.dense.neighbours import Task
-from pipelines.dense.picture import Renderer, depth_picture, sheet, turns, write_picture
+from pipelines.dense.picture import TURNTABLE, Renderer, depth_picture, sheet, turns
 from pipelines.dense.sweep import sweep
 from pipelines.dense.views import View
 from pipelines.depth.cost import CostFunction
 from pipelines.depth.sgm import Penalties
 from pipelines.engine import cores
+from pipelines.images.write import write_picture
 from pipelines.store.files import fingerprint
 
 _CODE = 1
 """Raised when a per-photo file would change for the same photos and options."""
-_TURNS, _COLUMNS, _TURN_SIZE = 12, 4, (560, 420)
+_TURN_SIZE = (560, 420)
+"""px, of each view of the mesh."""
 
 
 @dataclass
@@ -63,14 +63,9 @@ class Work:
         for index, key in self.points.items():
             yield index, self.folder.read_points(key)
 
-    @contextmanager
-    def watch(self, stage: str) -> Iterator[None]:
-        """Add the seconds of a stage."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = round(time.perf_counter() - begin, 3)
+    def read_checked(self, index: int) -> Checked:
+        """Depth of a photo that others agree with, from disk."""
+        return self.folder.read_checked(self.checked[index])
 
 
 def sweep_all(work: Work, cost: CostFunction) -> None:
@@ -127,10 +122,9 @@ def fuse_all(work: Work) -> int:
             key = fingerprint("dense points", _CODE, [work.checked[member] for member in (index, *before)])
             work.points[index] = key
             if not work.folder.has(key):
-                read = lambda member: work.folder.read_checked(work.checked[member])  # noqa: E731
-                work.folder.write_points(key, fuse(work.views, index, before, read))
+                work.folder.write_points(key, fuse(work.views, index, before, work.read_checked))
             work.counts[index] = len(work.folder.read_points(key))
-            picture = depth_picture(work.folder.read_checked(work.checked[index]).depth, task)
+            picture = depth_picture(work.read_checked(index).depth, task)
             write_picture(files[work.views[index].name], picture)
             task_bar.advance(note=work.views[index].name)
     return write_cloud(work.folder.cloud, (part for _, part in work.parts()))
@@ -155,7 +149,8 @@ def make_mesh(work: Work, points: NDArray[np.void], step: float) -> Mesh | None:
         task_bar.advance(note="files")
         draw = Renderer(mesh)
         xyz = mesh.xyz[np.random.default_rng(0).permutation(len(mesh.xyz))[:50_000]]
-        pictures = [draw(turn) for turn in turns(work.views, xyz, _TURNS, _TURN_SIZE)]
-        write_picture(work.folder.turntable, sheet(pictures, _COLUMNS))
+        columns, rows = TURNTABLE
+        pictures = [draw(turn) for turn in turns(work.views, xyz, columns * rows, _TURN_SIZE)]
+        write_picture(work.folder.turntable, sheet(pictures, columns))
         task_bar.advance(note="pictures")
     return mesh

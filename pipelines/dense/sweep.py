@@ -44,12 +44,10 @@ class DepthMap:
 
     Attributes:
         depth: (H,W) float32 along the optical axis, map units; 0 where it is not known.
-        margin: (H,W) uint8, how clearly the winner won, 0 to 255.
         planes: candidates of the coarsest level.
     """
 
     depth: NDArray[np.float32]
-    margin: NDArray[np.uint8]
     planes: int
 
 
@@ -93,7 +91,6 @@ def sweep(views: Sequence[View], task: Task, cost: CostFunction, penalties: Pena
     moved = _motion(view, [views[index] for index in task.neighbours], task)
     shrinks = _shrinks(moved, min(view.width, view.height))
     inverse: NDArray[np.float32] | None = None
-    margin: NDArray[np.float32] = np.zeros((0, 0), np.float32)
     first_planes = 0
     for shrink in shrinks:
         level = _level(views, task, pictures, shrink, cost.describer is not None)
@@ -111,14 +108,12 @@ def sweep(views: Sequence[View], task: Task, cost: CostFunction, penalties: Pena
         best = winners(aggregate(volume, level.guide, penalties))
         spacing = offsets[1] - offsets[0]
         inverse = np.clip(base + np.float32(offsets[0]) + best.index * np.float32(spacing), task.far, task.near)
-        margin = best.margin
     assert inverse is not None
     step = (task.near - task.far) / max(moved, 1)
     least = max(20, int(inverse.size * _SPECKLE))
     kept = speckles(inverse, np.ones(inverse.shape, bool), least=least, step=2 * step)
     inverse = np.asarray(cv2.medianBlur(inverse, 3), np.float32)
-    depth = np.where(kept, 1 / inverse, 0).astype(np.float32)
-    return DepthMap(depth, np.clip(margin * 255, 0, 255).astype(np.uint8), first_planes)
+    return DepthMap(np.where(kept, 1 / inverse, 0).astype(np.float32), first_planes)
 
 
 def _motion(view: View, others: Sequence[View], task: Task) -> float:

@@ -58,12 +58,10 @@ class Winners:
         index: (H,W) float32, place of the best candidate in the volume, between candidates by a parabola.
         margin: (H,W) float32 in 0..1: how much more the best candidate that is no neighbour of the winner costs, as a
             share of its own cost; 0 where the pixel cannot decide.
-        cost: (H,W) float32, aggregated cost of the winner a path.
     """
 
     index: NDArray[np.float32]
     margin: NDArray[np.float32]
-    cost: NDArray[np.float32]
 
 
 def aggregate(cost: NDArray[np.uint8], guide: NDArray[np.uint8], penalties: Penalties) -> NDArray[np.uint16]:
@@ -98,8 +96,7 @@ def aggregate(cost: NDArray[np.uint8], guide: NDArray[np.uint8], penalties: Pena
 
 def winners(sums: NDArray[np.uint16]) -> Winners:
     """The best candidate of each pixel of aggregated costs (H,W,D)."""
-    index, margin, cost = _winners(sums)
-    return Winners(index, margin, cost)
+    return Winners(*_winners(sums))
 
 
 def winners_from_right(sums: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -162,7 +159,6 @@ def _winners(sums):  # type: ignore[no-untyped-def]  # pragma: no cover
     height, width, candidates = sums.shape
     index = np.empty((height, width), np.float32)
     margin = np.empty((height, width), np.float32)
-    cost = np.empty((height, width), np.float32)
     for y in prange(height):
         for x in range(width):
             row = sums[y, x]
@@ -185,8 +181,7 @@ def _winners(sums):  # type: ignore[no-untyped-def]  # pragma: no cover
                     place += 0.5 * (lower - upper) / bend
             index[y, x] = place
             margin[y, x] = 0.0 if other == 0 or candidates < 4 else (float(other) - float(row[best])) / float(other)
-            cost[y, x] = row[best] / 8.0
-    return index, margin, cost
+    return index, margin
 
 
 @njit(cache=True, parallel=True)

@@ -1,4 +1,4 @@
-"""The parts that exports are made of: names other programs can read, PLY, and folders that are whole or absent."""
+"""The parts that exports are made of: names other programs can read, cameras as pyramids, folders whole or absent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Model
-from pipelines.store.files import make_folder, write_atomic, write_errors
+from pipelines.store.files import make_folder, write_errors
 
 MARK = "recon-export.json"  # stands in every export; only a folder that has it is ever replaced
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -51,46 +51,8 @@ def photo_files(names: Sequence[str], *, flat: bool, ending: str = "") -> dict[s
     return files
 
 
-# --- PLY --------------------------------------------------------------------------------------------------------------
-
-_POINT = np.dtype(
-    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
-)  # what every reader of clouds knows; double is not among it
-_FACE = np.dtype([("count", "u1"), ("corners", "<i4", (3,))])
-
-
-def write_ply(
-    path: Path, xyz: NDArray[np.float64], rgb: NDArray[np.uint8], faces: NDArray[np.int32] | None = None
-) -> None:
-    """Coloured points, and triangles between them if given, as binary PLY.
-
-    Args:
-        path: the file.
-        xyz, rgb: (P,3) points and their colours.
-        faces: (F,3) indices of points.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    vertices = np.empty(len(xyz), _POINT)
-    for axis, name in enumerate("xyz"):
-        vertices[name] = xyz[:, axis]
-    for channel, name in enumerate(("red", "green", "blue")):
-        vertices[name] = rgb[:, channel]
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(xyz)}"]
-    lines += [f"property float {name}" for name in "xyz"] + [f"property uchar {n}" for n in ("red", "green", "blue")]
-    data = vertices.tobytes()
-    if faces is not None:
-        triangles = np.empty(len(faces), _FACE)
-        triangles["count"], triangles["corners"] = 3, faces
-        lines += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
-        data += triangles.tobytes()
-    content = "\n".join([*lines, "end_header\n"]).encode("ascii") + data
-    write_atomic(path, lambda stream: stream.write(content))
-
-
 def camera_pyramids(model: Model) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.int32]]:
-    """A model's cameras as small pyramids: points, colours and triangles for :func:`write_ply`."""
+    """A model's cameras as small pyramids: points, colours and triangles for :func:`pipelines.export.ply.write_ply`."""
     centres = model.centres
     gaps = np.linalg.norm(centres[:, None] - centres[None, :500], axis=2)
     gaps[gaps < 1e-12] = np.inf

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pipelines import colmap
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Model
-from pipelines.export.files import camera_pyramids, write_ply
+from pipelines.export.files import camera_pyramids
+from pipelines.export.ply import write_ply
 from pipelines.export.undistort import undistorted, write_photos
 
 # Camera axes x right, y up, z backwards (OpenGL, Bundler, NeRF) from recon's x right, y down, z ahead.

@@ -23,9 +23,10 @@ from pipelines.images.exif import read_exif
 
 # Detectors need room for their filters' borders.
 MIN_SIDE = 32
-# Folders that are no photos of the user's: hidden ones are skipped besides. A folder with _RUN_MARK is a run of recon.
+# Folders that are no photos of the user's: hidden ones are skipped besides.
 _SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
-_RUN_MARK = "recon.json"
+# A folder that holds one of these is a map, a dense model or an export; the last two hold copies of photos.
+_OWN_FOLDERS = frozenset({"recon.json", "dense.json", "recon-export.json"})
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ def scan(
     """Find the photos in a folder and its subfolders, and check that each can be decoded.
 
     Files are photos by their suffix (``formats.PHOTO_SUFFIXES``); others are left alone in silence, camera raw
-    files too if a photo of the same name lies beside them. Hidden files and folders and the run folders of
-    recon are not entered, and pictures that recon wrote itself are rejected, unless they are named. A photo that
-    cannot be used never stops the others.
+    files too if a photo of the same name lies beside them. Hidden files and folders and recon's maps, dense
+    models and exports are not entered, and pictures that recon wrote itself are rejected, unless they are named.
+    A photo that cannot be used never stops the others.
 
     Args:
         source: a folder, or the photos themselves; these are named relative to their common folder.
@@ -175,8 +176,8 @@ def _walk(folder: Path, exclude: set[Path], rejected: list[Rejected]) -> Iterato
 
     for here, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
         real = Path(here).resolve()
-        is_run = Path(here) != folder and _RUN_MARK in files
-        if real in entered or is_run:
+        is_own = Path(here) != folder and not _OWN_FOLDERS.isdisjoint(files)
+        if real in entered or is_own:
             folders.clear()
             continue
         entered.add(real)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from pipelines.core.types import Photo
 from pipelines.images.read import Image, read_color_image
+from pipelines.images.write import write_picture
 from pipelines.localize.pose import project
 from pipelines.localize.result import Evidence, Localisation, QueryPose, Verdict
-from pipelines.pairwise.picture import write_picture
 from pipelines.store.files import make_folder
 
 _SIDE = 1600

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pipelines.core.clock import timed
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.geometry.earth import to_places
@@ -119,7 +118,7 @@ class Localizer:
         if isinstance(ready, Localisation):
             return ready
         seconds = dict(ready.seconds)
-        with _clock(seconds, "pose"):
+        with timed(seconds, "pose"):
             answers = [self._place(photo, ready.features, table, guesses) for table in ready.tables]
         best = _held_to(self._config.near, max(answers, key=_merit))
         pose = None if best.pose is None else self._on_earth(best.pose)
@@ -129,7 +128,7 @@ class Localizer:
         """A query's features and matches, which do not depend on intrinsics; or why it has none."""
         seconds: dict[str, float] = {}
         try:
-            with _clock(seconds, "features"):
+            with timed(seconds, "features"):
                 features = self._matcher.describe(photo)
         except InputError as error:
             reason = error.what + (f": {error.why}" if error.why else "")
@@ -143,9 +142,9 @@ class Localizer:
                 keypoints=len(features),
                 timings=seconds,
             )
-        with _clock(seconds, "retrieval"):
+        with timed(seconds, "retrieval"):
             numbers = self._matcher.similar(features, self._config.photos, self._config.near)
-        with _clock(seconds, "matching"):
+        with timed(seconds, "matching"):
             tables = self._matcher.match(features, numbers)
         return Prepared(features, tuple(numbers), tuple(tables), seconds)
 
@@ -354,12 +353,3 @@ def _merit(answer: Localisation) -> tuple[int, int]:
 def _key(photo: Photo) -> tuple[str, str, int, int, float]:
     exif = photo.exif
     return exif.make, exif.model, photo.width, photo.height, round(exif.focal_px or 0, 1)
-
-
-@contextmanager
-def _clock(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    begin = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[stage] = time.perf_counter() - begin

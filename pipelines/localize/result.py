@@ -160,7 +160,7 @@ class Localisation:
             "matched_with": [
                 {"name": photo.name, "matches": photo.matches, "inliers": photo.inliers} for photo in self.photos
             ],
-            "seconds": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
+            "seconds": dict(self.timings),
         }
 
 

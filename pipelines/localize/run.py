@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -180,6 +181,6 @@ def collect_queries(sources: Sequence[Path], progress: Progress) -> tuple[list[P
         found, refused = scan(files, progress=progress)
         photos += found
         rejected += refused
-    names = [photo.name for photo in photos]
-    photos = [replace(photo, name=str(photo.path)) if names.count(photo.name) > 1 else photo for photo in photos]
+    counts = Counter(photo.name for photo in photos)
+    photos = [replace(photo, name=str(photo.path)) if counts[photo.name] > 1 else photo for photo in photos]
     return sorted(photos, key=lambda photo: natural_key(photo.name)), rejected

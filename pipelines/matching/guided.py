@@ -55,7 +55,7 @@ class Cells:
         corner, end = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), np.zeros(2))
         side = max(_CELL, float((end - corner).max()) / (_CELLS - 1))
         at = np.floor((points - corner) / side).astype(np.int64)
-        columns, lines = (int(count) + 1 for count in (end - corner) // side)
+        columns, lines = (at.max(axis=0, initial=0) + 1).tolist()  # of what was rounded above, and not anew
         cell = at[:, 1] * columns + at[:, 0]
         order = np.argsort(cell, kind="stable").astype(np.int32)
         starts = np.searchsorted(cell[order], np.arange(columns * lines + 1)).astype(np.int32)

@@ -30,7 +30,7 @@ from pipelines.store.files import fingerprint, read_arrays, write_arrays
 if TYPE_CHECKING:
     from pipelines.matching.coarse import Prepared
 
-_CODE = 6
+_CODE = 7
 _BLOCK = 32
 """Pairs are taken in blocks of 32 x 32 photos, so that loaded features are used many times."""
 _CACHE_BYTES = 400 << 20

@@ -19,6 +19,7 @@ from descriptors.distances import nearest
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Features
 from pipelines.engine import cores, map_items
+from pipelines.pairs.words import float_rows, spherical_k_means, sums_of_groups, unit_rows
 
 WORDS = 64
 AXES = 128
@@ -136,20 +137,12 @@ def similar_pairs(index: RetrievalIndex, k: int, of: NDArray | None = None) -> s
 # --- pooling -------------------------------------------------------------------------------------------------
 
 
-def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of unit length; rows of zeros stay."""
-    length = np.sqrt(np.einsum("...d,...d->...", x, x))[..., None]
-    return (x / np.maximum(length, np.float32(1e-12))).astype(np.float32)
-
-
 def _rows(features: Features) -> NDArray[np.float32]:
     """(n,D) float32 of unit length: the strongest features, bits as +-1."""
     described = features.descriptors
     if len(described) > _FEATURES:
         described = described[np.argsort(-features.scores, kind="stable")[:_FEATURES]]
-    if described.dtype == np.uint8:
-        described = np.unpackbits(described, axis=1).astype(np.float32) * 2 - 1
-    return _unit(np.asarray(described, np.float32))
+    return float_rows(described)
 
 
 def _pool(features: Features, words: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -158,23 +151,12 @@ def _pool(features: Features, words: NDArray[np.float32]) -> NDArray[np.float32]
     if not len(rows) or not words.size:
         return np.zeros(words.size, np.float32)
     word = nearest(rows, words, 1)[0][:, 0]
-    sums = _unit(_sums(_unit(rows - words[word]), word, len(words))[0]).ravel()
-    return _unit(np.copysign(np.sqrt(np.abs(sums)), sums))
-
-
-def _sums(
-    rows: NDArray[np.float32], group: NDArray[np.int32], count: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(count,D) sums of the rows of each group, and which groups have rows."""
-    order = np.argsort(group, kind="stable")
-    present, starts = np.unique(group[order], return_index=True)
-    sums, used = np.zeros((count, rows.shape[1]), np.float32), np.zeros(count, bool)
-    sums[present], used[present] = np.add.reduceat(rows[order], starts, axis=0), True
-    return sums, used
+    sums = unit_rows(sums_of_groups(unit_rows(rows - words[word]), word, len(words))[0]).ravel()
+    return unit_rows(np.copysign(np.sqrt(np.abs(sums)), sums))
 
 
 def _project(pooled: NDArray[np.float32], mean: NDArray[np.float32], axes: NDArray[np.float32]) -> NDArray[np.float32]:
-    vectors = _unit(np.asarray((pooled - mean) @ axes.T, np.float32))
+    vectors = unit_rows(np.asarray((pooled - mean) @ axes.T, np.float32))
     vectors[~pooled.any(1)] = 0
     return vectors
 
@@ -198,13 +180,8 @@ def _learn_words(teachers: list[int], load: LoadFeatures, rng: np.random.Generat
         return np.zeros((0, 0), np.float32)
     data = np.concatenate(samples)
     count = min(WORDS, len(data))
-    words = data[rng.choice(len(data), count, replace=False)]
-    for _ in range(_ROUNDS):
-        word = nearest(data, words, 1, threads=cores())[0][:, 0]
-        sums, used = _sums(data, word, count)
-        # A word that nothing belongs to starts again from some descriptor.
-        words = np.where(used[:, None], _unit(sums), data[rng.choice(len(data), count, replace=False)])
-    return words
+    begin = data[rng.choice(len(data), count, replace=False)]
+    return spherical_k_means(data, begin, _ROUNDS, restart=rng)
 
 
 def _principal_axes(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -216,5 +193,5 @@ def _principal_axes(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     centred = described - mean
     values, sides = np.linalg.eigh((centred @ centred.T).astype(np.float64))
     kept = np.flatnonzero(values > max(values[-1], 1e-30) * 1e-6)[::-1][:AXES]
-    axes = _unit((sides[:, kept].T @ centred).astype(np.float32))
+    axes = unit_rows((sides[:, kept].T @ centred).astype(np.float32))
     return mean, axes

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import ConfigError
 from pipelines.core.types import Photo
-from pipelines.images.exif import OWN_PICTURE, SOFTWARE
 from pipelines.images.read import Image, read_color_image
 from pipelines.pairwise.match import PairResult
-from pipelines.store.files import write_atomic
 
 _WIDTH = 1600
 """Of the picture, px."""
 _GAP = 8
 _MOST_LINES, _MOST_FAINT = 250, 150
 """More lines hide the photos and each other."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _PAPER, _INK = (250, 250, 250), (30, 30, 30)
 _FAINT = (205, 205, 215)
 # Error 0, a quarter of the threshold, the threshold; told apart by colour-blind readers too.
@@ -44,37 +39,6 @@ def draw(results: Sequence[PairResult]) -> NDArray[np.uint8]:
     height = max(1, min(round((_WIDTH - _GAP) / aspect), 2 * max(heights), _WIDTH))
     rows = [_row(result, sides, height) for result in results]
     return np.concatenate([*rows, _legend(rows[0].shape[1], results)])
-
-
-def check_suffix(path: Path) -> None:
-    """Refuse a file name that stands for no picture format, before any work is done.
-
-    Raises:
-        ConfigError: naming the suffixes that can be written.
-    """
-    from PIL import Image as PillowImage
-
-    if path.suffix.lower() not in SUFFIXES or path.suffix.lower() not in PillowImage.registered_extensions():
-        raise ConfigError(
-            f"No picture can be written to {path}",
-            f"its name must end in {', '.join(SUFFIXES)}",
-            f"--out {path.stem or 'picture'}.png",
-        )
-
-
-def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write the picture in the format of the file's suffix (PNG, JPEG, WebP …), marked as one of recon's own.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    from PIL import Image as PillowImage
-
-    picture, mark = PillowImage.fromarray(pixels), PillowImage.Exif()
-    mark[SOFTWARE] = OWN_PICTURE
-    kind = PillowImage.registered_extensions()[path.suffix.lower()]
-    options = {"quality": 92} if kind == "JPEG" else {}
-    write_atomic(path, lambda stream: picture.save(stream, kind, exif=mark, **options))
 
 
 def _shrunk(photo: Photo) -> Image:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from descriptors.contract import Distance
 from descriptors.distances import nearest
 from pipelines.core.types import Features, Photo
 from pipelines.geometry.chance import HOMOGRAPHY, log_false_alarms_of
@@ -80,7 +81,7 @@ class Instance:
         return math.exp(-(10.0 ** min(self.log10_chance, 3.0)))
 
 
-def match_frames(scene: Features, thing: Features, *, ratio: float, distance: str, threads: int) -> Matched:
+def match_frames(scene: Features, thing: Features, *, ratio: float, distance: Distance, threads: int) -> Matched:
     """Each scene keypoint's nearest one on the object, if it is nearer than any other of the object's by the ratio.
 
     Not mutual: two instances of an object share its keypoints.
@@ -88,7 +89,7 @@ def match_frames(scene: Features, thing: Features, *, ratio: float, distance: st
     empty = Matched(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros(0, np.int64))
     if len(thing) < 2 or not len(scene):
         return empty
-    found, apart = nearest(scene.descriptors, thing.descriptors, 2, distance=distance, threads=threads)  # type: ignore[arg-type]
+    found, apart = nearest(scene.descriptors, thing.descriptors, 2, distance=distance, threads=threads)
     with np.errstate(invalid="ignore", divide="ignore"):
         distinct = np.nan_to_num(apart[:, 0] / apart[:, 1], nan=1.0)
     rows = np.flatnonzero(distinct < ratio)
@@ -154,9 +155,7 @@ def _votes(matched: Matched, alive: NDArray[np.bool_], thing: Photo) -> _Votes:
     seeds = np.flatnonzero(alive)[:_SEEDS]
     near = _LOOSE * math.hypot(thing.width, thing.height)
     size = 0.5 * np.log(np.maximum(np.linalg.det(matched.shapes), 1e-12))
-    turn = np.arctan2(
-        matched.shapes[:, 1, 0] - matched.shapes[:, 0, 1], matched.shapes[:, 0, 0] + matched.shapes[:, 1, 1]
-    )
+    turn = _turn(matched.shapes)
     support = np.abs(size - size[seeds, None]) < _GROWTH
     support &= np.abs((turn - turn[seeds, None] + np.pi) % (2 * np.pi) - np.pi) < _TURN
     shape = matched.shapes[seeds]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.distances import nearest
 from pipelines.engine import cores
+from pipelines.pairs.words import float_rows, spherical_k_means
 
 _BITS = 64
 _NEAR = 24
@@ -57,14 +59,13 @@ class InvertedFile:
         if not len(rows) or not len(self.words):
             return votes
         found, _ = nearest(rows, self.words, _SOFT, threads=cores())
-        rarity = np.log(len(self.sizes) / np.maximum(self._objects_of_words(), 1)) ** 2
         for at in range(0, len(rows), _BLOCK):
             part = slice(at, at + _BLOCK)
             for place in range(found.shape[1]):
-                votes += self._votes(rows[part], found[part, place], rarity)
+                votes += self._votes(rows[part], found[part, place])
         return votes / np.sqrt(np.maximum(self.sizes, 1))
 
-    def _votes(self, rows: NDArray[np.float32], word: NDArray, rarity: NDArray) -> NDArray[np.float64]:
+    def _votes(self, rows: NDArray[np.float32], word: NDArray) -> NDArray[np.float64]:
         mine = _signatures(rows, word, self.projection, self.medians)
         counts = self.starts[word + 1] - self.starts[word]
         asking = np.repeat(np.arange(len(rows)), counts)
@@ -72,13 +73,16 @@ class InvertedFile:
         entry = first + np.arange(len(asking))
         apart = np.bitwise_count(mine[asking] ^ self.signatures[entry])
         near = apart <= _NEAR
-        weight = np.exp(-((apart[near] / _SIGMA) ** 2)) * rarity[word[asking[near]]]
+        weight = np.exp(-((apart[near] / _SIGMA) ** 2)) * self._rarity[word[asking[near]]]
         return np.bincount(self.owners[entry[near]], weight, len(self.sizes)).astype(np.float64)
 
-    def _objects_of_words(self) -> NDArray[np.int64]:
+    @cached_property
+    def _rarity(self) -> NDArray[np.float64]:
+        """(K,) weight of each word: the fewer objects have it, the more it tells."""
         word = np.repeat(np.arange(len(self.words)), np.diff(self.starts))
         both = np.unique(word.astype(np.int64) * len(self.sizes) + self.owners)
-        return np.bincount(both // len(self.sizes), minlength=len(self.words))
+        objects = np.bincount(both // len(self.sizes), minlength=len(self.words))
+        return np.log(len(self.sizes) / np.maximum(objects, 1)) ** 2
 
     def arrays(self) -> dict[str, NDArray]:
         """Everything as arrays by name, to be written to disk."""
@@ -88,14 +92,6 @@ class InvertedFile:
     def from_arrays(cls, arrays: Mapping[str, NDArray]) -> InvertedFile:
         """The index that :meth:`arrays` gave."""
         return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
-
-
-def float_rows(descriptors: NDArray) -> NDArray[np.float32]:
-    """(N,D) float32 of unit length; bits as +-1."""
-    if descriptors.dtype == np.uint8:
-        descriptors = np.unpackbits(descriptors, axis=1).astype(np.float32) * 2 - 1
-    rows = np.asarray(descriptors, np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
 
 
 def build_inverted(every: Iterable[NDArray], counts: Sequence[int], *, seed: int = 0) -> InvertedFile:
@@ -142,14 +138,7 @@ def _words(sample: NDArray[np.float32], random: np.random.Generator) -> NDArray[
     count = min(2048, max(1, len(sample) // 30))
     if not len(sample):
         return np.zeros((0, sample.shape[1]), np.float32)
-    words = sample[random.choice(len(sample), count, replace=False)]
-    for _ in range(_ROUNDS):
-        word = nearest(sample, words, 1, threads=cores())[0][:, 0]
-        order = np.argsort(word, kind="stable")
-        present, starts = np.unique(word[order], return_index=True)
-        words = words.copy()
-        words[present] = float_rows(np.add.reduceat(sample[order], starts, axis=0))
-    return words
+    return spherical_k_means(sample, sample[random.choice(len(sample), count, replace=False)], _ROUNDS)
 
 
 def _signatures(

@@ -13,6 +13,7 @@ import descriptors
 from pipelines.core.errors import ConfigError, InputError, OutputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
+from pipelines.engine import opencv_threads_kept
 from pipelines.features.extract import FeatureConfig, FeatureFiles, extract_features
 from pipelines.images.read import scan
 from pipelines.recognize.inverted import InvertedFile, build_inverted
@@ -59,6 +60,7 @@ class ObjectIndex:
         return [int(index) for index in order if scores[index] > 0]
 
 
+@opencv_threads_kept()  # the scenes come one at a time
 def index_objects(
     folder: Path, features: FeatureConfig, cache: Path, *, compare: int, seed: int, progress: Progress
 ) -> ObjectIndex:

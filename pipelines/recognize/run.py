@@ -13,7 +13,7 @@ import descriptors
 from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
-from pipelines.core.types import Features, Photo, Rejected
+from pipelines.core.types import Photo, Rejected
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureConfig
 from pipelines.images.read import scan
@@ -110,7 +110,7 @@ class Recogniser:
     def __init__(self, index: ObjectIndex, config: RecognizeConfig) -> None:
         self.index, self.config = index, config
         self._front = FrontEnd(config.features, config.match)
-        self._spec = descriptors.spec(config.features.descriptor)
+        self._distance = descriptors.spec(config.features.descriptor).distance
         self._ratio = min(self._front.matcher.ratio, 1.0)
 
     def __call__(self, scene: Photo, *, progress: Progress) -> Recognised:
@@ -126,7 +126,8 @@ class Recogniser:
         max_error = self.config.max_error * max(1.0, max(scene.width, scene.height) / 1600)
 
         def one(index: int) -> list[tuple[int, Instance]]:
-            matched = self._match(features, self.index.files.load(index))
+            thing = self.index.files.load(index)
+            matched = match_frames(features, thing, ratio=self._ratio, distance=self._distance, threads=1)
             found = find_instances(
                 matched, self.index.photos[index], scene,
                 max_error=max_error, tests=len(self.index), limit=limit, seed=self.config.seed,
@@ -140,9 +141,6 @@ class Recogniser:
                 task.advance(note=self.index.photos[index].name)
         finds = tuple(Find(self.index.photos[index], instance) for index, instance in without_shadows(every))
         return Recognised(scene, len(features), finds, len(candidates), time.perf_counter() - begin)
-
-    def _match(self, scene: Features, thing: Features):  # type: ignore[no-untyped-def]
-        return match_frames(scene, thing, ratio=self._ratio, distance=self._spec.distance, threads=1)
 
 
 def plain(result: Recognised, objects: int) -> dict[str, object]:

@@ -141,7 +141,7 @@ def _kitti(text: str, path: Path) -> Calibration:
     found = {name[0] + name[-1]: value for name, value in found.items()}
     first, second = ("P2", "P3") if {"P2", "P3"} <= found.keys() else ("P0", "P1")
     projections = [_values(found[name], 12, name).reshape(3, 4) for name in (first, second)]
-    left, right = (_camera(projection[:, :3], name) for projection, name in zip(projections, (first, second)))  # noqa: B905
+    left, right = (_camera(P[:, :3], name) for P, name in zip(projections, (first, second), strict=True))
     baseline = float(projections[0][0, 3] / left[0, 0] - projections[1][0, 3] / right[0, 0])
     if baseline <= 0:
         raise ValueError(f"{second} lies not to the right of {first}")

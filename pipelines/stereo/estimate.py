@@ -120,7 +120,6 @@ def _first_pose(rays: list[NDArray[np.float64]], lenses: list[Lens], found: Pair
     import cv2
 
     focal = float(np.mean([lens.K[0, 0] for lens in lenses]))
-    cv2.setRNGSeed(found.config.seed)
     E, inliers = cv2.findEssentialMat(
         rays[0], rays[1], np.eye(3), method=cv2.USAC_MAGSAC, prob=0.9999, threshold=found.max_error / focal
     )

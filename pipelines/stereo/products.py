@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.export.files import write_ply
+from pipelines.export.ply import write_ply
+from pipelines.images.write import write_picture
 from pipelines.stereo.run import Depth
+from pipelines.stereo.span import Span
 from pipelines.store.files import make_folder, write_atomic, write_text
 
 _LEVELS = 256
-"""Levels of the 16-bit PNG for each pixel of disparity, KITTI's."""
+"""Levels of the 16-bit PNG for each pixel of disparity, KITTI's; fewer where the largest disparity would not fit."""
 _FAR = 99.5
 """Percentile of depth at which the colours end and the cloud is cut."""
 FILES = {
     "disparity.pfm": "x_left - x_right in px, float32; infinite where unknown",
-    "disparity.png": "16 bit: (disparity - png_zero) * 256; 0 where unknown",
+    "disparity.png": "16 bit: (disparity - png_zero) * png_levels; 0 where unknown",
     "depth.pfm": "along the optical axis, float32; infinite where unknown",
     "confidence.png": "8 bit: 0 where the value was filled in, 255 where it is certain",
     "cloud.ply": "coloured points that both photos agree on; x right, y down, z forward from the left camera",
@@ -38,24 +40,33 @@ def write_products(result: Depth, out: Path) -> dict[str, Any]:
     """
     make_folder(out)
     values = np.where(result.known, result.disparities.values, np.inf).astype(np.float32)
-    zero = min(0, result.span.start)
+    zero, per_pixel = png_scale(result.span)
     write_pfm(out / "disparity.pfm", values)
-    levels = np.where(result.known, np.clip((values - zero) * _LEVELS, 1, 65535), 0)
-    _write_png(out / "disparity.png", np.rint(levels).astype(np.uint16))
+    levels = np.where(result.known, np.clip((values - zero) * per_pixel, 1, 65535), 0)
+    write_picture(out / "disparity.png", np.rint(levels).astype(np.uint16))
     write_pfm(out / "depth.pfm", np.where(result.known, result.depth, np.inf).astype(np.float32))
-    _write_png(out / "confidence.png", np.rint(255 * result.disparities.confidence * result.known).astype(np.uint8))
+    write_picture(out / "confidence.png", np.rint(255 * result.disparities.confidence * result.known).astype(np.uint8))
     xyz, rgb = cloud(result)
     write_ply(out / "cloud.ply", xyz, rgb)
-    _write_png(out / "depth.png", coloured(result.depth, result.calibration.unit)[:, :, ::-1])
-    _write_png(out / "left.png", result.left[:, :, ::-1])
-    _write_png(out / "right.png", result.right[:, :, ::-1])
-    told = plain(result, len(xyz), zero)
+    write_picture(out / "depth.png", coloured(result.depth, result.calibration.unit))
+    write_picture(out / "left.png", result.left)
+    write_picture(out / "right.png", result.right)
+    told = plain(result, len(xyz))
     write_text(out / "stereo.json", json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return told
 
 
-def plain(result: Depth, points: int, zero: int) -> dict[str, Any]:
+def png_scale(span: Span) -> tuple[int, int]:
+    """The disparity that the 16-bit PNG begins with, px, and its levels for each pixel of disparity."""
+    zero, per_pixel = min(0, span.start), _LEVELS
+    while (span.start + span.count - zero) * per_pixel > 65535:
+        per_pixel //= 2
+    return zero, per_pixel
+
+
+def plain(result: Depth, points: int) -> dict[str, Any]:
     """What the files mean and what was found, as a JSON value."""
+    zero, per_pixel = png_scale(result.span)
     calibration, depth = result.calibration, result.depth[result.known]
     factor = "" if calibration.guessed else ": depths are true up to one unknown factor"
     return {
@@ -76,6 +87,7 @@ def plain(result: Depth, points: int, zero: int) -> dict[str, Any]:
         },
         "disparities": {"first": result.span.start, "count": result.span.count, "from": result.span.source},
         "png_zero": zero,
+        "png_levels": per_pixel,
         "matches": result.matches,
         "density": result.density,
         "known": float(result.known.mean()),
@@ -149,11 +161,3 @@ def _scale(width: int, low: float, high: float, unit: str) -> NDArray[np.uint8]:
             (min(max(at - font.getlength(text) / 2, 2), width - font.getlength(text) - 2), 32), text, (0, 0, 0), font
         )
     return np.asarray(picture)
-
-
-def _write_png(path: Path, pixels: NDArray) -> None:
-    import cv2
-
-    done, content = cv2.imencode(".png", np.ascontiguousarray(pixels))
-    assert done
-    write_atomic(path, lambda stream: stream.write(content.tobytes()))

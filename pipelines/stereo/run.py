@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from descriptors import registry
+from pipelines.core.clock import timed
 from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Progress, Silent
@@ -166,27 +165,25 @@ def stereo(
     progress = progress or Silent()
     _check_photos(photos, calibration)
     cameras = _cameras(photos, config)
-    clock = {"start": time.perf_counter()}
+    seconds: dict[str, float] = {}
     with progress.stage("Stereo", 4) as task:
-        images = _images(photos, config.max_side)
-        task.advance(note="photos")
-        found = _sparse(photos, calibration, config)
-        clock["matches"] = time.perf_counter()
-        task.advance(note="sparse matches")
-        made = _rectify(cameras, images, found, calibration, config)
-        size = made.size
-        (left, inside), (right, _) = (
-            side.picture(image.pixels, size) for side, image in zip((made.left, made.right), images, strict=True)
-        )
-        span = _span(made, found, images, config)
-        clock["rectification"] = time.perf_counter()
-        task.advance(note=f"disparities {span.start} to {span.start + span.count - 1}")
-        disparities = config.matcher(left, right, span.start, span.count)
-        clock["disparities"] = time.perf_counter()
-        task.advance()
+        with timed(seconds, "matches"):
+            images = _images(photos, config.max_side)
+            task.advance(note="photos")
+            found = _sparse(photos, calibration, config)
+            task.advance(note="sparse matches")
+        with timed(seconds, "rectification"):
+            made = _rectify(cameras, images, found, calibration, config)
+            (left, inside), (right, _) = (
+                side.picture(image.pixels, made.size)
+                for side, image in zip((made.left, made.right), images, strict=True)
+            )
+            span = _span(made, found, images, config)
+            task.advance(note=f"disparities {span.start} to {span.start + span.count - 1}")
+        with timed(seconds, "disparities"):
+            disparities = config.matcher(left, right, span.start, span.count)
+            task.advance()
     known, depth = _depth(disparities.values, inside, made.calibration)
-    times = list(clock.items())
-    seconds = {name: round(end - begin, 3) for (_, begin), (name, end) in pairwise(times)}
     result = Depth(
         photos, config, made, left, right, disparities, known, depth, span, len(found.pairs), seconds
     )  # fmt: skip
@@ -207,10 +204,7 @@ def _check_photos(photos: tuple[Photo, Photo], calibration: Calibration | None) 
             "two photos of one camera, or both resized to one size",
         )  # fmt: skip
     if photos[0].content == photos[1].content:
-        raise InputError(
-            "The two photos are identical", "without a baseline between them there is no depth",
-            "two photos from two places",
-        )  # fmt: skip
+        raise _identical()
     if calibration is not None and calibration.size not in (None, sizes[0]):
         wide, high = calibration.size or (0, 0)
         raise InputError(
@@ -223,11 +217,12 @@ def _check_photos(photos: tuple[Photo, Photo], calibration: Calibration | None) 
 def _images(photos: tuple[Photo, Photo], max_side: int) -> tuple[Image, Image]:
     first, second = (read_color_image(photo, max_side) for photo in photos)
     if np.array_equal(first.pixels, second.pixels):
-        raise InputError(
-            "The two photos are identical", "without a baseline between them there is no depth",
-            "two photos from two places",
-        )  # fmt: skip
+        raise _identical()
     return first, second
+
+
+def _identical(why: str = "without a baseline between them there is no depth") -> InputError:
+    return InputError("The two photos are identical", why, "two photos from two places")
 
 
 def _sparse(photos: tuple[Photo, Photo], calibration: Calibration | None, config: StereoConfig) -> PairResult:
@@ -332,8 +327,5 @@ def read_photos(left: Path, right: Path) -> tuple[Photo, Photo]:
     from pipelines.pairwise.match import read_two
 
     if left.exists() and right.exists() and left.samefile(right):
-        raise InputError(
-            "The two photos are identical", f"{left} is given twice, and without a baseline there is no depth",
-            "two photos from two places",
-        )  # fmt: skip
+        raise _identical(f"{left} is given twice, and without a baseline there is no depth")
     return read_two(left, right)

@@ -48,8 +48,8 @@ class Coarse:
         return np.clip(np.arange(first, last), 0, count - 1), skip
 
 
-def strips_of(height: int, width: int, unit: int = 2) -> Iterator[slice]:
-    """Rows of a picture in strips of about :data:`_STRIP` px, their heights multiples of ``unit``."""
-    rows = max(1, _STRIP // max(1, width) // unit) * unit
+def strips_of(height: int, width: int) -> Iterator[slice]:
+    """Rows of a picture in strips of about :data:`_STRIP` px, each beginning with an even one."""
+    rows = max(1, _STRIP // max(1, width) // 2) * 2
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))

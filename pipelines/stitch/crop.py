@@ -7,14 +7,17 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+_MOST = 400
+"""Blocks along a mask's longer side."""
 
-def largest_rectangle(inside: NDArray[np.bool_], most: int = 400) -> tuple[int, int, int, int]:
+
+def largest_rectangle(inside: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """Left, top, right, bottom (the last two exclusive) of the largest rectangle within a mask.
 
-    Masks with a side of more than ``most`` px are looked at in blocks that are inside as a whole, so that the rectangle
+    Masks with a side of more than 400 px are looked at in blocks that are inside as a whole, so that the rectangle
     is never too large, and at most a block too small on each side. Linear in the number of blocks.
     """
-    block = max(1, math.ceil(max(inside.shape) / most))
+    block = max(1, math.ceil(max(inside.shape) / _MOST))
     height, width = (size // block for size in inside.shape)
     if not height or not width:
         return 0, 0, inside.shape[1], inside.shape[0]

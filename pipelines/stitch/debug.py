@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.types import Photo
 from pipelines.images.read import read_color_image
-from pipelines.pairwise.picture import write_picture
+from pipelines.images.write import write_picture
 from pipelines.stitch.overlap import Overlap
 from pipelines.stitch.projection import Canvas
 from pipelines.store.files import make_folder
@@ -44,7 +44,7 @@ class Debug:
         """
         self._number += 1
         name = re.sub(r"[^\w.-]+", "_", stage)
-        write_picture(self._folder / f"{self._number:03}-{name}.jpg", np.ascontiguousarray(pixels))
+        write_picture(self._folder / f"{self._number:03}-{name}.jpg", pixels)
 
     def overlaps(self, photos: Sequence[Photo], overlaps: Mapping[tuple[int, int], Overlap]) -> None:
         """The inliers of each overlap, photos side by side, and the graph of all pairs that were tested."""

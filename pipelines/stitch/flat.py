@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.core.errors import NoModelError
 from pipelines.core.types import Photo
 from pipelines.stitch.adjust import Array
-from pipelines.stitch.overlap import Overlap, settle
+from pipelines.stitch.overlap import Overlap, carried, rms, settle
 from pipelines.stitch.projection import Canvas, Piece
 
 MODELS = ("affine", "homography")
@@ -42,13 +42,12 @@ class SolvedFlat:
     @property
     def rms(self) -> float:
         """Root mean square of all residuals, px."""
-        every = np.concatenate(list(self.residuals.values()))
-        return float(np.sqrt((every**2).mean()))
+        return rms(self.residuals)
 
     def carry(self, source: int, target: int, xy: Array) -> Array:
         """(M,2) px of one member where it shows what another shows at ``xy``."""
         step = np.asarray(np.linalg.solve(self.plane_from_photo[target], self.plane_from_photo[source]), np.float64)
-        return _carried(step, xy)
+        return carried(step, xy)
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,9 @@ def solve_flat(
     return [SolvedFlat(one.members, one.model, one.residuals, one.dropped) for one in settled]
 
 
-def _carried(homography: Array, points: Array) -> Array:
-    at = np.c_[points, np.ones(len(points))] @ homography.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return at[:, :2] / at[:, 2:]
-
-
 def _both_ways(overlap: Overlap, a: Array, b: Array) -> Array:
     there, back = (np.asarray(np.linalg.solve(*maps), np.float64) for maps in ((b, a), (a, b)))
-    apart = (_carried(there, overlap.a) - overlap.b, _carried(back, overlap.b) - overlap.a)
+    apart = (carried(there, overlap.a) - overlap.b, carried(back, overlap.b) - overlap.a)
     return np.nan_to_num(np.linalg.norm(np.concatenate(apart), axis=1), nan=1e3)
 
 
@@ -127,7 +120,7 @@ def _fit(
             some = np.sort(random.choice(len(some), _MOST, replace=False))
         a, b = place[i], place[j]
         homography = norms[b] @ overlap.homography @ np.linalg.inv(norms[a])
-        x, y = _carried(norms[a], overlap.a[some]), _carried(norms[b], overlap.b[some])
+        x, y = carried(norms[a], overlap.a[some]), carried(norms[b], overlap.b[some])
         links.append(_Link(a, b, x, y, homography))
     weight = np.zeros(len(members))
     for link in links:
@@ -158,7 +151,7 @@ def _affine(count: int, links: Sequence[_Link], root: int, robust: float) -> Arr
         for number, index in enumerate(free):
             maps[index, :2] = solved[3 * number : 3 * number + 3].T
         for number, link in enumerate(links):
-            apart = np.linalg.norm(_carried(maps[link.a], link.x) - _carried(maps[link.b], link.y), axis=1)
+            apart = np.linalg.norm(carried(maps[link.a], link.x) - carried(maps[link.b], link.y), axis=1)
             weights[number] = np.minimum(1.0, robust / np.maximum(apart, 1e-12))
     return maps
 
@@ -253,7 +246,7 @@ def lay_out_flat(maps: Array, sizes: Sequence[tuple[int, int]], scale: float) ->
                 "one of them would reach beyond the horizon",
                 "--mode rotation for a camera that turned, or photos taken more squarely",
             )
-        at = _carried(homography, edge)
+        at = carried(homography, edge)
         boxes.append([at.min(0), at.max(0)])
     low, high = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
     width, height = (max(1, math.ceil(extent * scale - 1e-6)) for extent in high - low)

@@ -128,10 +128,21 @@ def _possible(homography: NDArray[np.float64], a: Photo, b: Photo) -> bool:
     return bool(1 / 400 < area < 400) and bool(np.hypot(x / w, y / w) < 50 * max(b.width, b.height))
 
 
-def _inside(points: NDArray[np.float64], homography: NDArray, photo: Photo) -> NDArray[np.bool_]:
-    carried = np.c_[points, np.ones(len(points))] @ homography.T
+def carried(homography: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(K,2) where a homography carries points (K,2); not finite at the horizon."""
+    at = np.c_[points, np.ones(len(points))] @ homography.T
     with np.errstate(divide="ignore", invalid="ignore"):
-        x, y = carried[:, 0] / carried[:, 2], carried[:, 1] / carried[:, 2]
+        return at[:, :2] / at[:, 2:]
+
+
+def rms(residuals: Mapping[tuple[int, int], NDArray[np.float64]]) -> float:
+    """Root mean square of the residuals of all pairs, px."""
+    every = np.concatenate(list(residuals.values()))
+    return float(np.sqrt((every**2).mean()))
+
+
+def _inside(points: NDArray[np.float64], homography: NDArray, photo: Photo) -> NDArray[np.bool_]:
+    x, y = carried(homography, points).T
     return (x >= 0) & (y >= 0) & (x < photo.width) & (y < photo.height)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipelines.engine import map_items
 from pipelines.images.read import Image
-from pipelines.stitch.overlap import Overlap
+from pipelines.stitch.overlap import Overlap, carried
 
 _MOST, _FEWEST, _ALTOGETHER = 300, 30, 60_000
 """Places in an overlap, and in all together; with fewer found in one its keypoints stay."""
@@ -111,9 +111,9 @@ def _tracked(overlap: Overlap, a: Even, b: Even, most: int) -> Overlap:
     good &= np.linalg.norm(found - places, axis=1) < _FARTHEST * side
     if np.count_nonzero(good) < _FEWEST:
         return overlap
-    x = _carried(a.to_full, places[good])
+    x = carried(a.to_full, places[good])
     mean = found - 0.5 * (back - places)  # of the ways there and back, whose errors are not the same
-    y = _carried(b.to_full @ b_from_a, mean[good])
+    y = carried(b.to_full @ b_from_a, mean[good])
     return replace(overlap, a=x, b=y, matches=len(x))
 
 
@@ -163,8 +163,3 @@ def _track(a: NDArray[np.uint8], b: NDArray[np.uint8], places: NDArray[np.float3
     start = np.nan_to_num(places, nan=-1e3).astype(np.float32)
     found, seen, _ = cv2.calcOpticalFlowPyrLK(a, b, start, None, winSize=window, maxLevel=_LEVELS, criteria=stop)  # type: ignore[call-overload]
     return np.where(seen.reshape(-1, 1) > 0, found, np.float32(np.nan))
-
-
-def _carried(homography: NDArray, points: NDArray) -> NDArray[np.float64]:
-    at = np.c_[points, np.ones(len(points))] @ homography.T
-    return at[:, :2] / at[:, 2:]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.core.clock import timed
 from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Progress
@@ -164,63 +164,62 @@ def stitch(
 
     _check_out(out, photos)
     cv2.setNumThreads(max(1, cores() // len(photos)))  # photos are worked on side by side
-    begin = time.perf_counter()
     seconds: dict[str, float] = {}
-
-    def lap(stage: str) -> None:
-        nonlocal begin
-        now = time.perf_counter()
-        seconds[stage] = round(seconds.get(stage, 0.0) + now - begin, 3)
-        begin = now
-
-    front, pixels = FrontEnd(config.features, config.match), Pixels(photos)
-    read = _features(pixels, front, config.max_side, progress)
+    with timed(seconds, "features"):
+        front, pixels = FrontEnd(config.features, config.match), Pixels(photos)
+        read = _features(pixels, front, config.max_side, progress)
     damaged = [one for one in read if isinstance(one, Rejected)]
     if damaged:
         good = [index for index, one in enumerate(read) if not isinstance(one, Rejected)]
         photos, rejected, pixels = [photos[index] for index in good], [*rejected, *damaged], pixels.subset(good)
         check_count(photos, rejected)
     features, images = zip(*(one for one in read if not isinstance(one, Rejected)), strict=True)
-    lap("features")
-    overlaps = find_overlaps(photos, features, front, max_error=config.max_error, seed=config.seed, progress=progress)
-    lap("matching")
+    with timed(seconds, "matching"):
+        overlaps = find_overlaps(
+            photos, features, front, max_error=config.max_error, seed=config.seed, progress=progress
+        )
     if debug is not None:
         debug.overlaps(photos, overlaps)
-    cv2.setNumThreads(max(1, cores() // max(1, sum(one.kept for one in overlaps.values()))))  # pairs side by side
-    exact = refine(overlaps, images, workers=cores())
-    cv2.setNumThreads(1)  # strips side by side
-    lap("places")
-    groups = [group for group in components(len(photos), overlaps) if len(group) > 1]
-    solved = [one for group in groups for one in _solve(photos, group, exact, config)]
-    solved.sort(key=lambda one: (-len(one.members), one.members))  # a large group may have fallen into small ones
-    lap("cameras")
+    with timed(seconds, "places"):
+        cv2.setNumThreads(max(1, cores() // max(1, sum(one.kept for one in overlaps.values()))))  # pairs side by side
+        exact = refine(overlaps, images, workers=cores())
+        cv2.setNumThreads(1)  # strips side by side
+    with timed(seconds, "cameras"):
+        groups = [group for group in components(len(photos), overlaps) if len(group) > 1]
+        solved = [one for group in groups for one in _solve(photos, group, exact, config)]
+        solved.sort(key=lambda one: (-len(one.members), one.members))  # a large group may have fallen into small ones
     used = {member for one in solved for member in one.members}
     unused = [
         Rejected(photo.name, why_alone(index, photos, features, overlaps))
         for index, photo in enumerate(photos)
         if index not in used
     ]
-    if not solved and any(overlap.kept for overlap in overlaps.values()):
-        raise NoModelError(
-            "The photos overlap, but make no panorama",
-            "; ".join(f"{item.name}: {item.why}" for item in unused[:3]),
-            "photos taken from one place, --mode homography for something flat, or recon sfm if the camera moved",
-        )
     if not solved:
-        raise NoOverlapError(
-            "No two of the photos overlap",
-            "; ".join(f"{item.name}: {item.why}" for item in unused[:3]),
-            "photos that share at least a quarter with their neighbours, or --descriptor l2net",
-        )
-    names = [f"{out.stem}-{number}{out.suffix}" for number in range(1, len(solved) + 1)]
-    paths = [out] if len(solved) == 1 else [out.with_name(name) for name in names]
+        raise _no_panorama(unused, overlaps.values())
+    paths = _paths(out, len(solved))
     for path in paths:
         _check_out(path, photos)
     panoramas = []
     for path, one in zip(paths, solved, strict=True):
-        panoramas.append(_panorama(path, pixels.subset(one.members), one, exact, config, progress, debug))
-        lap("rendering")
+        with timed(seconds, "rendering"):
+            panoramas.append(_panorama(path, pixels.subset(one.members), one, exact, config, progress, debug))
     return StitchResult(tuple(photos), tuple(panoramas), (*unused, *rejected), seconds)
+
+
+def _no_panorama(unused: Sequence[Rejected], overlaps: Iterable[Overlap]) -> NoModelError | NoOverlapError:
+    why = "; ".join(f"{item.name}: {item.why}" for item in unused[:3])
+    if any(overlap.kept for overlap in overlaps):
+        advice = "photos taken from one place, --mode homography for something flat, or recon sfm if the camera moved"
+        return NoModelError("The photos overlap, but make no panorama", why, advice)
+    advice = "photos that share at least a quarter with their neighbours, or --descriptor l2net"
+    return NoOverlapError("No two of the photos overlap", why, advice)
+
+
+def _paths(out: Path, count: int) -> list[Path]:
+    """Files of so many panoramas."""
+    if count == 1:
+        return [out]
+    return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, count + 1)]
 
 
 def _solve(

@@ -9,17 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.types import Photo
-from pipelines.stitch.adjust import (
-    Array,
-    Prior,
-    Sights,
-    Turned,
-    adjust,
-    carry,
-    residuals,
-)
+from pipelines.stitch.adjust import Array, Prior, Sights, Turned, adjust, carry, residuals
 from pipelines.stitch.guess import first_guess, focal_from_homographies
-from pipelines.stitch.overlap import Fit, Overlap, by_place, settle
+from pipelines.stitch.overlap import Fit, Overlap, by_place, rms, settle
 from pipelines.stitch.projection import straighten
 
 _MOST, _FEWEST, _ALTOGETHER = 300, 100, 2_000
@@ -50,8 +42,7 @@ class Solved:
     @property
     def rms(self) -> float:
         """Root mean square of all residuals, px."""
-        every = np.concatenate(list(self.residuals.values()))
-        return float(np.sqrt((every**2).mean()))
+        return rms(self.residuals)
 
     def carry(self, source: int, target: int, xy: Array) -> Array:
         """(M,2) px of one member where it sees what another sees at ``xy``; NaN where it cannot look."""

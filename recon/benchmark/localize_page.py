@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pipelines.benchmarks.leave_one_out import PLAIN
 from pipelines.store.files import write_text
-from recon.benchmark.board import STYLE
+from recon.benchmark import markup
 from recon.benchmark.localize import Group, Setting, degrees, length, note, table
 from recon.benchmark.plots import Bar, bars
 
-_MORE = """
+_STYLE = """
 td:nth-child(3),th:nth-child(3){text-align:left}.facts td:nth-child(4),.facts th:nth-child(4){text-align:left}
 circle{fill-opacity:.75}.mine{fill:var(--ours)}.peer{fill:var(--peer)}
 """
@@ -22,35 +22,26 @@ _LEFT, _WIDE = 330.0, 560.0
 
 def write_page(path: Path, groups: Sequence[Group], setting: Setting) -> None:
     """Write the page of these results."""
-    header, cells = table(groups)
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
-    parts = [_section("All figures", f"<table><tr>{head}</tr>{body}</table><p>{escape(note())}.</p>")]
+    parts = [markup.section("All figures", f"{markup.table(*table(groups))}<p>{escape(note())}.</p>")]
     for metric, title in ((True, "Errors against the truth"), (False, "Errors against the map of all photos")):
         rows = [group for group in groups if group.metric is metric]
         if rows:
-            parts.append(_section(f"{title}: camera centres", _dots(rows, "centre", metric)))
-            parts.append(_section(f"{title}: rotations", _dots(rows, "rotation", metric)))
+            parts.append(markup.section(f"{title}: camera centres", _dots(rows, "centre", metric)))
+            parts.append(markup.section(f"{title}: rotations", _dots(rows, "rotation", metric)))
     timed = [group for group in groups if group.seconds]
     if timed:
         times = [Bar(f"{g.dataset} · {g.contestant}", sum(g.seconds.values())) for g in timed]
-        parts.append(_section("Seconds a query (medians of the stages, added)", bars(times, "{:.2f} s".format)))
-    parts.append(_section("Every photo", _trials(groups)))
+        parts.append(markup.section("Seconds a query (medians of the stages, added)", bars(times, "{:.2f} s".format)))
+    parts.append(markup.section("Every photo", _trials(groups)))
     given = f"{setting.max_features:,} features at {setting.max_size:,} px, seed {setting.seed}"
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>recon benchmark localize</title><style>{STYLE}{_MORE}</style>"
-        "<main><h1>Where was this photo taken?</h1>"
-        "<p>Each photo looked for in a map of the others, which never saw it. The map is brought onto the reference by "
+    intro = (
+        "Each photo looked for in a map of the others, which never saw it. The map is brought onto the reference by "
         f"its own cameras. Intrinsics “none”: the photo’s EXIF was kept from recon; “estimated”: and the "
         f"map’s cameras were not tried either. {escape(given)}. "
-        f"The peer, “{escape(PLAIN)}”, has the same features, photos and intrinsics.</p>{''.join(parts)}</main></html>"
+        f"The peer, “{escape(PLAIN)}”, has the same features, photos and intrinsics."
     )
-    write_text(path, page)
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+    heading = "Where was this photo taken?"
+    write_text(path, markup.document("recon benchmark localize", heading, intro, "".join(parts), style=_STYLE))
 
 
 def _dots(groups: Sequence[Group], which: str, metric: bool) -> str:

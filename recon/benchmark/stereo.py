@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def run_benchmark(data: Sequence[Path], costs: Sequence[str], out: Path, *, prog
         DescriptorError: no descriptor has a name.
         NoModelError: a contestant failed; its messages are beside its maps.
     """
-    pairs = [pair for folder in data for pair in read_pairs(folder)]
+    pairs = _distinct([pair for folder in data for pair in read_pairs(folder)])
     for cost in costs:
         StereoConfig(cost)
     rows: list[Row] = []
@@ -85,6 +86,16 @@ def run_benchmark(data: Sequence[Path], costs: Sequence[str], out: Path, *, prog
             task.advance(note=cost)
             progress.say(f"{cost:<14} bad-1 {rows[-1].bad['1']:.2f} %  bad-2 {rows[-1].bad['2']:.2f} %")
     return Result(tuple(pairs), tuple(rows), maps)
+
+
+def _distinct(pairs: Sequence[TruePair]) -> list[TruePair]:
+    """The pairs; of those with one name, as the same scene at several sizes, the later ones get numbers."""
+    counts: Counter[str] = Counter()
+    named = []
+    for pair in pairs:
+        counts[pair.name] += 1
+        named.append(pair if counts[pair.name] == 1 else replace(pair, name=f"{pair.name} {counts[pair.name]}"))
+    return named
 
 
 def _run(cost: str, pairs: Sequence[TruePair], work: Path) -> int:

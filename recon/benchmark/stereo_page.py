@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from pipelines.benchmarks.stereo_truth import THRESHOLDS, TruePair
 from pipelines.store.files import write_text
-from recon.benchmark.board import STYLE
+from recon.benchmark import markup
 from recon.benchmark.plots import Bar, bars
 from recon.benchmark.stereo import MEAN, Result, table
 
 _WIDTH = 300
-_MORE_STYLE = """
+_STYLE = """
 .maps{display:grid;gap:.5rem;grid-auto-flow:column;grid-auto-columns:minmax(150px,1fr)}figure{margin:0}
 figure img{width:100%;display:block;border-radius:4px}figcaption{font-size:12px;color:var(--soft)}
 """
@@ -25,26 +25,23 @@ figure img{width:100%;display:block;border-radius:4px}figcaption{font-size:12px;
 
 def write_page(path: Path, result: Result) -> None:
     """Write the page: table, bars of the means, pictures with the errors under them."""
-    header, cells = table(result)
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
     means = [row for row in result.rows if row.pair == MEAN]
-    plots = "".join(
-        f"<section><h2>bad-{text}, mean over all pairs</h2>"
-        + bars([Bar(row.contestant, row.bad[text]) for row in means], "{:.2f} %".format, best_first=False)
-        + "</section>"
+    parts = [
+        markup.section(
+            f"bad-{text}, mean over all pairs",
+            bars([Bar(row.contestant, row.bad[text]) for row in means], "{:.2f} %".format, best_first=False),
+        )
         for text in THRESHOLDS
-    )
-    pictures = "".join(_pictures(pair, result, [row.contestant for row in means]) for pair in result.pairs)
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>recon benchmark stereo</title><style>{STYLE}{_MORE_STYLE}</style><main><h1>Stereo, side by side</h1>"
-        "<p>Same rectified pairs and disparities. Bad: percent of all pixels with truth, occluded and border ones "
+    ]
+    parts.append(markup.section("All figures", markup.table(*table(result))))
+    parts += [_pictures(pair, result, [row.contestant for row in means]) for pair in result.pairs]
+    intro = (
+        "Same rectified pairs and disparities. Bad: percent of all pixels with truth, occluded and border ones "
         "included, wrong by more than so many pixels or without a value. Density: measured, not filled in. Seconds: "
-        f"matching alone, warm.</p>{plots}<section><h2>All figures</h2><table><tr>{head}</tr>{body}</table></section>"
-        f"{pictures}</main></html>"
+        "matching alone, warm."
     )
-    write_text(path, page)
+    heading = "Stereo, side by side"
+    write_text(path, markup.document("recon benchmark stereo", heading, intro, "".join(parts), style=_STYLE))
 
 
 def _pictures(pair: TruePair, result: Result, contestants: Sequence[str]) -> str:
@@ -62,10 +59,8 @@ def _pictures(pair: TruePair, result: Result, contestants: Sequence[str]) -> str
         shown.append(_figure(_painted(values, low, high), name))
         below.append(_figure(_wrong(values, pair.truth), f"bad-1 {row.bad['1']:.2f} %, bad-2 {row.bad['2']:.2f} %"))
     note = "Below: right within 1 px white, within 2 px orange, worse red, no value black, no truth grey."
-    return (
-        f"<section><h2>{escape(pair.name)}</h2><div class='maps'>{''.join(shown)}</div>"
-        f"<div class='maps'>{''.join(below)}</div><p>{note}</p></section>"
-    )
+    rows = "".join(f"<div class='maps'>{''.join(figures)}</div>" for figures in (shown, below))
+    return markup.section(pair.name, f"{rows}<p>{note}</p>")
 
 
 def _painted(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:

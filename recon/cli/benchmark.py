@@ -48,15 +48,15 @@ def sfm(
     Prints photos registered, points, track length, reprojection error, errors of camera centres and rotations
     where the truth is known, wall time, its ratio to the peer's, and peak memory; leaves sfm.json and sfm.html.
     """
-    from recon.benchmark.board import write_board
     from recon.benchmark.sfm import Setting, run_benchmark, table, write_results
+    from recon.benchmark.sfm_page import write_page
     from recon.cli.terminal import print_columns, print_json, progress_for
 
     names = _named(descriptors)
     setting = Setting(max_size, max_keypoints, seed, fix_intrinsics)
     rows = run_benchmark(data, names, out, setting, progress=progress_for(json_output))
     results = write_results(rows, out, setting)
-    write_board(out / "sfm.html", rows, setting)
+    write_page(out / "sfm.html", rows, setting)
     if json_output:
         print_json(results)
     else:
@@ -81,14 +81,14 @@ def stitch(
     truth is known, wall and processor time, their ratios, and peak memory; leaves stitch.json and stitch.html.
     """
     from recon.benchmark.stitch import Setting, run_benchmark, table, write_results
-    from recon.benchmark.stitch_page import write_board
+    from recon.benchmark.stitch_page import write_page
     from recon.cli.terminal import print_columns, print_json, progress_for
 
     names = _named(descriptors)
     setting = Setting(max_size, seed)
     rows = run_benchmark(data, names, out, setting, progress=progress_for(json_output))
     results = write_results(rows, out, setting)
-    write_board(out / "stitch.html", rows, setting)
+    write_page(out / "stitch.html", rows, setting)
     if json_output:
         print_json(results)
     else:
@@ -231,7 +231,7 @@ def _board_command(board: str) -> Callable[..., None]:
         from descriptors.benchmarks.contestants import Foreign, read_contestants, ready
         from pipelines.store.files import make_folder
         from recon.benchmark.boards import BOARDS, Request, run_boards
-        from recon.benchmark.page import write_page
+        from recon.benchmark.boards_page import write_page
         from recon.benchmark.tables import table, write_files
         from recon.cli.terminal import print_columns, print_json, progress_for
 

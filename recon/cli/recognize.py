@@ -47,7 +47,7 @@ def recognize(
     from pipelines.features.detectors import DetectorConfig
     from pipelines.features.extract import FeatureConfig
     from pipelines.images.read import list_photos
-    from pipelines.pairwise.picture import write_picture
+    from pipelines.images.write import write_picture
     from pipelines.recognize.objects import index_objects
     from pipelines.recognize.picture import draw
     from pipelines.recognize.run import Recogniser, RecognizeConfig, plain, read_scenes
@@ -92,7 +92,7 @@ def _pictures(out: Path, photos: Sequence[Photo], several: bool) -> list[Path]:
         OutputError: the folder cannot be written.
     """
     from pipelines.core.errors import ConfigError
-    from pipelines.pairwise.picture import SUFFIXES, check_suffix
+    from pipelines.images.write import SUFFIXES, check_suffix
     from pipelines.store.files import make_folder
 
     if out.suffix and not several and not out.is_dir():

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Model
 from pipelines.dense.folder import DenseFolder
+from pipelines.dense.picture import TURNTABLE
 from pipelines.dense.result import DenseOutput, DenseResult, PhotoDepth
 from pipelines.store.files import write_text
-from recon.report import drawing, page, scene, tables
+from recon.report import page, scene
 
 MAX_POINTS = 300_000
-_TURNTABLE = (4, 3)  # columns and rows of pipelines.dense.run's sheet of views
 _CARD = ("<!--dense-->", "<!--/dense-->")
-_SCRIPTS = ("gl.js", "viewer.js", "orbit.js", "page.js", "turntable.js")
 
 
 def write_dense_report(folder: DenseFolder, output: DenseOutput) -> None:
@@ -33,15 +32,9 @@ def write_dense_report(folder: DenseFolder, output: DenseOutput) -> None:
     result = output.result
     title = f"{folder.root.resolve().parent.name} · dense"
     turntable = folder.turntable.read_bytes() if result.faces and folder.turntable.is_file() else b""
-    text = Template(page.asset("report.html")).substitute(
-        title=escape(title),
-        css=page.asset("report.css"),
-        body="\n".join(_sections(output, turntable)),
-        footer="Made by recon dense. This file needs no network and can be sent as it is.",
-        data=page.json_text(_page_data(output)),
-        script="\n".join(page.asset(name) for name in _SCRIPTS),
-    )
-    write_text(folder.report, text)
+    footer = "Made by recon dense. This file needs no network and can be sent as it is."
+    sections, data, scripts = _sections(output, turntable), _page_data(output), (*page.SCRIPTS, "turntable.js")
+    page.write_page(folder.report, title, sections, data, footer=footer, scripts=scripts)
     _tell_map(folder, output)
 
 
@@ -87,46 +80,25 @@ def _facts(row: PhotoDepth) -> str:
 def _sections(output: DenseOutput, turntable: bytes) -> list[str]:
     result = output.result
     without = sum(bool(row.why) for row in result.photos)
-    kind = "warn" if without else "good"
-    mark = f'<svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="16"/>{page.MARKS[kind]}</svg>'
-    parts = [f'<div class="verdict {kind}">{mark}<h1>{escape(result.verdict)}</h1></div>', _figures(result)]
+    parts = [page.verdict("warn" if without else "good", result.verdict), _figures(result)]
     parts.append(_stage(result, len(output.model.xyz)))
     if turntable:
         parts.append(_turn(turntable, result))
-    parts.append(_depths(result, output))
-    if result.timings:
-        texts = {stage: page.duration(seconds) for stage, seconds in result.timings.items()}
-        parts.append(
-            f'<section class="card"><h2>Time: {page.duration(sum(result.timings.values()))}</h2>'
-            f'<p class="note">Stages in the order of work.</p>{drawing.timeline(result.timings, texts)}</section>'
-        )
-    settings = tables.definition_list(result.settings)
-    files = tables.definition_list(result.files)
-    parts.append(
-        f'<div class="pair made"><section class="card"><h2>Settings</h2>{settings}</section>'
-        f'<section class="card"><h2>Files</h2>{files}</section></div>'
-    )
-    return parts
+    parts += [_depths(result, output), page.time_card(result.timings)]
+    return [*parts, page.definitions({"Settings": result.settings, "Files": result.files})]
 
 
 def _figures(result: DenseResult) -> str:
     deviations = np.array([row.deviation for row in result.photos])
     known = deviations[np.isfinite(deviations)]
-    values = (
+    return page.figures((
         ("Points", f"{result.points:,}"),
         ("Triangles", f"{result.faces:,}" if result.faces else "–"),
         ("Depth of the map’s points", f"{np.median(known):.2%} <small>off, median</small>" if len(known) else "–"),
         ("Map’s points reached", f"{result.complete:.0%}"),
-        ("Time", _unit(page.duration(sum(result.timings.values())))),
-        ("Peak memory", _unit(page.memory(result.peak_memory))),
-    )
-    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in values)
-    return f'<dl class="figures">{cells}</dl>'
-
-
-def _unit(text: str) -> str:
-    number, _, unit = text.partition(" ")
-    return f"{number} <small>{unit}</small>" if unit else number
+        ("Time", page.small_unit(page.duration(sum(result.timings.values())))),
+        ("Peak memory", page.small_unit(page.memory(result.peak_memory))),
+    ))  # fmt: skip
 
 
 def _stage(result: DenseResult, sparse: int) -> str:
@@ -141,7 +113,7 @@ def _stage(result: DenseResult, sparse: int) -> str:
 
 
 def _turn(turntable: bytes, result: DenseResult) -> str:
-    columns, rows = _TURNTABLE
+    columns, rows = TURNTABLE
     return (
         '<section class="card"><h2>Mesh</h2>'
         f'<p class="note">{result.faces:,} triangles with colours at {result.vertices:,} vertices, seen from around. '
@@ -214,7 +186,7 @@ def _first_turn(folder: DenseFolder) -> str:
     pixels = cv2.imread(str(folder.turntable))
     if pixels is None:
         return ""
-    columns, rows = _TURNTABLE
+    columns, rows = TURNTABLE
     height, width = pixels.shape[0] // rows, pixels.shape[1] // columns
     shown = np.hstack([_cell(pixels, k, height, width, columns) for k in (1, columns * rows // 2, columns * rows - 2)])
     jpeg = cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 GRAPH_LIMIT = 40  # photos on a circle up to here, a matrix beyond
+_LABEL = 12  # letters of a name beside the circle
 
 _WIDTH, _HEIGHT = 500, 262
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 34, 46
@@ -143,7 +144,7 @@ def error_histogram(errors: NDArray[np.floating]) -> str:
     )
 
 
-def short_names(names: Sequence[str], length: int = 12) -> list[str]:
+def short_names(names: Sequence[str]) -> list[str]:
     """Names cut to fit a label: as little of folder and ending as leaves them distinct, their end kept (it differs)."""
     without_ending = [name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name for name in names]
     for labels in ([name.rsplit("/", 1)[-1] for name in without_ending], without_ending):
@@ -151,7 +152,7 @@ def short_names(names: Sequence[str], length: int = 12) -> list[str]:
             break
     else:
         labels = list(names)
-    return [label if len(label) <= length else f"…{label[1 - length :]}" for label in labels]
+    return [label if len(label) <= _LABEL else f"…{label[1 - _LABEL :]}" for label in labels]
 
 
 def match_graph(
@@ -199,32 +200,36 @@ def match_graph(
     return "".join(parts)
 
 
-def _png(rgba: NDArray[np.uint8]) -> bytes:
-    """(H,W,4) -> PNG. Photos' pixels are never written here, so the few lines are worth no image library."""
-    height, width = rgba.shape[:2]
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), rgba.reshape(height, -1)], axis=1)
+def _png(indices: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
+    """(H,W) indices into (256,4) RGBA -> PNG. No photo's pixels: the few lines are worth no image library."""
+    height, width = indices.shape
+    rows = np.zeros((height, width + 1), np.uint8)  # each begins with its filter: none
+    rows[:, 1:] = indices
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
+    colours = chunk(b"PLTE", palette[:, :3].tobytes()) + chunk(b"tRNS", palette[:, 3].tobytes())
+    body = chunk(b"IDAT", zlib.compress(rows.data, 9)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + colours + body
+
+
+_ITSELF = 1
+"""Of the matrix's palette: a photo and itself. Other entries are as opaque as their number says."""
 
 
 def match_matrix(names: Sequence[str], links: Sequence[tuple[int, int, int, int]]) -> str:
     """Photos by photos, the darker the more verified matches (logarithmic); the page names the pair pointed at."""
-    count = len(names)
-    strength = np.zeros((count, count))
-    for a, b, n, _ in links:
-        strength[a, b] = strength[b, a] = math.log1p(n)
-    top = max(float(strength.max(initial=0.0)), 1e-9)
-    rgba = np.zeros((count, count, 4), np.uint8)
-    rgba[..., :3] = (14, 140, 164)
-    rgba[..., 3] = np.where(strength > 0, 30 + 225 * strength / top, 0)
-    rgba[np.arange(count), np.arange(count)] = (130, 140, 150, 150)
-    image = base64.b64encode(_png(rgba)).decode("ascii")
     most = max((n for _, _, n, _ in links), default=0)
+    matrix = np.zeros((len(names), len(names)), np.uint8)  # a byte a pair: of thousands of photos there are millions
+    for a, b, n, _ in links:
+        matrix[a, b] = matrix[b, a] = int(30 + 225 * math.log1p(n) / math.log1p(most)) if n else 0
+    np.fill_diagonal(matrix, _ITSELF)
+    palette = np.full((256, 4), (14, 140, 164, 0), np.uint8)
+    palette[:, 3] = np.arange(256)
+    palette[_ITSELF] = (130, 140, 150, 150)
+    image = base64.b64encode(_png(matrix, palette)).decode("ascii")
     return (
         f'<div class="matrix"><img src="data:image/png;base64,{image}" alt="Verified matches of all pairs of photos">'
         f'<div class="ends"><span>{escape(names[0])}</span><span>{escape(names[-1])}</span></div></div>'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -14,8 +14,9 @@ from pipelines.core.types import MapSummary, Model
 from pipelines.store.files import write_text
 from recon.report import drawing, scene, tables
 
-_SCRIPTS = ("gl.js", "viewer.js", "orbit.js", "page.js")
-MARKS = {
+SCRIPTS = ("gl.js", "viewer.js", "orbit.js", "page.js")
+"""What the 3D view and the tables need."""
+_MARKS = {
     "good": '<path d="m9.5 16.5 4.2 4.2 8.8-9.2"/>',
     "warn": '<path d="M16 9.5v8M16 22v.1"/>',
     "bad": '<path d="m11 11 10 10M21 11 11 21"/>',
@@ -37,13 +38,33 @@ def write_report(
     Raises:
         OutputError: the file cannot be written.
     """
+    sections, data = _sections(summary, models, bool(thumbnails)), _page_data(summary, models, thumbnails)
+    write_page(path, title, sections, data, footer=_footer(summary))
+
+
+def write_page(
+    path: Path, title: str, sections: Sequence[str], data: object, *, footer: str, scripts: Sequence[str] = SCRIPTS
+) -> None:
+    """Put a self-contained page together, and write it.
+
+    Args:
+        path: the HTML file.
+        title: plain text.
+        sections: HTML of the body.
+        data: what the scripts read, as JSON takes it.
+        footer: HTML.
+        scripts: names of assets.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     page = Template(asset("report.html")).substitute(
         title=escape(title),
         css=asset("report.css"),
-        body="\n".join(_sections(summary, models, bool(thumbnails))),
-        footer=_footer(summary),
-        data=json_text(_page_data(summary, models, thumbnails)),
-        script="\n".join(asset(name) for name in _SCRIPTS),
+        body="\n".join(sections),
+        footer=footer,
+        data=json_text(data),
+        script="\n".join(asset(name) for name in scripts),
     )
     write_text(path, page)
 
@@ -83,23 +104,15 @@ def _indexed_links(summary: MapSummary) -> list[tuple[int, int, int, int]]:
 
 def _sections(summary: MapSummary, models: Sequence[Model], with_photos: bool) -> list[str]:
     missing = tables.left_out(summary)
-    parts = [_verdict(summary, models), _figures(summary)]
+    parts = [verdict(standing(summary, models), summary.verdict), _figures(summary)]
     if models:
         parts += [_stage(summary, models, with_photos), missing, _quality(models)]
     else:
         parts += [missing]
     if summary.photos:
         parts += [_matches(summary, bool(models)), tables.photo_table(summary.photos)]
-    parts.append(_time(summary))
     settings = {name: value or "default" for name, value in summary.settings.items()}
-    made = [("Settings", settings), ("Versions", summary.versions)]
-    cards = [
-        f'<section class="card"><h2>{title}</h2>{tables.definition_list(values)}</section>'
-        for title, values in made
-        if values
-    ]
-    parts.append(f'<div class="pair made">{"".join(cards)}</div>')
-    return parts
+    return [*parts, time_card(summary.timings), definitions({"Settings": settings, "Versions": summary.versions})]
 
 
 def standing(summary: MapSummary, models: Sequence[Model]) -> str:
@@ -110,10 +123,10 @@ def standing(summary: MapSummary, models: Sequence[Model]) -> str:
     return "good" if whole else "warn"
 
 
-def _verdict(summary: MapSummary, models: Sequence[Model]) -> str:
-    kind = standing(summary, models)
-    mark = f'<svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="16"/>{MARKS[kind]}</svg>'
-    return f'<div class="verdict {kind}">{mark}<h1>{escape(summary.verdict)}</h1></div>'
+def verdict(kind: str, text: str) -> str:
+    """The page's headline with a mark: ``good``, ``warn`` or ``bad``."""
+    mark = f'<svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="16"/>{_MARKS[kind]}</svg>'
+    return f'<div class="verdict {kind}">{mark}<h1>{escape(text)}</h1></div>'
 
 
 def duration(seconds: float) -> str:
@@ -133,7 +146,8 @@ def memory(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def _unit(text: str) -> str:
+def small_unit(text: str) -> str:
+    """HTML of a number and its unit, which is set small."""
     number, _, unit = text.partition(" ")
     return f"{number} <small>{unit}</small>" if unit else number
 
@@ -154,14 +168,16 @@ def _figures(summary: MapSummary) -> str:
         ("3D points", f"{points:,}"),
         ("Mean track length", f"{track} <small>photos</small>" if points else "–"),
         ("Mean reprojection error", f"{error:.2f} <small>px</small>" if points else "–"),
-        ("Time", _unit(duration(sum(summary.timings.values())))),
-        ("Peak memory", _unit(memory(summary.peak_memory))),
+        ("Time", small_unit(duration(sum(summary.timings.values())))),
+        ("Peak memory", small_unit(memory(summary.peak_memory))),
     )
-    return (
-        '<dl class="figures">'
-        + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in values)
-        + "</dl>"
-    )
+    return figures(values)
+
+
+def figures(values: Iterable[tuple[str, str]]) -> str:
+    """Names and values (HTML) beside each other, in large type."""
+    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in values)
+    return f'<dl class="figures">{cells}</dl>'
 
 
 def _stage(summary: MapSummary, models: Sequence[Model], with_photos: bool) -> str:
@@ -221,15 +237,25 @@ def _matches(summary: MapSummary, mapped: bool) -> str:
     )
 
 
-def _time(summary: MapSummary) -> str:
-    if not summary.timings:
+def time_card(timings: Mapping[str, float]) -> str:
+    """Seconds of each stage; empty without any."""
+    if not timings:
         return ""
-    texts = {stage: duration(seconds) for stage, seconds in summary.timings.items()}
-    whole = duration(sum(summary.timings.values()))
+    texts = {stage: duration(seconds) for stage, seconds in timings.items()}
     return (
-        f'<section class="card"><h2>Time: {whole}</h2><p class="note">Stages in the order of work.</p>'
-        f"{drawing.timeline(summary.timings, texts)}</section>"
+        f'<section class="card"><h2>Time: {duration(sum(timings.values()))}</h2>'
+        f'<p class="note">Stages in the order of work.</p>{drawing.timeline(timings, texts)}</section>'
     )
+
+
+def definitions(titled: Mapping[str, Mapping[str, str]]) -> str:
+    """Cards of names and values beside each other, by their titles; those without any are left out."""
+    cards = [
+        f'<section class="card"><h2>{title}</h2>{tables.definition_list(values)}</section>'
+        for title, values in titled.items()
+        if values
+    ]
+    return f'<div class="pair made">{"".join(cards)}</div>'
 
 
 def _footer(summary: MapSummary) -> str:

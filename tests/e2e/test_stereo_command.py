@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from command import assert_refused, recon
 
+from pipelines.images.read import scan
 from pipelines.stereo.products import FILES, read_pfm
 
 
@@ -45,6 +46,8 @@ def test_depth_of_the_still_life_is_right_to_one_percent(pair, sample_data, tmp_
     assert judged.mean() > 0.5
     assert (np.abs(found / depth - 1)[judged] < 0.01).mean() >= 0.95
     assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+    photos, own = scan(tmp_path)
+    assert not photos and [item.name for item in own] == sorted(name for name in FILES if name.endswith(".png"))
     disparity = read_pfm(tmp_path / "disparity.pfm")
     levels = cv2.imread(str(tmp_path / "disparity.png"), cv2.IMREAD_UNCHANGED)
     assert levels.dtype == np.uint16
@@ -96,6 +99,19 @@ def test_of_rectified_photos_each_has_its_own_intrinsics(pair, tmp_path) -> None
     assert told["calibration"]["offset_px"] == pytest.approx(9.4) and not told["warnings"]
     told = json.loads(recon("stereo", *pair[:2], *quick).out)
     assert "one unknown factor" not in told["depth_unit"] and "--intrinsics" in told["warnings"][0]
+
+
+def test_disparities_of_more_than_256_px_fit_into_the_png(pair, tmp_path) -> None:
+    left, right, _ = pair
+    away = tmp_path / "away.png"
+    cv2.imwrite(str(away), np.roll(cv2.imread(str(right)), -250, axis=1))
+    options = ("--rectified", "--disparities", "250:330", "--cost", "census", "-o", tmp_path / "out", "--json")
+    told = json.loads(recon("stereo", left, away, *options).out)
+    disparity = read_pfm(tmp_path / "out" / "disparity.pfm")
+    known = np.isfinite(disparity)
+    assert (disparity[known] > 256).mean() > 0.5
+    levels = cv2.imread(str(tmp_path / "out" / "disparity.png"), cv2.IMREAD_UNCHANGED)[known]
+    assert np.abs(levels / told["png_levels"] + told["png_zero"] - disparity[known]).max() < 0.01
 
 
 def refusals(sample_data, tmp_path):

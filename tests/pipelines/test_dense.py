@@ -131,6 +131,8 @@ def test_what_only_one_photo_says_is_dropped(scene):
     checked = check(scene.views, 2, task.neighbours, maps.__getitem__, consistent=2, max_pixels=1.0, max_depth=0.01)
     assert np.mean(checked.depth[55:145, 105:195] > 0) < 0.01
     assert np.mean(checked.depth[:, 210:] > 0) == pytest.approx(np.mean(scene.checked[2].depth[:, 210:] > 0), abs=0.02)
+    alone = check(scene.views, 2, [], maps.__getitem__, consistent=2, max_pixels=1.0, max_depth=0.01)
+    assert not alone.depth.any(), "no neighbour has a depth to agree with"
 
 
 # --- fusion -----------------------------------------------------------------------------------------------------------

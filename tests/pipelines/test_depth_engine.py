@@ -155,7 +155,6 @@ def test_holes_are_filled_from_the_background() -> None:
     values = np.array([[9.0, 9, 0, 0, 3, 3], [0.0] * 6], np.float32)
     valid = np.array([[1, 1, 0, 0, 1, 1], [0] * 6], bool)
     np.testing.assert_array_equal(filters.fill_background(values, valid), [[9, 9, 3, 3, 3, 3]] * 2)
-    np.testing.assert_array_equal(filters.fill_background(values, valid, far_is_small=False), [[9, 9, 9, 9, 3, 3]] * 2)
 
 
 def test_weighted_median_keeps_the_step_where_the_picture_has_it() -> None:
@@ -165,6 +164,22 @@ def test_weighted_median_keeps_the_step_where_the_picture_has_it() -> None:
     spoiled = values.copy()
     spoiled[:, 7:9] = 12.0  # a fattened edge
     np.testing.assert_array_equal(filters.weighted_median(spoiled, guide, reach=4, spread=5.0), values)
+
+
+def test_weighted_median_is_that_of_its_definition() -> None:
+    rng = np.random.default_rng(8)
+    values = rng.integers(0, 40, (12, 17)).astype(np.float32)  # many are equal
+    values[rng.random(values.shape) < 0.1] = np.nan
+    guide = rng.integers(0, 256, (12, 17, 3), dtype=np.uint8)
+    found = filters.weighted_median(values, guide, reach=3, spread=30.0)
+    for y, x in np.ndindex(values.shape):
+        window = np.s_[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
+        usable = np.isfinite(values[window])
+        change = np.abs(guide[window].astype(float) - guide[y, x]).sum(axis=2)[usable]
+        order = np.argsort(values[window][usable])
+        reached = np.cumsum(np.exp(-change / 90.0)[order])
+        expected = values[window][usable][order][np.searchsorted(reached, reached[-1] / 2)]
+        assert found[y, x] == expected, (y, x)
 
 
 def test_weighted_median_is_the_median_of_a_flat_picture() -> None:

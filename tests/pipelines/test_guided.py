@@ -82,6 +82,15 @@ def test_nothing_near_a_line_and_nothing_at_all() -> None:
         assert guided_matches(a, b, GEOMETRIES["rows"], band=2.0, background=1.0).pairs.shape == (0, 2)
 
 
+def test_the_outermost_keypoints_of_large_photos_lie_in_cells_of_their_own() -> None:
+    rng = np.random.default_rng(4)
+    rows, places = unit(rng, 3), np.arange(3, dtype=np.int32)
+    for size in rng.uniform(2000, 6000, (50, 2)):
+        cells = Cells.of(np.float32([[0, 0], size / 3, size]), rows, places)
+        found = guided_matches(cells, cells, GEOMETRIES["rows"], band=1.0, background=1.3)
+        assert found.pairs.tolist() == [[0, 0], [1, 1], [2, 2]], size
+
+
 def test_bits_are_compared_by_hamming_distance() -> None:
     rng = np.random.default_rng(2)
     xy = (rng.random((50, 2)) * SIZE).astype(np.float32)

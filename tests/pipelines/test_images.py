@@ -17,7 +17,7 @@ from PIL import Image as Pil
 from pipelines.core.errors import InputError
 from pipelines.images import formats
 from pipelines.images.read import natural_key, read_color, read_color_image, read_gray, scan
-from pipelines.pairwise.picture import write_picture
+from pipelines.images.write import write_picture
 
 # --- formats -------------------------------------------------------------------------------------------------
 
@@ -247,9 +247,11 @@ def test_folders_names_and_order(tmp_path: Path) -> None:
     names = ["img10.png", "img2.png", "b/img1.png", "b/Ünï cödé 写真 1.png", "a.b c/x.PNG"]
     for number, name in enumerate(names):
         save(tmp_path / name, corners(80 + 2 * number, 120))
-    for skipped in [".hidden.png", ".cache/x.png", "__MACOSX/x.png", "masks/m.png", "old_run/sparse/x.png"]:
+    hidden, own = (".hidden.png", ".cache/x.png", "__MACOSX/x.png"), ("run/x.png", "cloud/x.png", "nerf/images/x.png")
+    for skipped in (*hidden, *own, "masks/m.png"):
         save(tmp_path / skipped, corners())
-    (tmp_path / "old_run" / "recon.json").write_text("{}")
+    for mark in ("run/recon.json", "cloud/dense.json", "nerf/recon-export.json"):
+        (tmp_path / mark).write_text("{}")
     (tmp_path / "notes.txt").write_text("no photo")
     (tmp_path / "img2.dng").write_bytes(b"II*\0")
     (tmp_path / "loop").symlink_to(tmp_path)

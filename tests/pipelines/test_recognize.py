@@ -60,6 +60,16 @@ def test_both_objects_of_the_sample_scene_in_place_and_no_third(sample_data, pic
     assert draw(result).shape == (768, 1024, 3)
 
 
+def test_scenes_are_looked_at_by_as_many_threads_as_before_the_objects(pictures, shared_cache):
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(5)
+        recogniser(pictures, shared_cache)
+        assert cv2.getNumThreads() == 5
+    finally:
+        cv2.setNumThreads(before)
+
+
 def scene_of(pictures: Path, path: Path, places: dict[str, list[np.ndarray]]) -> Photo:
     """A brown noise table with pictures laid on it by homographies."""
     noise = np.random.default_rng(1).normal(0, 1, (768, 1024, 3)).astype(np.float32)

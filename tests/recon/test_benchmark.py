@@ -13,9 +13,9 @@ from pipelines.benchmarks.truth import PoseErrors, TrueCamera, distinct_points, 
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Camera, Model
-from recon.benchmark.board import write_board
 from recon.benchmark.process import run_process
 from recon.benchmark.sfm import PEER, Row, Setting, run_benchmark, table, write_results
+from recon.benchmark.sfm_page import write_page
 
 
 def row(contestant, seconds, **changes):
@@ -64,7 +64,7 @@ def test_results_and_page(tmp_path):
     read = json.loads((tmp_path / "sfm.json").read_text())
     assert [found["seconds_over_peer"] for found in read["rows"]] == [1.0, 0.5, 0.075]
     assert read["rows"][2]["error"] is None
-    write_board(tmp_path / "sfm.html", rows, Setting())
+    write_page(tmp_path / "sfm.html", rows, Setting())
     page = (tmp_path / "sfm.html").read_text()
     assert "set &lt;1&gt;" in page and "set <1>" not in page and "nan" not in page
     assert "http://" not in page and "https://" not in page

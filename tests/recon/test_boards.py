@@ -20,7 +20,7 @@ from descriptors.benchmarks.results import METRICS, Board, Curve, Score
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Silent
 from recon.benchmark.boards import BOARDS, Request, run_boards
-from recon.benchmark.page import write_page
+from recon.benchmark.boards_page import write_page
 from recon.benchmark.plots import Axis, Bar, bars, scatter
 from recon.benchmark.tables import COLUMNS, markdown, ranked, table, write_files
 

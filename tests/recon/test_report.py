@@ -319,7 +319,8 @@ def test_many_photos_get_a_matrix(tmp_path: Path) -> None:
     page = Page(written(tmp_path, summary, [model]))
     assert page.data["links"] == [[0, 1, 90, 100], [7, 40, 9, 20]]
     source = next(str(attrs["src"]) for tag, attrs in page.elements if tag == "img" and attrs.get("src"))
-    alpha = np.array(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))))[:, :, 3]
+    picture = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
+    alpha = np.array(picture.convert("RGBA"))[:, :, 3]
     off_diagonal = alpha * (1 - np.eye(len(names), dtype=np.uint8))
     assert sorted(map(tuple, np.argwhere(off_diagonal).tolist())) == [(0, 1), (1, 0), (7, 40), (40, 7)]
     assert alpha[0, 1] > alpha[7, 40] > 0

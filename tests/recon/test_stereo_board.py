@@ -66,3 +66,13 @@ def test_two_contestants_on_a_plane(made, tmp_path) -> None:
     write_page(tmp_path / "stereo.html", result)
     page = (tmp_path / "stereo.html").read_text()
     assert page.count("data:image/png;base64,") == 2 + 2 * 2 and "http" not in page
+
+
+def test_pairs_of_one_name_in_two_folders_are_kept_apart(made, tmp_path) -> None:
+    half = tmp_path / "half" / "plane"
+    half.mkdir(parents=True)
+    for name in ("im2.png", "im6.png", "disp2.png"):
+        cv2.imwrite(str(half / name), cv2.imread(str(made / "plane" / name))[::2, ::2])
+    result = run_benchmark([made, half.parent], ["sgbm"], tmp_path / "out", progress=Silent())
+    assert [row.pair for row in result.rows] == ["plane", "plane 2", MEAN]
+    write_page(tmp_path / "stereo.html", result)

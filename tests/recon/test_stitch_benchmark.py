@@ -16,7 +16,7 @@ from pipelines.core.errors import InputError
 from pipelines.core.progress import Silent
 from pipelines.images.read import scan
 from recon.benchmark.stitch import PEER, Setting, run_benchmark, sets_of, table, write_results
-from recon.benchmark.stitch_page import write_board
+from recon.benchmark.stitch_page import write_page
 
 
 @pytest.mark.parametrize("k", [0.0, -0.08, 0.05])
@@ -83,7 +83,7 @@ def test_all_contestants_on_two_photos_that_overlap_and_two_that_do_not(sample_d
     assert all(len(row) == len(header) for row in cells)
     told = write_results(rows, out, Setting(640))
     assert json.loads((out / "stitch.json").read_text()) == told
-    write_board(out / "stitch.html", rows, Setting(640))
+    write_page(out / "stitch.html", rows, Setting(640))
     page = (out / "stitch.html").read_text()
     text = re.sub(r"base64,[\w+/=]*", "", page)  # three letters of a picture may be any
     assert page.count("data:image/jpeg") == 3 and "nan" not in text and "https://" not in text

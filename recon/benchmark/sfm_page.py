@@ -1,4 +1,4 @@
-"""The plots of a benchmark: one self-contained HTML page of bars drawn as SVG."""
+"""``sfm.html``: the figures of a benchmark of maps, and bars drawn as SVG."""
 
 from __future__ import annotations
 
@@ -10,27 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.store.files import write_text
+from recon.benchmark import markup
 from recon.benchmark.sfm import PEER, Row, Setting, table
 
 _STAGE_COLOURS = ("#0e8ca4", "#55b8a6", "#e2a23b", "#c8553d", "#7a5195", "#8a8f98", "#3d5a80", "#b5838d",
                   "#6a994e", "#2b2d42")  # fmt: skip
-STYLE = """
-:root{--ink:#1c2733;--soft:#5b6b7a;--line:#d8dee5;--page:#f6f8fa;--card:#fff;--peer:#9aa7b4;--ours:#0e8ca4}
-@media(prefers-color-scheme:dark){:root{--ink:#e6ecf2;--soft:#9aa9b8;--line:#2c3947;--page:#12181f;--card:#1a222c;
---peer:#627182}}
-body{margin:0;font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page)}
-main{max-width:1180px;margin:auto;padding:2rem 1rem}h1{font-size:1.5rem;margin:0 0 .3rem}
-h2{font-size:1.05rem;margin:0 0 .8rem}p{color:var(--soft);margin:.2rem 0 1.4rem}
-section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1.1rem 1.2rem;margin:0 0 1.2rem;
-overflow-x:auto}svg{display:block;max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
-svg .soft{fill:var(--soft)}table{border-collapse:collapse;font-variant-numeric:tabular-nums;white-space:nowrap}
-td,th{padding:.35rem .8rem .35rem 0;text-align:right;border-bottom:1px solid var(--line)}
-td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}th{font-weight:600;color:var(--soft)}
-.key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .35em 0 1em;vertical-align:-.05em}
-"""
 
 
-def write_board(path: Path, rows: Sequence[Row], setting: Setting) -> None:
+def write_page(path: Path, rows: Sequence[Row], setting: Setting) -> None:
     """Write the page.
 
     Args:
@@ -38,37 +25,26 @@ def write_board(path: Path, rows: Sequence[Row], setting: Setting) -> None:
         rows: results, see :class:`Row`.
         setting: what all contestants were given.
     """
-    header, cells = table(rows)
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
-    with_truth = any(row.poses for row in rows)
-    plots = [
-        _section("Wall time, by stage", _stage_bars(rows) + _stage_key(rows)),
-        _section("3D points", _bars(rows, lambda row: row.points, "{:,.0f}")),
-        _section("Mean track length", _bars(rows, lambda row: row.track_length, "{:.2f}")),
+    parts = [
+        markup.section("All figures", markup.table(*table(rows))),
+        markup.section("Wall time, by stage", _stage_bars(rows) + _stage_key(rows)),
+        markup.section("3D points", _bars(rows, lambda row: row.points, "{:,.0f}")),
+        markup.section("Mean track length", _bars(rows, lambda row: row.track_length, "{:.2f}")),
     ]
-    if with_truth:
-        plots.append(
-            _section(
+    if any(row.poses for row in rows):
+        parts.append(
+            markup.section(
                 "Mean error of the camera centres, mm (truth's metres × 1,000)",
                 _bars(rows, lambda row: math.nan if row.poses is None else row.poses.centre_mean * 1000, "{:.2f}"),
             )
         )
-    plots.append(_section("Peak memory, MB", _bars(rows, lambda row: row.peak_memory / 1e6, "{:,.0f}")))
+    parts.append(markup.section("Peak memory, MB", _bars(rows, lambda row: row.peak_memory / 1e6, "{:,.0f}")))
     given = f"{setting.max_features:,} features at {setting.max_size:,} px, seed {setting.seed}"
     if setting.fix_intrinsics:
         given += ", true intrinsics kept fixed"
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>recon benchmark sfm</title><style>{STYLE}</style><main><h1>Structure from motion, side by side</h1>"
-        f"<p>Same photos, one process after the other; {escape(given)}. “Ratio” is wall time over {PEER}’s.</p>"
-        f"{_section('All figures', f'<table><tr>{head}</tr>{body}</table>')}{''.join(plots)}</main></html>"
-    )
-    write_text(path, page)
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+    intro = f"Same photos, one process after the other; {escape(given)}. “Ratio” is wall time over {PEER}’s."
+    heading = "Structure from motion, side by side"
+    write_text(path, markup.document("recon benchmark sfm", heading, intro, "".join(parts)))
 
 
 def _layout(rows: Sequence[Row]) -> tuple[list[float], float]:

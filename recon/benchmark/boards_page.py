@@ -10,11 +10,11 @@ from pathlib import Path
 from descriptors.benchmarks.published import PUBLISHED
 from descriptors.benchmarks.results import METRICS, Board, Score
 from pipelines.store.files import write_text
-from recon.benchmark.board import STYLE
+from recon.benchmark import markup
 from recon.benchmark.plots import Axis, Bar, Line, bars, lines, scatter, shaded
 from recon.benchmark.tables import COLUMNS, Column, ranked, table, value_of
 
-_MORE_STYLE = """
+_STYLE = """
 h1+p{margin-bottom:1rem}h2 small{font-weight:400;color:var(--soft)}h3{font-size:.95rem;margin:1.6rem 0 .5rem}
 section p{margin:.2rem 0 1rem;max-width:75ch}table.shaded td,table.shaded th{padding:.3rem .6rem;text-align:right}
 table.shaded td:first-child{text-align:left}td:nth-child(2),th:nth-child(2){text-align:right}
@@ -61,22 +61,17 @@ def write_page(path: Path, boards: Sequence[Board]) -> None:
     looks = {name: number for number, name in enumerate(names)}
     links = "".join(f'<a href="#{board.name}">{escape(_TITLES[board.name])}</a>' for board in boards)
     sections = [_frontier(boards, looks), *(_board(board, looks) for board in boards)]
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>recon benchmark</title><style>{STYLE}{_MORE_STYLE}</style><main>"
-        "<h1>Local descriptors, side by side</h1>"
-        "<p>All contestants had the same photos, keypoints and pairs. Hatched bars and rows marked “published” were "
-        "not measured here: other people’s machines and data, the source is named.</p>"
-        f"<nav>{links}</nav><p></p>{''.join(sections)}</main></html>"
+    intro = (
+        "All contestants had the same photos, keypoints and pairs. Hatched bars and rows marked “published” were "
+        "not measured here: other people’s machines and data, the source is named."
     )
-    write_text(path, page)
+    body = f"<nav>{links}</nav><p></p>{''.join(sections)}"
+    heading = "Local descriptors, side by side"
+    write_text(path, markup.document("recon benchmark", heading, intro, body, style=_STYLE))
 
 
 def _board(board: Board, looks: Mapping[str, int]) -> str:
-    header, rows = table(board)
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    parts = [f"<p>{escape(board.protocol)}.</p>", f"<table><tr>{head}</tr>{body}</table>"]
+    parts = [f"<p>{escape(board.protocol)}.</p>", markup.table(*table(board))]
     parts += [f"<p>{escape(note)}</p>" for note in board.notes]
     first = COLUMNS[board.name][0]
     for metric in (first.metric, *_BARS.get(board.name, ())):
