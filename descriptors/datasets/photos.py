@@ -150,7 +150,7 @@ def load_photos(paths: Sequence[Path], *, views: int, keypoints: int, limits: Wa
     """Tracks of single photos; the same photos and seed give the same views.
 
     Raises:
-        DataError: no photo was given, or one cannot be read.
+        DataError: no photo was given, one cannot be read, or none has a keypoint that a view of it shows.
     """
     if not paths:
         raise DataError("There is no photo to warp.")
@@ -161,7 +161,10 @@ def load_photos(paths: Sequence[Path], *, views: int, keypoints: int, limits: Wa
         return photo_tracks(image, views=views, keypoints=keypoints, limits=limits, rng=rng)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return concatenate([tracks for tracks in pool.map(one, range(len(paths))) if len(tracks)])
+        found = [tracks for tracks in pool.map(one, range(len(paths))) if len(tracks)]
+    if not found:
+        raise DataError(f"None of the {len(paths)} photos has a keypoint. Give photos with something to see in them.")
+    return concatenate(found)
 
 
 def _at_most(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from descriptors.datasets.brown import brown_tracks, read_brown
 from descriptors.datasets.photos import SUFFIXES
-from descriptors.datasets.scenes import DataError, load_scene, scene_folders
+from descriptors.datasets.scenes import DataError, load_scene, read_tracks, scene_folders
 from descriptors.datasets.tracks import Tracks, of_images
 
 Given = str | Path | Sequence[str | Path]
@@ -176,8 +176,7 @@ def _holds(folder: Path, part: str) -> bool:
 
 
 def _names(folder: Path) -> list[str]:
-    with np.load(folder / "tracks.npz", allow_pickle=False) as stored:
-        return [str(name) for name in stored["names"]]
+    return [str(name) for name in read_tracks(folder, "names")["names"]]
 
 
 def _held_out(names: Sequence[str]) -> np.ndarray:
