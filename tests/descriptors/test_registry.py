@@ -115,6 +115,8 @@ def test_a_descriptor_from_a_users_own_file(tmp_path):
         ("np.float32(0.5)", "0.5", r"float64; .* float32"),
         ("return np", "return None and np", "NoneType"),
         ("return np", "raise KeyError('x') or np", "cannot describe patches .* KeyError: 'x'"),
+        ("return np", "raise SystemExit(0) or np", "cannot describe patches .* SystemExit: 0"),
+        ("import numpy as np", "import numpy as np; raise SystemExit(0)", "cannot be run: SystemExit: 0"),
         ("patch_size=8", "patch_size=0", "cannot be run.* patches of 0 px"),
     ],
 )
