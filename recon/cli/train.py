@@ -218,9 +218,8 @@ def _weights(start: str | None) -> Path | None:
 def _make_tracks(source: str) -> None:
     """Photos and tracks of a map of recon sfm, if they have not been made yet."""
     folder = Path(source.removeprefix("map:"))
-    made = any((place / "tracks.npz").is_file() for place in (folder, folder / "export" / "training"))
-    if source.startswith("map:") and not made:
-        from pipelines.export import export_training
+    if source.startswith("map:") and not (folder / "tracks.npz").is_file():
+        from pipelines.export import make_training
         from recon.cli.terminal import progress_for
 
-        export_training(folder, progress=progress_for(quiet=False))
+        make_training(folder, progress=progress_for(quiet=False))
