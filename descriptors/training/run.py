@@ -31,6 +31,9 @@ from descriptors.training.machine import Clock, device_named, hardware, keep_mem
 
 CHECKPOINT_SECONDS = 400.0
 GPU_CHECKPOINT_SECONDS = 100.0
+"""Between two judgements of a network, at which its weights are written too."""
+_KEEP_SECONDS = 60.0
+"""Between two checkpoints: what a kill costs at most."""
 _REPORT_SECONDS = 10.0
 _LEARNT = 100
 """Steps after which a training is judged at all: all networks of the zoo are then better than untrained in one figure
@@ -254,12 +257,13 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
             return
         try:
             state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
-            identity, random = state["identity"], state["random"]
+            same = state["identity"] == self._identity
+            random: Any = state["random"] if same else None
         except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
             raise DescriptorError(
                 f"{self._checkpoint} is damaged. Remove it, or begin anew with --no-resume (resume=False)."
             ) from error
-        if identity != self._identity:
+        if not same:
             raise DescriptorError(
                 f"{self._checkpoint} belongs to a training with another recipe, seed, beginning or data. "
                 "Remove it, or begin anew with --no-resume (resume=False)."
@@ -274,7 +278,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         """All steps that are left, and the figures at their end."""
         lost: list[Tensor] = []
         pairs, done_before = 0, self.done
-        since = saved = began = time.monotonic()
+        since = saved = kept = began = time.monotonic()
         between = CHECKPOINT_SECONDS if self.device.type == "cpu" else GPU_CHECKPOINT_SECONDS
         figures: Judged | None = None
         with ThreadPoolExecutor(1) as ahead:
@@ -295,11 +299,14 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
                         raise self._collapsed(f"a loss of {loss}")
                     if due:
                         figures = self.save()
-                        saved = time.monotonic()
+                        saved = kept = time.monotonic()
                     done, passed = min(self.done, 1.0), time.monotonic() - since
                     left = (1 - done) * (time.monotonic() - began) / max(done - done_before, 1e-9)
                     report(Progress(self.step, done, loss, pairs / passed, figures if due else None, left))
                     lost, pairs, since = [], 0, time.monotonic()
+                if time.monotonic() - kept > _KEEP_SECONDS:
+                    self.keep()
+                    kept = time.monotonic()
         return figures or self.save()
 
     def save(self) -> Judged:
@@ -311,6 +318,12 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         figures = self.figures()
         if self._untrained and self.step >= _LEARNT and figures.worse_than(self._untrained):
             raise self._collapsed(f"{figures.said()}; random weights reach {self._untrained.said()}")
+        self.keep()
+        self._write(figures)
+        return figures
+
+    def keep(self) -> None:
+        """Write the checkpoint."""
         state = {
             "identity": self._identity,
             "network": self.network.state_dict(),
@@ -323,8 +336,6 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         content = io.BytesIO()
         torch.save(state, content)  # not to the file itself: of a full disk torch tells no more than that it failed
         write_whole(self._checkpoint, content.getbuffer())
-        self._write(figures)
-        return figures
 
     def _collapsed(self, found: str) -> DescriptorError:
         """Nothing leads out: all patches lie at nearly one point, or numbers are none any more."""

@@ -118,6 +118,19 @@ def test_what_cannot_be_written(data: Path, tmp_path: Path, monkeypatch: pytest.
     assert isinstance(below.exception, OutputError) and "a file stands where a folder" in str(below.exception)
 
 
+def test_what_a_kill_costs_is_bounded(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr("descriptors.training.run._KEEP_SECONDS", -1.0)
+    out = tmp_path / "n.safetensors"
+    run = training.PatchRun(small("tfeat"), data, out, training.Length(1.0, 9), "cpu", 0)
+    original, steps = run.take, iter(range(3))
+    monkeypatch.setattr(run, "take", lambda batch: original(batch) if next(steps) < 2 else os.kill(os.getpid(), 2))
+    with pytest.raises(KeyboardInterrupt):
+        run.steps(lambda _: None)
+    again = training.PatchRun(small("tfeat"), data, out, training.Length(1.0, 9), "cpu", 0)
+    again.resume()
+    assert again.step == 2 and not out.exists()
+
+
 @pytest.fixture
 def hard(data: Path, tmp_path: Path) -> Path:  # noqa: F811
     """The same data, but that noise leaves something to learn for what is validated."""
