@@ -92,14 +92,18 @@ def change_light(image: NDArray[np.uint8], limits: WarpRange, rng: np.random.Gen
     return stored
 
 
-def project_frames(frames: NDArray[np.float32], homography: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Frames (N,2,3) carried by a homography: centres exactly, shape by the nearest similarity."""
-    centre = frames[:, :, 2].astype(np.float64)
-    mapped = np.c_[centre, np.ones(len(centre))] @ homography.T
+def carry_frames(frames: NDArray[np.float32], homography: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Frames (N,2,3) carried by a homography: centres exactly, shapes by its affine map at the centre."""
+    mapped = np.c_[frames[:, :, 2].astype(np.float64), np.ones(len(frames))] @ homography.T
     xy, w = mapped[:, :2] / mapped[:, 2:], mapped[:, 2]
     jacobian = (homography[None, :2, :2] - xy[:, :, None] * homography[None, 2:, :2]) / w[:, None, None]
-    carried = np.concatenate([jacobian @ frames[:, :, :2], xy[:, :, None]], axis=2)
-    return frames_from_keypoints(xy, scales(carried), angles(carried))
+    return np.concatenate([jacobian @ frames[:, :, :2], xy[:, :, None]], axis=2).astype(np.float32)
+
+
+def project_frames(frames: NDArray[np.float32], homography: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Frames (N,2,3) carried by a homography: centres exactly, shape by the nearest similarity."""
+    carried = carry_frames(frames, homography)
+    return frames_from_keypoints(carried[:, :, 2], scales(carried), angles(carried))
 
 
 def photo_tracks(

@@ -107,7 +107,7 @@ def described(given: Given) -> str:
     """What a weights file says of its data: no paths."""
     sources = _split(given)
     parts = ["the training scenes and photos of recon's data folder (see the card)"] if sources.folders else []
-    parts += [f"{len(sources.maps)} maps of the user's own"] if sources.maps else []
+    parts += [f"{len(sources.maps)} map{'s' * (len(sources.maps) > 1)} of the user's own"] if sources.maps else []
     parts += [f"Brown's {', '.join(folder.name for folder in sources.brown)}"] if sources.brown else []
     parts += ["rendered stereo pairs"] if sources.pairs else []
     return " and ".join(parts)

@@ -209,10 +209,7 @@ def main() -> None:
     magnification = given.magnification or descriptor.spec.magnification
     patches = ValidationSet(given.data, patch_size=descriptor.spec.patch_size, magnification=magnification)
     figures = patches.figures(descriptor.describe)
-    print(
-        f"{given.name}, magnification {magnification}: matching {figures.matching:.3f}, "
-        f"rank 1 {figures.rank1:.3f}, FPR95 {100 * figures.fpr95:.2f} %"
-    )
+    print(f"{given.name}, magnification {magnification}: {figures.said()}")
 
 
 if __name__ == "__main__":
