@@ -35,7 +35,7 @@ class Progress:
         done: share of the training that is done, 0..1.
         loss: mean loss since the last report.
         pairs_per_second: since the last report.
-        figures: validation figures, only where a checkpoint was just written.
+        figures: validation figures, only where the network was just judged.
         seconds_left: about how long the training will still take as it goes now; NaN before the first report.
     """
 

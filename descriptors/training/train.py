@@ -49,7 +49,7 @@ def train(
     sharing: int = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> Figures:
-    """Train a network and write its weights to ``out`` (safetensors), with usable weights there at every checkpoint.
+    """Train a network and write its weights to ``out`` (safetensors), with usable weights there whenever it is judged.
 
     The checkpoint stands beside ``out`` until the training ends; with ``resume`` a killed training goes on from it.
     Beside it are written, too, the log (``.log.jsonl``), the curve (``.svg``) and, at the end, the card (``.md``). On a
@@ -72,7 +72,7 @@ def train(
         teacher: learn from it, beside the recipe's loss: see :class:`descriptors.training.distill.Distilled`.
         resume: go on from a checkpoint of the same training, if there is one, and leave finished weights alone.
         sharing: trainings at once on this machine, for the card.
-        progress: called about every ten seconds and after every checkpoint; with ``start``, before the first step too,
+        progress: called about every ten seconds and whenever it is judged; with ``start``, before the first step too,
             with the figures of the weights as they come.
 
     Returns:
