@@ -11,6 +11,16 @@ from descriptors.contract import DescriptorError
 _LONGEST = 1 << 20
 
 
+def check_name(path: Path) -> None:
+    """Refuse a name that weights cannot be used by.
+
+    Raises:
+        DescriptorError: it does not end in ``.safetensors``.
+    """
+    if path.suffix != ".safetensors":
+        raise DescriptorError(f"{path} must end in .safetensors, so that --descriptor knows it as a network.")
+
+
 def read_header(path: Path) -> dict[str, str]:
     """Metadata of a safetensors file: names and texts.
 

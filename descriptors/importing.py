@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from descriptors.contract import DescriptorError
 from descriptors.files import write_whole
+from descriptors.headers import check_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,8 +80,7 @@ def import_checkpoint(source: str | Path, network: str, out: str | Path) -> None
     from safetensors.torch import save
 
     source, out = Path(source), Path(out)
-    if out.suffix != ".safetensors":
-        raise DescriptorError(f"{out} must end in .safetensors, so that --descriptor knows it as a network.")
+    check_name(out)
     layouts = [layout for layout in LAYOUTS if layout.network == network]
     if not layouts:
         raise DescriptorError(f"No checkpoints of {network!r} are known. Known are: {', '.join(IMPORTED)}.")

@@ -40,7 +40,7 @@ class FromFile:
             return np.empty(wanted, self.spec.dtype)
         try:
             described = self.answer(patches)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DescriptorError(
                 f"{self.path} cannot describe patches {patches.shape} {patches.dtype}: {type(error).__name__}: {error}"
             ) from error
@@ -66,7 +66,7 @@ def from_file(path: Path, content: bytes) -> FromFile:
     module = importlib.util.module_from_spec(loader)
     try:
         loader.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() would end the command without a word
         raise DescriptorError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     found: Any = getattr(module, "descriptor", None)
     if not isinstance(getattr(found, "spec", None), DescriptorSpec) or not callable(getattr(found, "describe", None)):

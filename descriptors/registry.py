@@ -255,7 +255,12 @@ def _network_file(path: Path) -> Entry:
     header = read_header(path)
     network = header.get("network", "")
     names = (network, _ALIASES.get(network, network))
-    base = next((entry.spec for entry in _NETWORKS if entry.spec.name in names), None)
+    base = next((entry.spec for entry in _NETWORKS + _DENSE_NETWORKS if entry.spec.name in names), None)
+    if network in _scorers():
+        raise DescriptorError(
+            f"{path} holds the metric network {network!r}, which is known by its name alone: it is used when it takes "
+            f"the place of {network}.safetensors in descriptors/weights."
+        )
     if base is None:
         raise DescriptorError(f"{path} holds the network {network!r}, which is no descriptor of this version of recon.")
     return Entry(replace(base, name=path.stem, weights=str(path.resolve())), "descriptors.runtime")

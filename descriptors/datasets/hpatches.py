@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from descriptors.datasets.photos import carry_frames
 from descriptors.datasets.scenes import DataError, read_grey
 from descriptors.datasets.sequences import Sequence
 from descriptors.frames import extract_patches, scales
@@ -163,14 +164,6 @@ def make_patches(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return len(kept)
-
-
-def carry_frames(frames: NDArray[np.float32], homography: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Frames (N,2,3) carried by a homography: centres exactly, shapes by its affine map at the centre."""
-    mapped = np.c_[frames[:, :, 2].astype(np.float64), np.ones(len(frames))] @ homography.T
-    xy, w = mapped[:, :2] / mapped[:, 2:], mapped[:, 2]
-    jacobian = (homography[None, :2, :2] - xy[:, :, None] * homography[None, 2:, :2]) / w[:, None, None]
-    return np.concatenate([jacobian @ frames[:, :, :2], xy[:, :, None]], axis=2).astype(np.float32)
 
 
 def apart(frames: NDArray[np.float32], *, overlap: float = 0.5) -> NDArray[np.intp]:

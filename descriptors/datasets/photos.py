@@ -92,14 +92,18 @@ def change_light(image: NDArray[np.uint8], limits: WarpRange, rng: np.random.Gen
     return stored
 
 
-def project_frames(frames: NDArray[np.float32], homography: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Frames (N,2,3) carried by a homography: centres exactly, shape by the nearest similarity."""
-    centre = frames[:, :, 2].astype(np.float64)
-    mapped = np.c_[centre, np.ones(len(centre))] @ homography.T
+def carry_frames(frames: NDArray[np.float32], homography: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Frames (N,2,3) carried by a homography: centres exactly, shapes by its affine map at the centre."""
+    mapped = np.c_[frames[:, :, 2].astype(np.float64), np.ones(len(frames))] @ homography.T
     xy, w = mapped[:, :2] / mapped[:, 2:], mapped[:, 2]
     jacobian = (homography[None, :2, :2] - xy[:, :, None] * homography[None, 2:, :2]) / w[:, None, None]
-    carried = np.concatenate([jacobian @ frames[:, :, :2], xy[:, :, None]], axis=2)
-    return frames_from_keypoints(xy, scales(carried), angles(carried))
+    return np.concatenate([jacobian @ frames[:, :, :2], xy[:, :, None]], axis=2).astype(np.float32)
+
+
+def project_frames(frames: NDArray[np.float32], homography: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Frames (N,2,3) carried by a homography: centres exactly, shape by the nearest similarity."""
+    carried = carry_frames(frames, homography)
+    return frames_from_keypoints(carried[:, :, 2], scales(carried), angles(carried))
 
 
 def photo_tracks(
@@ -150,7 +154,7 @@ def load_photos(paths: Sequence[Path], *, views: int, keypoints: int, limits: Wa
     """Tracks of single photos; the same photos and seed give the same views.
 
     Raises:
-        DataError: no photo was given, or one cannot be read.
+        DataError: no photo was given, one cannot be read, or none has a keypoint that a view of it shows.
     """
     if not paths:
         raise DataError("There is no photo to warp.")
@@ -161,7 +165,10 @@ def load_photos(paths: Sequence[Path], *, views: int, keypoints: int, limits: Wa
         return photo_tracks(image, views=views, keypoints=keypoints, limits=limits, rng=rng)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return concatenate([tracks for tracks in pool.map(one, range(len(paths))) if len(tracks)])
+        found = [tracks for tracks in pool.map(one, range(len(paths))) if len(tracks)]
+    if not found:
+        raise DataError(f"None of the {len(paths)} photos has a keypoint. Give photos with something to see in them.")
+    return concatenate(found)
 
 
 def _at_most(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -46,8 +48,26 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     """
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise DataError(f"{path} could not be read as a photo. Copy the scene again.")
+        raise DataError(f"{path} could not be read as a photo. Copy it again, or take it away.")
     return image  # type: ignore[return-value]
+
+
+def read_tracks(folder: Path, *names: str) -> dict[str, NDArray]:
+    """Arrays of ``tracks.npz`` in a folder, by name.
+
+    Raises:
+        DataError: the file cannot be read, is damaged, or lacks one of them.
+    """
+    path = folder / "tracks.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in names if name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged or no file of tracks. Copy it again, or make it anew.") from error
+    missing = sorted(set(names) - set(arrays))
+    if missing:
+        raise DataError(f"{path} lacks {missing}. See the README beside the scenes.")
+    return arrays
 
 
 def load_scene(folder: Path) -> Tracks:
@@ -56,14 +76,11 @@ def load_scene(folder: Path) -> Tracks:
     ``tracks.npz`` gives observations in COLMAP's convention (top-left pixel centre at 0.5); here it is at 0.
 
     Raises:
-        DataError: a photo is missing, or ``tracks.npz`` lacks an array.
+        DataError: a photo is missing, or ``tracks.npz`` is damaged or lacks an array.
     """
-    with np.load(folder / "tracks.npz", allow_pickle=False) as stored:
-        missing = {"names", "cam_from_world", "K", "xyz", "obs_image", "obs_point", "obs_xy", "obs_scale",
-                   "obs_angle"} - set(stored.files)  # fmt: skip
-        if missing:
-            raise DataError(f"{folder / 'tracks.npz'} lacks {sorted(missing)}. See the README beside the scenes.")
-        data = {name: stored[name] for name in stored.files}
+    data = read_tracks(
+        folder, "names", "cam_from_world", "K", "xyz", "obs_image", "obs_point", "obs_xy", "obs_scale", "obs_angle"
+    )
     images = tuple(read_grey(folder / "images" / str(name)) for name in data["names"])
     point, image = data["obs_point"].astype(np.int64), data["obs_image"].astype(np.int32)
     seen = np.bincount(point, minlength=len(data["xyz"]))

@@ -16,7 +16,7 @@ import numpy as np
 
 from descriptors.datasets.brown import brown_tracks, read_brown
 from descriptors.datasets.photos import SUFFIXES
-from descriptors.datasets.scenes import DataError, load_scene, scene_folders
+from descriptors.datasets.scenes import DataError, load_scene, read_tracks, scene_folders
 from descriptors.datasets.tracks import Tracks, of_images
 
 Given = str | Path | Sequence[str | Path]
@@ -107,7 +107,7 @@ def described(given: Given) -> str:
     """What a weights file says of its data: no paths."""
     sources = _split(given)
     parts = ["the training scenes and photos of recon's data folder (see the card)"] if sources.folders else []
-    parts += [f"{len(sources.maps)} maps of the user's own"] if sources.maps else []
+    parts += [f"{len(sources.maps)} map{'s' * (len(sources.maps) > 1)} of the user's own"] if sources.maps else []
     parts += [f"Brown's {', '.join(folder.name for folder in sources.brown)}"] if sources.brown else []
     parts += ["rendered stereo pairs"] if sources.pairs else []
     return " and ".join(parts)
@@ -176,8 +176,7 @@ def _holds(folder: Path, part: str) -> bool:
 
 
 def _names(folder: Path) -> list[str]:
-    with np.load(folder / "tracks.npz", allow_pickle=False) as stored:
-        return [str(name) for name in stored["names"]]
+    return [str(name) for name in read_tracks(folder, "names")["names"]]
 
 
 def _held_out(names: Sequence[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 from descriptors import registry
 from descriptors.contract import DescriptorError
+from descriptors.files import write_whole
 from descriptors.headers import read_header
 from descriptors.networks import SCORERS, build
 from descriptors.training.curve import read_log, still_falling
@@ -43,7 +44,7 @@ def write_card(weights: Path) -> Path:
         raise DescriptorError(f"{weights} does not say how it was trained; only trained weights get a card.")
     card = weights.with_suffix(".md")
     rows = read_log(weights.with_suffix(".log.jsonl"))
-    card.write_text(_text(weights, header, rows))
+    write_whole(card, _text(weights, header, rows).encode())
     return card
 
 

@@ -7,13 +7,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
+
+from descriptors.files import write_whole
 
 
 class FoundFigures(Protocol):
     """A dataclass of numbers in 0..1 that a training is judged by, as :class:`.validate.Figures`."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def worse_than(self, untrained: Self) -> bool:
+        """Whether they are beneath those of random weights."""
+        ...
 
     def said(self) -> str:
         """In one line."""
@@ -29,7 +35,7 @@ class Progress:
         done: share of the training that is done, 0..1.
         loss: mean loss since the last report.
         pairs_per_second: since the last report.
-        figures: validation figures, only where a checkpoint was just written.
+        figures: validation figures, only where the network was just judged.
         seconds_left: about how long the training will still take as it goes now; NaN before the first report.
     """
 
@@ -48,8 +54,7 @@ class TrainingLog:
         """Keep of an earlier log what lies before ``step``, at which a training begins or goes on."""
         self.path, self.picture = weights.with_suffix(".log.jsonl"), weights.with_suffix(".svg")
         self.rows = [row for row in read_log(self.path) if row["step"] <= step] if step else []
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        write_whole(self.path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
 
     def add(self, state: Progress) -> None:
         """Write down one report; the picture is drawn anew where it has figures."""
@@ -58,7 +63,7 @@ class TrainingLog:
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if state.figures:
-            self.picture.write_text(curve(self.rows, self.picture.stem))
+            write_whole(self.picture, curve(self.rows, self.picture.stem).encode())
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, PairScorer, PairScorerSpec
 from descriptors.datasets.photos import detect_dog
-from descriptors.datasets.scenes import read_grey, scene_folders
+from descriptors.datasets.scenes import read_grey, read_tracks, scene_folders
 from descriptors.frames import extract_patches
 from descriptors.rerank import Described, RerankRule, mutual_best
 
@@ -77,10 +77,10 @@ def validation_pairs(data_dir: Path, *, per_scene: int, shared: int = 20) -> lis
     """Random photo pairs of every validation scene that see ``shared`` points in common at least."""
     pairs = []
     for number, folder in enumerate(scene_folders(data_dir, validation=True)):
-        with np.load(folder / "tracks.npz", allow_pickle=False) as stored:
-            names, k, pose = stored["names"], stored["K"], stored["cam_from_world"]
-            seen = np.zeros((len(names), len(stored["xyz"])), np.int32)
-            seen[stored["obs_image"], stored["obs_point"]] = 1
+        stored = read_tracks(folder, "names", "K", "cam_from_world", "xyz", "obs_image", "obs_point")
+        names, k, pose = stored["names"], stored["K"], stored["cam_from_world"]
+        seen = np.zeros((len(names), len(stored["xyz"])), np.int32)
+        seen[stored["obs_image"], stored["obs_point"]] = 1
         candidates = np.argwhere(np.triu(seen @ seen.T >= shared, 1))
         rng = np.random.default_rng([60, number])
         for i, j in rng.permutation(candidates)[:per_scene]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import Given, described, folders_of, licences
 from descriptors.files import write_whole
-from descriptors.headers import minutes_in_all, read_header
+from descriptors.headers import check_name, minutes_in_all, read_header
 from descriptors.networks import build
 from descriptors.packing import pack
 from descriptors.runtime import read_network
@@ -31,7 +31,13 @@ from descriptors.training.machine import Clock, device_named, hardware, keep_mem
 
 CHECKPOINT_SECONDS = 400.0
 GPU_CHECKPOINT_SECONDS = 100.0
+"""Between two judgements of a network, at which its weights are written too."""
+_KEEP_SECONDS = 60.0
+"""Between two checkpoints: what a kill costs at most."""
 _REPORT_SECONDS = 10.0
+_LEARNT = 100
+"""Steps after which a training is judged at all: all networks of the zoo are then better than untrained in one figure
+at least, in batches of 16 pairs too; of those at too high a rate Swift is worse in all."""
 
 
 class Plan(Protocol):
@@ -42,6 +48,11 @@ class Plan(Protocol):
     @property
     def network(self) -> str:
         """Key of :data:`descriptors.networks.NETWORKS`."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest one."""
         ...
 
     @property
@@ -84,6 +95,25 @@ class Start:
             raise DescriptorError("There are no first weights of which a share could be kept; name some to begin with.")
 
 
+def finished(weights: Path) -> bool:
+    """Whether weights are those of a training that has ended: a checkpoint beside them says that it has not."""
+    return weights.is_file() and not weights.with_suffix(".checkpoint").exists()
+
+
+def check_place(out: Path, resume: bool) -> None:
+    """Refuse a file that a training cannot write to, or that it would take the place of unasked.
+
+    Raises:
+        DescriptorError: its name is none of weights, or, with ``resume``, weights stand there that are finished.
+    """
+    check_name(out)
+    if resume and finished(out):
+        raise DescriptorError(
+            f"{out} is there already, and its training has ended. Give another --out, or train anew in its place with "
+            "--no-resume (resume=False)."
+        )
+
+
 Recipes = TypeVar("Recipes", bound=Plan)
 Batch = TypeVar("Batch")
 Judged = TypeVar("Judged", bound=FoundFigures)
@@ -105,6 +135,8 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
 
     def __init__(self, plan: Recipes, given: Given, out: Path, length: Length, device: str, seed: int) -> None:
         """Args are those of :func:`descriptors.training.train.train`."""
+        if not 0 < plan.learning_rate < math.inf:
+            raise DescriptorError(f"A learning rate of {plan.learning_rate:g} is none. Give --rate above 0.")
         keep_memory()
         torch.manual_seed(seed)
         self.plan, self.given, self.out, self.length, self.seed = plan, given, out, length, seed
@@ -113,6 +145,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         self.step, self._clock = 0, Clock(0.0, self.device)
         self._started_from, self._minutes_before, self._keep = "", 0.0, 0.0
         self._checkpoint = out.with_suffix(".checkpoint")
+        self._untrained: Judged | None = None
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
@@ -129,6 +162,10 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
     @abstractmethod
     def figures(self) -> Judged:
         """What the network reaches now."""
+
+    @abstractmethod
+    def write_card(self) -> None:
+        """Write the card of the weights that were written."""
 
     def extra_state(self) -> dict[str, Tensor]:
         """What a checkpoint holds beside network and optimizer."""
@@ -175,6 +212,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
 
     def go(self, start: Start, resume: bool, progress: Callable[[Progress], None] | None) -> Judged:
         """Train to the end; arguments and files as of :func:`descriptors.training.train.train`."""
+        self._untrained = self.figures()
         if start.weights is not None:
             self.adopt(read_network(start.weights))
             self._started_from = hashlib.sha256(start.weights.read_bytes()).hexdigest()
@@ -194,6 +232,7 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         figures = self.steps(report)
         if self._keep:
             figures = self.mix(first)
+        self.write_card()  # while the checkpoint is there: a training killed here goes on, and writes it
         self._checkpoint.unlink(missing_ok=True)
         return figures
 
@@ -218,12 +257,13 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
             return
         try:
             state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
-            identity = state["identity"]
+            same = state["identity"] == self._identity
+            random: Any = state["random"] if same else None
         except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
             raise DescriptorError(
                 f"{self._checkpoint} is damaged. Remove it, or begin anew with --no-resume (resume=False)."
             ) from error
-        if identity != self._identity:
+        if not same:
             raise DescriptorError(
                 f"{self._checkpoint} belongs to a training with another recipe, seed, beginning or data. "
                 "Remove it, or begin anew with --no-resume (resume=False)."
@@ -231,13 +271,14 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.take_up(state)
+        (torch.cuda if self.device.type == "cuda" else torch).set_rng_state(random.cpu())
         self.step, self._clock = state["step"], Clock(state["spent"], self.device)
 
     def steps(self, report: Callable[[Progress], None]) -> Judged:
         """All steps that are left, and the figures at their end."""
         lost: list[Tensor] = []
         pairs, done_before = 0, self.done
-        since = saved = began = time.monotonic()
+        since = saved = kept = began = time.monotonic()
         between = CHECKPOINT_SECONDS if self.device.type == "cpu" else GPU_CHECKPOINT_SECONDS
         figures: Judged | None = None
         with ThreadPoolExecutor(1) as ahead:
@@ -252,33 +293,57 @@ class TrainingRun(ABC, Generic[Recipes, Batch, Judged]):
                 pairs += self.size(batch)
                 now = time.monotonic()
                 due = now - saved > between or self.done >= 1
-                if due:
-                    figures = self.save()
-                    saved = time.monotonic()
                 if due or now - since > _REPORT_SECONDS:
+                    loss = float(torch.stack(lost).mean())
+                    if not math.isfinite(loss):
+                        raise self._collapsed(f"a loss of {loss}")
+                    if due:
+                        figures = self.save()
+                        saved = kept = time.monotonic()
                     done, passed = min(self.done, 1.0), time.monotonic() - since
                     left = (1 - done) * (time.monotonic() - began) / max(done - done_before, 1e-9)
-                    loss = float(torch.stack(lost).mean())
                     report(Progress(self.step, done, loss, pairs / passed, figures if due else None, left))
                     lost, pairs, since = [], 0, time.monotonic()
+                if time.monotonic() - kept > _KEEP_SECONDS:
+                    self.keep()
+                    kept = time.monotonic()
         return figures or self.save()
 
     def save(self) -> Judged:
-        """Judge the network; write the checkpoint, and the weights as they are used."""
+        """Judge the network; write the checkpoint, and the weights as they are used.
+
+        Raises:
+            DescriptorError: the training has collapsed. What was written before stays.
+        """
         figures = self.figures()
+        if self._untrained and self.step >= _LEARNT and figures.worse_than(self._untrained):
+            raise self._collapsed(f"{figures.said()}; random weights reach {self._untrained.said()}")
+        self.keep()
+        self._write(figures)
+        return figures
+
+    def keep(self) -> None:
+        """Write the checkpoint."""
         state = {
             "identity": self._identity,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "spent": self._clock.spent,
+            "random": (torch.cuda if self.device.type == "cuda" else torch).get_rng_state(),  # dropout draws from it
             **self.extra_state(),
         }
         content = io.BytesIO()
         torch.save(state, content)  # not to the file itself: of a full disk torch tells no more than that it failed
         write_whole(self._checkpoint, content.getbuffer())
-        self._write(figures)
-        return figures
+
+    def _collapsed(self, found: str) -> DescriptorError:
+        """Nothing leads out: all patches lie at nearly one point, or numbers are none any more."""
+        return DescriptorError(
+            f"The training of {self.plan.network} has collapsed: after {self.step} steps its network matches worse "
+            f"than an untrained one ({found}). Begin anew with --no-resume and a lower --rate than "
+            f"{self.plan.learning_rate:g}."
+        )
 
     def _write(self, figures: Judged, *, kept: float = 0.0) -> None:
         metadata = {

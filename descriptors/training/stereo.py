@@ -19,7 +19,7 @@ from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import Given
 from descriptors.datasets.stereo_pairs import PairRange
 from descriptors.training.curve import Progress
-from descriptors.training.run import Length, Start, TrainingRun
+from descriptors.training.run import Length, Start, TrainingRun, check_place
 from descriptors.training.stereo_card import write_stereo_card
 from descriptors.training.stereo_sgm import Aggregate
 from descriptors.training.stereo_source import Crops, Cut, StereoSource, judged_crops
@@ -70,6 +70,11 @@ class StereoRecipe:
     minutes: float = 2.0
     looks: PairRange = _LOOKS
 
+    @property
+    def learning_rate(self) -> float:
+        """The highest one, of all layers but the first."""
+        return self.rate
+
     def __post_init__(self) -> None:
         if self.pairs < 1:
             raise DescriptorError(f"A batch of {self.pairs} pairs is none. Give --pairs 1 or more.")
@@ -91,6 +96,10 @@ class StereoFigures:
     within_1: float
     at_edges: float
 
+    def worse_than(self, untrained: StereoFigures) -> bool:
+        """Whether less than half is right of what the network gets right as it is built, which is most."""
+        return self.within_1 < untrained.within_1 / 2
+
     def said(self) -> str:
         """In one line."""
         return f"right to 1 px {100 * self.within_1:.1f} %, at edges {100 * self.at_edges:.1f} %"
@@ -104,6 +113,7 @@ def train_stereo(
     minutes: float | None = None,
     steps: int | None = None,
     pairs: int | None = None,
+    rate: float | None = None,
     device: str = "cpu",
     seed: int = 0,
     start: str | Path | None = None,
@@ -118,11 +128,12 @@ def train_stereo(
     plan = STEREO_RECIPES[recipe] if isinstance(recipe, str) else recipe
     if pairs is not None:
         plan = replace(plan, pairs=pairs)
+    if rate is not None:
+        plan = replace(plan, rate=rate)
+    check_place(Path(out), resume)
     begin = Start(None if start is None else Path(start), keep)
     run = StereoRun(plan, data, Path(out), Length(plan.minutes if minutes is None else minutes, steps), device, seed)
-    figures = run.go(begin, resume, progress)
-    write_stereo_card(run.out)
-    return figures
+    return run.go(begin, resume, progress)
 
 
 class StereoRun(TrainingRun[StereoRecipe, Crops, StereoFigures]):
@@ -193,6 +204,9 @@ class StereoRun(TrainingRun[StereoRecipe, Crops, StereoFigures]):
         low = -nn.functional.max_pool2d(-self._judged.disparity[:, None], 9, 1, 4)
         edges = (high - low > 2)[:, 0][self._judged.seen]
         return StereoFigures(float(right.float().mean()), float(right[edges].float().mean()))
+
+    def write_card(self) -> None:
+        write_stereo_card(self.out)
 
     def extra_state(self) -> dict[str, Tensor]:
         return {"scales": self._scales.detach()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from descriptors import registry
+from descriptors.files import write_whole
 from descriptors.headers import read_header
 from descriptors.training.curve import read_log, still_falling
 
@@ -36,7 +37,7 @@ def write_stereo_card(weights: Path) -> Path:
     """Write ``NAME.md`` beside ``NAME.safetensors``."""
     header = read_header(weights)
     card = weights.with_suffix(".md")
-    card.write_text(_text(weights, header, read_log(weights.with_suffix(".log.jsonl"))))
+    write_whole(card, _text(weights, header, read_log(weights.with_suffix(".log.jsonl"))).encode())
     return card
 
 

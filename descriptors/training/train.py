@@ -24,7 +24,7 @@ from descriptors.training.machine import fuse, multiplies_bf16
 from descriptors.training.objectives import Moment
 from descriptors.training.recipes import Recipe
 from descriptors.training.recipes import recipe as recipe_by_name
-from descriptors.training.run import Length, Start, TrainingRun
+from descriptors.training.run import Length, Start, TrainingRun, check_place
 from descriptors.training.source import PairSource, ResidentSource, hashable
 from descriptors.training.validate import Figures, ValidationSet
 
@@ -39,6 +39,7 @@ def train(
     minutes: float | None = None,
     steps: int | None = None,
     pairs: int | None = None,
+    rate: float | None = None,
     device: str = "cpu",
     seed: int = 0,
     start: str | Path | None = None,
@@ -48,7 +49,7 @@ def train(
     sharing: int = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> Figures:
-    """Train a network and write its weights to ``out`` (safetensors), with usable weights there at every checkpoint.
+    """Train a network and write its weights to ``out`` (safetensors), with usable weights there whenever it is judged.
 
     The checkpoint stands beside ``out`` until the training ends; with ``resume`` a killed training goes on from it.
     Beside it are written, too, the log (``.log.jsonl``), the curve (``.svg``) and, at the end, the card (``.md``). On a
@@ -63,33 +64,36 @@ def train(
             recipe's.
         steps: fixed number of steps instead of a time: on one machine the same seed then gives the same weights.
         pairs: of a batch; None takes the recipe's for this device.
+        rate: highest learning rate; None takes the recipe's for such batches.
         device: torch device, ``cpu`` or ``cuda``.
         seed: of data, augmentation and initial weights.
         start: weights to begin with instead of random ones, of the same network or of one that it adopts.
         keep: share of these weights in the result, see :class:`descriptors.training.run.Start`.
         teacher: learn from it, beside the recipe's loss: see :class:`descriptors.training.distill.Distilled`.
-        resume: go on from a checkpoint of the same training, if there is one.
+        resume: go on from a checkpoint of the same training, if there is one, and leave finished weights alone.
         sharing: trainings at once on this machine, for the card.
-        progress: called about every ten seconds and after every checkpoint; with ``start``, before the first step too,
+        progress: called about every ten seconds and whenever it is judged; with ``start``, before the first step too,
             with the figures of the weights as they come.
 
     Returns:
         Validation figures of the final weights.
 
     Raises:
-        DescriptorError: no such recipe, no such device, a length or a batch that is none, the checkpoint is of another
-            training, or a share is to be kept of no weights.
+        DescriptorError: no such recipe, no such device, a length, a batch or a rate that is none, the checkpoint is of
+            another training, ``out`` holds finished weights, a share is to be kept of no weights, or the training
+            collapses.
         DataError: data is missing.
     """
     plan = (recipe_by_name(recipe) if isinstance(recipe, str) else recipe).on(device, pairs)
     if teacher is not None:
         plan = replace(plan, loss=Distilled(plan.loss, teacher))
+    if rate is not None:
+        plan = replace(plan, learning_rate=rate)
+    check_place(Path(out), resume)
     begin = Start(None if start is None else Path(start), keep)
     run = PatchRun(plan, data, Path(out), Length(plan.minutes if minutes is None else minutes, steps), device, seed)
     run.sharing = sharing
-    figures = run.go(begin, resume, progress)
-    write_card(run.out)
-    return figures
+    return run.go(begin, resume, progress)
 
 
 @lru_cache(maxsize=4)
@@ -160,6 +164,9 @@ class PatchRun(TrainingRun[Recipe, Patches, Figures]):
             return self._validation.figures(partial(self._apply, self.network))
         features, score = (partial(self._apply, part) for part in (self.network.features, self.network.score))
         return self._validation.scored_figures(features, score, halved_rootsift)
+
+    def write_card(self) -> None:
+        write_card(self.out)
 
     def extra_state(self) -> dict[str, Tensor]:
         return {"generator": self._generator.get_state()}

@@ -17,7 +17,7 @@ from descriptors.training.distill import Distilled
 from descriptors.training.jobs import side_by_side
 from descriptors.training.machine import device_named
 from descriptors.training.recipes import RECIPES, Recipe, recipe
-from descriptors.training.run import Length
+from descriptors.training.run import Length, finished
 from descriptors.training.train import train
 from descriptors.training.validate import Figures
 
@@ -147,11 +147,6 @@ class Training:
         except (DescriptorError, torch.OutOfMemoryError) as error:
             return Outcome(self.name, error=str(error))
         return Outcome(self.name, figures)
-
-
-def finished(weights: Path) -> bool:
-    """Whether weights are those of a training that has ended: a checkpoint beside them says that it has not."""
-    return weights.is_file() and not weights.with_suffix(".checkpoint").exists()
 
 
 def minutes_of(names: Sequence[str], budget: float | None, at_once: int = 1) -> dict[str, float]:

@@ -6,10 +6,12 @@ The numbers below were chosen on made pairs (:mod:`descriptors.datasets.stereo_p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from descriptors.headers import read_header
 from pipelines.core.errors import ConfigError
 from pipelines.depth import filters
 from pipelines.depth.cost import CostFunction
@@ -41,8 +43,9 @@ _SETTINGS = {CENSUS: Setting(census=1.0), "swift-stereo": Setting(census=0.0, ga
 
 
 def setting(cost: str) -> Setting:
-    """Of a cost by its name."""
-    return _SETTINGS.get(cost, Setting())
+    """Of a cost by its name; weights of the user's own have that of their network."""
+    name = read_header(Path(cost)).get("network", "") if cost.endswith(".safetensors") else cost
+    return _SETTINGS.get(name, Setting())
 
 
 @dataclass(frozen=True)

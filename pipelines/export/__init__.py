@@ -2,6 +2,6 @@
 
 from pipelines.export.run import check_format, export, export_map
 from pipelines.export.targets import FORMATS
-from pipelines.export.training import TrainingSet, export_training
+from pipelines.export.training import TrainingSet, export_training, make_training
 
-__all__ = ["FORMATS", "TrainingSet", "check_format", "export", "export_map", "export_training"]
+__all__ = ["FORMATS", "TrainingSet", "check_format", "export", "export_map", "export_training", "make_training"]

@@ -143,7 +143,7 @@ def _check_place(out: Path, force: bool) -> None:
         )
 
 
-def write_mark(folder: Path, to: str, files: dict[str, str]) -> None:
-    """What the folder is, and which file holds which photo."""
-    text = {"made_by": "recon export", "to": to, "photos": files}
+def write_mark(folder: Path, to: str, files: dict[str, str], **more: str) -> None:
+    """What the folder is, which file holds which photo, and whatever else is to be known of it."""
+    text = {"made_by": "recon export", "to": to, **more, "photos": files}
     (folder / MARK).write_text(json.dumps(text, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

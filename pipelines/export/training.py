@@ -6,8 +6,10 @@ the whole camera stands beside it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,7 @@ from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Camera, Model
 from pipelines.engine import map_items
-from pipelines.export.files import photo_files, whole_folder, write_mark
+from pipelines.export.files import MARK, photo_files, whole_folder, write_mark
 from pipelines.export.run import photo_places, read_component
 from pipelines.export.undistort import check_photos, photo_of
 from pipelines.images.read import read_color_image
@@ -81,8 +83,37 @@ def export_training(
         if not len(tracks["obs_point"]):
             raise InputError("There is nothing to train on", "no point of the map is seen in two photos")
         write_arrays(draft / "tracks.npz", tracks)
-        write_mark(draft, "training", files)
+        write_mark(draft, "training", files, models=_models(map_folder))
     return TrainingSet(target, len(model.names), len(tracks["xyz"]), len(tracks["obs_point"]))
+
+
+def make_training(map_folder: Path, *, progress: Progress | None = None) -> None:
+    """Make ``export/training`` of a map, unless it is there.
+
+    Raises:
+        InputError: it was made of other models than the map has now; else as :func:`export_training`.
+        OutputError: as :func:`export_training`.
+    """
+    made = map_folder / "export" / "training"
+    if not (made / "tracks.npz").is_file():
+        export_training(map_folder, progress=progress)
+        return
+    with suppress(OSError, ValueError):
+        known = json.loads((made / MARK).read_text("utf-8")).get("models")
+        if known and known != _models(map_folder):
+            raise InputError(
+                f"The map in {map_folder} has changed since its training data were made",
+                f"{made} has the tracks of its earlier models",
+                f"recon data patches --map {map_folder} --force, and the same command again",
+            )
+
+
+def _models(map_folder: Path) -> str:
+    """Digest of the models of a map."""
+    digest = hashlib.sha256()
+    for file in sorted(MapFolder(map_folder).sparse.glob("*/*.bin")):
+        digest.update(f"{file.parent.name}/{file.name}".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _scale_and_angle(map_folder: Path, model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -128,11 +128,16 @@ def hpatches_patches(
     from descriptors.datasets.hpatches import make_patches
     from descriptors.datasets.sequences import read_sequences
     from descriptors.frames import angles, frames_from_keypoints, scales
+    from pipelines.core.config import check_seed
+    from pipelines.core.errors import ConfigError
     from pipelines.features.detectors import DetectorConfig, detect
     from pipelines.store.files import make_folder
     from recon.cli.terminal import progress_for
 
     configs = [DetectorConfig(name.strip(), 4 * keypoints) for name in detectors.split(",") if name.strip()]
+    check_seed(seed)
+    if not configs:
+        raise ConfigError("--detectors names no detector", "keypoints must be found somehow", "dog")
 
     def find(image):
         found = np.concatenate([detect(image, config).frames for config in configs])

@@ -44,6 +44,9 @@ def train(
         int | None,
         typer.Option(help="Pairs of a batch, as many as a step of half a second takes; the recipe's unless given."),
     ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate; the recipe's unless given. Lower, if it collapses.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     jobs: Annotated[
         int | None,
@@ -61,7 +64,7 @@ def train(
         str | None,
         typer.Option(help="Learn from these weights too: a name of the zoo, or a file, of the same patches."),
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from a checkpoint beside the weights file.")] = True,
+    resume: Annotated[bool, typer.Option(help="Go on where a training was killed; without, train anew.")] = True,
 ) -> None:
     """Train a network on photos with tracks; killed at any moment, the same command goes on where it was.
 
@@ -75,12 +78,15 @@ def train(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
+    from pipelines.core.config import check_seed
+
+    check_seed(seed)
     for source in data:
         _make_tracks(source)
     held_out = "held-out photos of the map" if any(source.startswith("map:") for source in data) else _VALIDATION
     if name == "all":
-        for option, given in (("--init", start), ("--teacher", teacher), ("--keep", keep)):
-            if given:
+        for option, given in (("--init", start), ("--teacher", teacher), ("--keep", keep or None), ("--rate", rate)):
+            if given is not None:
                 raise typer.BadParameter("the zoo's recipes say this themselves", param_hint=option)
         _train_all(data, out or Path("zoo"), names, minutes, steps, pairs, device, seed, resume, jobs, held_out)
         return
@@ -89,7 +95,7 @@ def train(
             raise typer.BadParameter("it is for recon train all", param_hint=option)
     from pipelines.store.files import write_errors
 
-    run, held_out = _trainer(name, pairs, teacher, held_out)
+    run, held_out = _trainer(name, pairs, rate, teacher, held_out)
     target = out or Path(f"{name}.safetensors")
     with _Reports() as reports, write_errors(target):
         figures = run(
@@ -103,7 +109,7 @@ _VALIDATION = "the validation scenes"
 
 
 def _trainer(
-    name: str, pairs: int | None, teacher: str | None, held_out: str
+    name: str, pairs: int | None, rate: float | None, teacher: str | None, held_out: str
 ) -> tuple[Callable[..., FoundFigures], str]:
     """What trains a network, and what its figures are of: keypoints' patches, or every pixel of made stereo pairs."""
     from descriptors.training.stereo import STEREO_RECIPES, train_stereo
@@ -111,10 +117,10 @@ def _trainer(
     if name in STEREO_RECIPES:
         if teacher is not None:
             raise typer.BadParameter("a stereo network learns from none", param_hint="--teacher")
-        return partial(train_stereo, pairs=pairs), "made pairs of held-out photos"
+        return partial(train_stereo, pairs=pairs, rate=rate), "made pairs of held-out photos"
     from descriptors.training.train import train
 
-    return partial(train, pairs=pairs, teacher=teacher), held_out
+    return partial(train, pairs=pairs, rate=rate, teacher=teacher), held_out
 
 
 def _train_all(
@@ -212,9 +218,8 @@ def _weights(start: str | None) -> Path | None:
 def _make_tracks(source: str) -> None:
     """Photos and tracks of a map of recon sfm, if they have not been made yet."""
     folder = Path(source.removeprefix("map:"))
-    made = any((place / "tracks.npz").is_file() for place in (folder, folder / "export" / "training"))
-    if source.startswith("map:") and not made:
-        from pipelines.export import export_training
+    if source.startswith("map:") and not (folder / "tracks.npz").is_file():
+        from pipelines.export import make_training
         from recon.cli.terminal import progress_for
 
-        export_training(folder, progress=progress_for(quiet=False))
+        make_training(folder, progress=progress_for(quiet=False))

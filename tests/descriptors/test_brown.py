@@ -17,6 +17,7 @@ from descriptors.datasets.scenes import DataError
 from descriptors.datasets.sources import described, folders_of, single_photos, training_tracks, validation_tracks
 from descriptors.datasets.tracks import PatchCutter
 from descriptors.registry import load
+from descriptors.training.validate import ValidationSet
 
 
 def write_set(folder, rng, points=100, views=3):
@@ -75,6 +76,8 @@ def test_a_source_holds_out_the_last_sheet(tmp_path, rng):
     assert (len(trained), len(held)) == (85, 15)
     assert described(given) == "Brown's liberty" and folders_of(given)["brown"] == [str(tmp_path / "liberty")]
     assert not single_photos(given)
+    found = ValidationSet(given, patch_size=32, magnification=7.5).figures(load("rootsift").describe)
+    assert found.rank1 > 0.9  # of the one sheet that is held out
 
 
 def test_board(tmp_path, rng):

@@ -12,6 +12,7 @@ from descriptors.benchmarks.comparing import ByDistance, pair_distances
 from descriptors.benchmarks.results import Contestant, Store
 from descriptors.datasets import hpatches, hpatches_tasks
 from descriptors.datasets.hpatches import COLUMNS, PatchSequence, read_patches, split_names
+from descriptors.datasets.photos import carry_frames
 from descriptors.datasets.scenes import DataError
 from descriptors.datasets.sequences import Sequence
 from descriptors.frames import frames_from_keypoints, scales
@@ -187,7 +188,7 @@ def test_circle_overlap_and_apart():
 def test_carried_frames_follow_the_homography():
     truth = np.array([[1.1, 0.1, 5], [-0.05, 0.9, 3], [1e-3, 5e-4, 1]])
     frames = frames_from_keypoints([[40.0, 60.0]], 3.0, 0.4)
-    carried = hpatches.carry_frames(frames, truth)[0].astype(float)
+    carried = carry_frames(frames, truth)[0].astype(float)
     for u in ([0, 0], [1e-2, 0], [0, 1e-2]):
         place = frames[0, :, :2].astype(float) @ u + frames[0, :, 2]
         expected = cv2.perspectiveTransform(place[None, None], truth)[0, 0]

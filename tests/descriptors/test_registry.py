@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -11,6 +12,7 @@ import pytest
 
 import descriptors
 from descriptors import DescriptorError, DescriptorSpec, registry
+from descriptors.runtime import WEIGHTS
 
 
 def test_every_row_is_sound():
@@ -115,6 +117,8 @@ def test_a_descriptor_from_a_users_own_file(tmp_path):
         ("np.float32(0.5)", "0.5", r"float64; .* float32"),
         ("return np", "return None and np", "NoneType"),
         ("return np", "raise KeyError('x') or np", "cannot describe patches .* KeyError: 'x'"),
+        ("return np", "raise SystemExit(0) or np", "cannot describe patches .* SystemExit: 0"),
+        ("import numpy as np", "import numpy as np; raise SystemExit(0)", "cannot be run: SystemExit: 0"),
         ("patch_size=8", "patch_size=0", "cannot be run.* patches of 0 px"),
     ],
 )
@@ -125,6 +129,15 @@ def test_a_users_own_file_is_held_to_its_spec(tmp_path, right, wrong, said):
         descriptors.load(str(path)).describe(np.zeros((3, 1, 8, 8), np.uint8))
     path.write_text(FILE.replace("np.tile", "0 / len(patches) + np.tile"))
     assert descriptors.registry.from_file(path, path.read_bytes()).describe(np.zeros((0, 1, 8, 8))).shape == (0, 4)
+
+
+def test_weights_of_the_users_own_for_every_pixel_and_for_pairs(tmp_path):
+    own = shutil.copy(WEIGHTS / "swift-stereo.safetensors", tmp_path / "mine.safetensors")
+    found, known = descriptors.spec(str(own)), descriptors.spec("swift-stereo")
+    assert (found.name, found.dim, found.patch_size) == ("mine", known.dim, known.patch_size)
+    pairs = shutil.copy(WEIGHTS / "gloss-snet.safetensors", tmp_path / "pairs.safetensors")
+    with pytest.raises(DescriptorError, match="metric network 'gloss-snet', which is known by its name alone"):
+        descriptors.spec(str(pairs))
 
 
 @pytest.mark.parametrize(("content", "said"), [("x = 1", "defines no descriptor"), ("1 / 0", "ZeroDivisionError")])

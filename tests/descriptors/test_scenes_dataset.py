@@ -18,7 +18,7 @@ from descriptors.datasets.photos import (
     random_homography,
 )
 from descriptors.datasets.scenes import VALIDATION, DataError, load_scene, scene_folders
-from descriptors.datasets.sources import photos_below
+from descriptors.datasets.sources import photos_below, single_photos
 from descriptors.datasets.tracks import PatchCutter, concatenate
 from descriptors.frames import angles, extract_patches, frames_from_keypoints, scales
 
@@ -105,6 +105,17 @@ def test_missing_photo_and_missing_array_are_told(scene: Path) -> None:
         load_scene(scene)
 
 
+@pytest.mark.parametrize("kept", [0, 100, 700])
+def test_damaged_tracks_are_told(scene: Path, kept: int) -> None:
+    whole = (scene / "tracks.npz").read_bytes()
+    assert len(whole) > 700
+    (scene / "tracks.npz").write_bytes(whole[:kept])
+    with pytest.raises(DataError, match=r"tracks\.npz is damaged"):
+        load_scene(scene)
+    with pytest.raises(DataError, match=r"tracks\.npz is damaged"):
+        single_photos(f"map:{scene}")
+
+
 def test_joined_tracks_keep_their_photos_and_stay_apart(scene: Path) -> None:
     one = load_scene(scene)
     both = concatenate([one, one])
@@ -151,6 +162,9 @@ def test_folder_without_photos_is_told(tmp_path: Path) -> None:
         photos_below(tmp_path)
     with pytest.raises(DataError, match="no photo"):
         load_photos([], views=1, keypoints=10, limits=WarpRange(), seed=0)
+    cv2.imwrite(str(tmp_path / "even.png"), np.full((80, 90), 128, np.uint8))
+    with pytest.raises(DataError, match="None of the 1 photos has a keypoint"):
+        load_photos([tmp_path / "even.png"], views=1, keypoints=10, limits=WarpRange(), seed=0)
 
 
 @pytest.mark.real

@@ -96,7 +96,7 @@ def test_folders_and_maps_go_together(tmp_path):
     found = {"folders": [str(data)], "maps": [str(own)], "brown": [], "pairs": []}
     assert folders_of(both) == found
     assert folders_of([f"{tmp_path}/x/../data", f"map:{own}/"]) == found
-    assert described(both).endswith(" and 1 maps of the user's own") and str(tmp_path) not in described(both)
+    assert described(both).endswith(" and 1 map of the user's own") and str(tmp_path) not in described(both)
 
 
 def test_what_is_missing_is_told(tmp_path):

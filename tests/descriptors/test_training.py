@@ -319,14 +319,15 @@ def test_a_share_of_the_first_weights_is_kept(data: Path, tmp_path: Path) -> Non
             training.train(small("tfeat"), data, mixed, steps=1, start=start, keep=keep)
 
 
-def test_same_seed_same_weights_and_a_killed_training_goes_on_alike(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["tfeat", "hardnet"])  # HardNet has dropout
+def test_same_seed_same_weights_and_a_killed_training_goes_on_alike(data: Path, tmp_path: Path, network: str) -> None:
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
-    training.train(small("tfeat"), data, whole, steps=4, seed=3)
+    training.train(small(network), data, whole, steps=4, seed=3)
 
     class Killed(Exception):
         pass
 
-    interrupted = training.PatchRun(small("tfeat"), data, halves, training.Length(1.0, 4), "cpu", 3)
+    interrupted = training.PatchRun(small(network), data, halves, training.Length(1.0, 4), "cpu", 3)
     original = interrupted.take
 
     def step_then_die(patches: training.Patches) -> torch.Tensor:
@@ -339,7 +340,7 @@ def test_same_seed_same_weights_and_a_killed_training_goes_on_alike(data: Path, 
     with pytest.raises(Killed):
         interrupted.steps(lambda _: None)
     assert (tmp_path / "halves.checkpoint").is_file() and read_network(halves) is not None
-    training.train(small("tfeat"), data, halves, steps=4, seed=3)
+    training.train(small(network), data, halves, steps=4, seed=3)
     expected, found = (read_network(path).state_dict() for path in (whole, halves))
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-4, rtol=2e-3)  # stored in half precision

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from descriptors import DescriptorError
 from descriptors.benchmarks import zoo
 from descriptors.distances import nearest as nearest_bits
 from descriptors.training.validate import Figures, as_vectors, nearest
+from pipelines.core.errors import InputError
+from recon.cli import app
 
 TEXT = f"# Title\n\nBefore.\n\n{zoo.BEGIN}\n{zoo.END}\n\nAfter.\n"
 
@@ -62,6 +65,33 @@ def test_the_readme_has_its_place_and_names_only_what_there_is():
     assert text.count(zoo.BEGIN) == text.count(zoo.END) == 1
     in_table = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
     assert set(in_table) <= set(zoo.all_names())
+
+
+def test_a_kill_leaves_the_text_whole(tmp_path, monkeypatch):
+    path = tmp_path / "README.md"
+    path.write_text(TEXT)
+    monkeypatch.setattr(zoo, "measure", lambda name, _: row(name))
+    given = ["zoo", "table", "--data", str(tmp_path), "--only", "swift", "--readme", str(path)]
+    with monkeypatch.context() as patch:
+        patch.setattr("descriptors.files.os.replace", killed)
+        assert isinstance(CliRunner().invoke(app, given).exception, SystemExit | KeyboardInterrupt)
+    assert path.read_text() == TEXT and [*tmp_path.iterdir()] == [path]
+    assert CliRunner().invoke(app, given).exit_code == 0
+    assert "| `swift` | 128 |" in path.read_text()
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("content", [None, b"nothing", b"\xff\xfe"])
+def test_a_text_that_cannot_be_written_to_is_told_before_anything_is_measured(tmp_path, monkeypatch, content):
+    path = tmp_path / "README.md"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(zoo, "measure", killed)
+    told = CliRunner().invoke(app, ["zoo", "table", "--data", str(tmp_path), "--readme", str(path)])
+    assert isinstance(told.exception, DescriptorError | InputError)
 
 
 @pytest.mark.real

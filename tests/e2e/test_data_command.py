@@ -25,6 +25,12 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
     assert told.code == 2 and "Try: hpatches" in told.sentences[0]
 
 
+def test_patches_of_no_detector_or_seed_are_refused(tmp_path: Path) -> None:
+    for option, given, said in (("--detectors", " ,", "--detectors names no detector"), ("--seed", "-1", "A seed of")):
+        told = recon("data", "hpatches-patches", tmp_path, "--out", tmp_path / "made", option, given)
+        assert told.code == 2 and said in told.sentences[0] and not (tmp_path / "made").exists()
+
+
 def test_what_was_brought_by_hand_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = DataSet("made", "made", "small", "for a test", (Part("", (Source("http://127.0.0.1:9/x.zip"),)),))
     monkeypatch.setitem(DATA_SETS, "made", made)

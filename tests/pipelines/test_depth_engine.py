@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from descriptors.runtime import WEIGHTS
 from pipelines.core.errors import ConfigError
 from pipelines.depth import filters
 from pipelines.depth.cost import CostFunction, FeatureMaps, census
+from pipelines.depth.pair import setting
 from pipelines.depth.sgm import Penalties, aggregate, winners, winners_from_right
 
 
@@ -54,6 +59,12 @@ def test_a_guide_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 def test_penalties_out_of_order_are_refused() -> None:
     with pytest.raises(ConfigError, match="least"):
         Penalties(small=30, large=20)
+
+
+def test_weights_of_the_users_own_are_matched_as_their_network_is(tmp_path: Path) -> None:
+    own = tmp_path / "mine.safetensors"
+    shutil.copy(WEIGHTS / "swift-stereo.safetensors", own)
+    assert setting(str(own)) == setting("swift-stereo") != setting("swift")
 
 
 def test_the_winner_lies_at_the_vertex_of_a_parabola() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -14,7 +16,7 @@ from descriptors.datasets.scenes import load_scene
 from descriptors.frames import angles, frames_from_keypoints, scales
 from pipelines import colmap
 from pipelines.core.errors import InputError, OutputError
-from pipelines.export import export_training
+from pipelines.export import export_training, make_training
 from pipelines.store.folder import MapFolder
 
 
@@ -39,6 +41,23 @@ def made_map(tmp_path: Path) -> Path:
         rows.append({"name": name, "path": str(photos / name), "features": f"key{index}"})
     folder.write_ledger({"status": "done", "photos": rows})
     return folder.root
+
+
+def test_training_data_of_a_map_that_has_changed_are_not_used(made_map):
+    made = made_map / "export" / "training" / "tracks.npz"
+    make_training(made_map)
+    before = made.stat().st_mtime_ns
+    make_training(made_map)
+    assert made.stat().st_mtime_ns == before
+    model = make_model()
+    moved = dataclasses.replace(model, xyz=model.xyz + 0.01)
+    shutil.rmtree(made_map / "sparse" / "0")
+    colmap.write_model(colmap.from_model(moved), made_map / "sparse" / "0")
+    with pytest.raises(InputError, match="has changed since") as told:
+        make_training(made_map)
+    assert "--force" in told.value.sentence
+    export_training(made_map, force=True)
+    make_training(made_map)
 
 
 def test_observations_lie_where_the_cameras_see_the_points(made_map, tmp_path):
