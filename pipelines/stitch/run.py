@@ -127,6 +127,11 @@ class StitchResult:
     seconds: dict[str, float]
 
 
+def numbered(out: Path, count: int) -> list[Path]:
+    """The files of several panoramas: NAME-1, NAME-2 …"""
+    return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, count + 1)]
+
+
 def _check_out(path: Path, photos: Sequence[Photo]) -> None:
     """Refuse a file name that stands for no format, and what :func:`check_file` refuses, before any work is done."""
     if path.suffix.lower() not in FORMATS:
@@ -210,10 +215,9 @@ def stitch(
         raise NoOverlapError(
             "No two of the photos overlap",
             "; ".join(f"{item.name}: {item.why}" for item in unused[:3]),
-            "photos that share at least a quarter with their neighbours, or --descriptor l2net",
+            "photos that share at least a quarter with their neighbours, more --max-keypoints, or --descriptor l2net",
         )
-    names = [f"{out.stem}-{number}{out.suffix}" for number in range(1, len(solved) + 1)]
-    paths = [out] if len(solved) == 1 else [out.with_name(name) for name in names]
+    paths = [out] if len(solved) == 1 else numbered(out, len(solved))
     for path in paths:
         _check_out(path, photos)
     panoramas = []

@@ -203,7 +203,7 @@ def test_a_folder_cannot_be_photos_and_result_at_once(some):
         (("--max-error", "inf"), ("inf px",)),
         (("--min-matches", "-3"), ("-3",)),
         (("--max-keypoints", "0"), ("0",)),
-        (("--max-keypoints", "-5"), ("-5",)),
+        (("--max-keypoints", "49"), ("49 keypoints", "less than 50")),
         (("--max-size", "10"), ("10 px", "--max-size 1600")),
         (("--max-size", "-1"), ("-1 px",)),
         (("--seed", "-1"), ("-1", "between 0 and")),
