@@ -129,7 +129,7 @@ def say_masks(photos: Sequence[Photo], masks: Path, progress: Progress) -> None:
             f"that of {name} would be {name}.png or {PurePath(name).with_suffix('.png').as_posix()} there",
             "leave --masks out, or rename the masks",
         )
-    progress.say(f"{count} of {len(photos)} photos have a mask")
+    (progress.say if count == len(photos) else progress.warn)(f"{count} of {len(photos)} photos have a mask")
 
 
 def say_left_out(folder: MapFolder, photos: Sequence[Photo], progress: Progress) -> None:
@@ -141,7 +141,7 @@ def say_left_out(folder: MapFolder, photos: Sequence[Photo], progress: Progress)
     left = [entry["name"] for entry in entries if entry["name"] not in given and entry["content"] not in given]
     if left:
         some = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
-        progress.say(
+        progress.warn(
             f"{len(left)} of the {len(entries)} photos of the map in {folder.root} are not among those given, and it "
             f"is made anew without them ({some}). To keep them: --add-to, or another folder with --out"
         )

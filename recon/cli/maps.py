@@ -52,6 +52,7 @@ def import_(
     from recon.report.page import write_report
 
     folder = MapFolder(out)
+    progress = progress_for(quiet or json_output)
     result = import_model(
         model,
         images,
@@ -62,11 +63,11 @@ def import_(
         MatchConfig(ratio),
         neighbours=neighbours,
         seed=seed,
-        progress=progress_for(quiet or json_output),
+        progress=progress,
     )
     write_report(folder.report, result.summary, result.models, result.thumbnails, title=out.resolve().name)
     if json_output:
-        print_json(folder.read_ledger())
+        print_json({**folder.read_ledger(), "warnings": progress.warnings})
         return
     print(result.summary.verdict)
     for missing in result.summary.rejected:

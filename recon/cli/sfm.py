@@ -102,7 +102,7 @@ def sfm(
         progress=progress,
     )
     if json_output:
-        print_json({"schema": SCHEMA, **result.ledger})
+        print_json({"schema": SCHEMA, **result.ledger, "warnings": progress.warnings})
     if result.failure is not None:
         raise result.failure
     if not json_output:

@@ -267,17 +267,18 @@ def test_masks_that_are_missing_or_do_not_fit(two, tmp_path):
     masks.mkdir()
     cv2.imwrite(str(masks / "courtyard_01.jpg.png"), np.full((100, 100), 255, np.uint8))
     outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
-    assert_complaint_only(outcome, 3, "courtyard_01.jpg", "100 x 100", "1024 x 768")
+    assert_refused(outcome, 3, "courtyard_01.jpg", "100 x 100", "1024 x 768")
     (masks / "courtyard_01.jpg.png").rename(masks / "01.png")
     outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
     assert_complaint_only(outcome, 2, "None of the 2 photos has a mask", "courtyard_01.jpg.png or courtyard_01.png")
     (masks / "courtyard_02.png").symlink_to("/proc/self/mem")  # a file that even root cannot read
     outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
-    assert_complaint_only(outcome, 3, "courtyard_02.png cannot be read")
+    assert_refused(outcome, 3, "courtyard_02.png cannot be read")
     (masks / "courtyard_02.png").unlink()
     (masks / "courtyard_01.jpg.png").write_text("no picture")
     outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
-    assert_complaint_only(outcome, 3, "courtyard_01.jpg.png")
+    assert_refused(outcome, 3, "courtyard_01.jpg.png")
+    assert outcome.err.startswith("1 of 2 photos have a mask\n")
     assert recon("sfm", two, "--out", out, *QUICK).code == 0
 
 

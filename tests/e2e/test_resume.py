@@ -333,6 +333,11 @@ def test_what_a_new_map_drops_of_the_old_one_is_told(some, tmp_path):
     assert f"1 of the 4 photos of the map in {folder} are not among those given" in fewer.err
     assert "(courtyard_04.jpg). To keep them: --add-to" in fewer.err
     assert "without the alignment of the old: run `recon map align` again" in fewer.err
+    assert recon("map", "align", folder, "--distance", *names, "1.5").code == 0
+    quiet = recon("sfm", some([1, 2, 3, 4]), "--out", folder, *QUICK)
+    assert quiet.code == 0 and quiet.err.startswith("The models are made anew, without the alignment"), quiet
+    fewer = recon("sfm", some([1, 2, 3], "three"), "--out", folder, *SMALL, "--json")
+    assert json.loads(fewer.out)["warnings"] == fewer.err.splitlines() and "courtyard_04.jpg" in fewer.err, fewer
 
 
 @pytest.mark.parametrize("damage", [b"hi\n", b""], ids=["text", "empty"])
