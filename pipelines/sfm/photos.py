@@ -76,6 +76,8 @@ def collect_photos(
         if masks:
             _check_apart(source, masks, "the folder of masks", "--masks")
     photos, rejected = scan(source, progress=progress, exclude=exclude)
+    photos, copies = _each_once(photos)
+    rejected += copies
     directory = source if isinstance(source, Path) else Path(".")
     known: list[Photo] = []
     features: dict[str, str] = {}
@@ -101,6 +103,20 @@ def collect_photos(
     return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features, cameras, camera_of, imported)
 
 
+def _each_once(photos: Sequence[Photo]) -> tuple[list[Photo], list[Rejected]]:
+    """The photos without copies of others: two views that are one would count as two that agree about a depth."""
+    first: dict[str, Photo] = {}
+    for photo in sorted(photos, key=lambda photo: len(photo.name)):  # "1.jpg" before "1 (copy).jpg"
+        first.setdefault(photo.content, photo)
+    once = [photo for photo in photos if photo is first[photo.content]]
+    copies = [
+        Rejected(photo.name, f"it is a copy of {first[photo.content].name}")
+        for photo in photos
+        if photo is not first[photo.content]
+    ]
+    return once, copies
+
+
 def check_enough(photos: Sequence[Photo], rejected: Sequence[Rejected]) -> None:
     """Raises:
     InputError: there are fewer than two photos.
@@ -108,7 +124,7 @@ def check_enough(photos: Sequence[Photo], rejected: Sequence[Rejected]) -> None:
     if len(photos) < 2:
         reasons = [f"{file.name}: {file.why}" for file in rejected[:3]]
         raise InputError(
-            "No photo could be read" if not photos else "A map needs at least two photos, and only one could be read",
+            "No photo could be read" if not photos else "A map needs at least two photos, and only one can be used",
             "; ".join(reasons) or f"besides {photos[0].name} there is none",
             "a folder with several JPEG, PNG, TIFF or WebP photos of one place",
         )

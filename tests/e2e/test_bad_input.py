@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from command import QUICK, SMALL, assert_complaint_only, assert_refused, recon, start
+from command import QUICK, SMALL, assert_complaint_only, assert_refused, products, recon, start
 
 from pipelines import colmap
 
@@ -45,11 +45,14 @@ def test_empty_folder_and_folder_without_photos(tmp_path):
 
 def test_one_photo(some, tmp_path):
     folder = some([1])
-    only = "at least two photos, and only one could be read"
+    only = "at least two photos, and only one can be used"
     assert_complaint_only(recon("sfm", folder, "--out", tmp_path / "map", *QUICK), 3, only, "courtyard_01.jpg")
     file = folder / "courtyard_01.jpg"
     assert_complaint_only(recon("sfm", file, "--out", tmp_path / "map", *QUICK), 3, only, "courtyard_01.jpg")
     assert_complaint_only(recon("sfm", file, file, "--out", tmp_path / "map", *QUICK), 3, only)
+    shutil.copy(file, folder / "courtyard_01 (copy).jpg")
+    outcome = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
+    assert_complaint_only(outcome, 3, only, "courtyard_01 (copy).jpg: it is a copy of courtyard_01.jpg")
     (folder / "broken.jpg").write_bytes(b"")
     outcome = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
     assert_complaint_only(outcome, 3, only, "broken.jpg: the file is empty")
@@ -63,6 +66,23 @@ def test_a_file_that_is_missing_among_files_that_are_there(photos, tmp_path):
     assert_complaint_only(recon("sfm", files[2], files[2], "--out", tmp_path / "x", *QUICK), 3, "no such file")
 
 
+def test_a_folder_among_others_is_refused(some, photos, tmp_path):
+    outcome = recon("sfm", photos, some([1, 2]), "--out", tmp_path / "map", *QUICK)
+    assert_complaint_only(outcome, 3, f"The folder {photos} is given among other photos", "one folder that holds")
+
+
+def test_copies_of_photos_add_nothing_to_a_map(some, photos, tmp_path):
+    folder = some([1, 2, 3])
+    assert recon("sfm", folder, "--out", tmp_path / "once", *QUICK).code == 0
+    for name in ("courtyard_01.jpg", "courtyard_02.jpg"):
+        (folder / "more").mkdir(exist_ok=True)
+        (folder / "more" / name).symlink_to(photos / name)
+    outcome = recon("sfm", folder, "--out", tmp_path / "twice", *QUICK)
+    assert outcome.code == 0 and "2 files were left out" in outcome.out, outcome
+    assert "  more/courtyard_02.jpg: it is a copy of courtyard_02.jpg.\n" in outcome.out
+    assert products(tmp_path / "twice") == products(tmp_path / "once")
+
+
 def test_two_photos_that_do_not_overlap(some, sample_data, tmp_path):
     folder = some([1])
     picture = next(iter(sorted((sample_data / "objects" / "pictures").iterdir())))
@@ -72,18 +92,17 @@ def test_two_photos_that_do_not_overlap(some, sample_data, tmp_path):
     ledger = json.loads((tmp_path / "map" / "recon.json").read_text("utf-8"))
     assert ledger["status"] == "failed" and ledger["exit_code"] == 4
     assert "No two of the 2 photos" in (tmp_path / "map" / "report.html").read_text("utf-8")
-    shutil.copy(folder / "courtyard_01.jpg", folder / "copy.jpg")
     some([2, 3])
     proper = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
     assert proper.code == 0, proper
-    assert "4 of 5 photos are in the model" in proper.out and f"  {picture.name}: no other photo" in proper.out
+    assert "3 of 4 photos are in the model" in proper.out and f"  {picture.name}: no other photo" in proper.out
 
 
 def test_photos_without_a_single_keypoint(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
-    for name in ("a.png", "b.png"):
-        cv2.imwrite(str(folder / name), np.full((200, 300), 90, np.uint8))
+    for name, grey in (("a.png", 90), ("b.png", 91)):
+        cv2.imwrite(str(folder / name), np.full((200, 300), grey, np.uint8))
     outcome = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
     assert_complaint_only(outcome, 4, "No two of the 2 photos", "not a single feature")
 
@@ -102,7 +121,7 @@ def test_files_that_are_no_photos_never_stop_the_others(some, photos, tmp_path):
     os.mkfifo(folder / "pipe.jpg")
     outcome = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
     assert outcome.code == 0 and outcome.err == "", outcome
-    assert outcome.out.startswith("All 3 photos are in one model") and "8 files could not be read" in outcome.out
+    assert outcome.out.startswith("All 3 photos are in one model") and "8 files were left out" in outcome.out
     for name, reason in {
         "text.jpg": "it is a text file",
         "cut.jpg": "the file ends before the picture does",
