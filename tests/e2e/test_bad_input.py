@@ -316,6 +316,8 @@ def test_add_to_a_folder_that_is_no_map(two, tmp_path):
 def test_add_to_and_out_at_once(two, copied, tmp_path):
     outcome = recon("sfm", two, "--add-to", copied, "--out", tmp_path / "map", "-q")
     assert_complaint_only(outcome, 2, "--add-to", "--out")
+    outcome = recon("sfm", two, "--add-to", copied, "--descriptor", "hardnet", "--max-size", "2000", "-q")
+    assert_complaint_only(outcome, 2, "its own options", "--descriptor, --max-size")
 
 
 def test_photos_that_cannot_be_added_leave_the_map_as_it_is(copied, sample_data, tmp_path):
