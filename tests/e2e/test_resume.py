@@ -209,6 +209,12 @@ def test_an_interrupt_counts_from_the_start_and_promises_only_what_is_kept(monke
     def interrupted(**options):
         raise KeyboardInterrupt
 
+    def interrupted_in_a_library(**options):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("initialization failed") from interrupt
+
     def ending() -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:
             recon_main()
@@ -217,6 +223,8 @@ def test_an_interrupt_counts_from_the_start_and_promises_only_what_is_kept(monke
     monkeypatch.setattr("os._exit", sys.exit)
     monkeypatch.setattr("atexit._run_exitfuncs", lambda: None)
     monkeypatch.setattr("recon.cli.app", interrupted)
+    assert ending() == (130, "recon: Interrupted.\n")
+    monkeypatch.setattr("recon.cli.app", interrupted_in_a_library)
     assert ending() == (130, "recon: Interrupted.\n")
     monkeypatch.setattr("recon.cli.app", lambda **options: 130)
     monkeypatch.setattr("sys.argv", ["recon", "stitch", "a"])
