@@ -72,9 +72,9 @@ def collect_photos(
     """
     exclude = [folder.root] + ([masks] if masks else [])
     if isinstance(source, Path):
-        _check_apart(source, folder.root, "the run folder", "--out")
+        check_folders_apart(source, folder.root, "the run folder", "--out")
         if masks:
-            _check_apart(source, masks, "the folder of masks", "--masks")
+            check_folders_apart(source, masks, "the folder of masks", "--masks")
     photos, rejected = scan(source, progress=progress, exclude=exclude)
     photos, copies = _each_once(photos)
     rejected += copies
@@ -163,8 +163,12 @@ def say_left_out(folder: MapFolder, photos: Sequence[Photo], progress: Progress)
         )
 
 
-def _check_apart(source: Path, other: Path, role: str, option: str) -> None:
-    """Photos in a folder that recon writes in, or beside their masks, could not be told from the rest."""
+def check_folders_apart(source: Path, other: Path, role: str, option: str) -> None:
+    """Photos in a folder that recon writes in, or beside their masks, could not be told from the rest.
+
+    Raises:
+        ConfigError: both are one folder.
+    """
     if source.resolve() == other.resolve():
         raise ConfigError(
             f"{source} is the folder of the photos and {role} at once", "", f"another folder for {option}"

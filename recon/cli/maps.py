@@ -23,7 +23,7 @@ def _group() -> None:
 
 @app.command("import")
 def import_(
-    model: Annotated[Path, typer.Argument(help="Folder of a COLMAP model, or one that holds it as sparse/0.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a COLMAP model, or one with it in sparse/0 or sparse.")],
     images: Annotated[Path, typer.Option(help="Folder of its photos.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The map to make.", show_default=False)],
     descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own .py file.")] = "rootsift",
