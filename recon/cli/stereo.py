@@ -51,9 +51,11 @@ def stereo(
     from pipelines.stereo.run import stereo as run
     from pipelines.stereo.span import parse_span
     from pipelines.store.files import check_file, check_folder
+    from pipelines.store.folder import check_no_map
     from recon.cli.terminal import print_json, progress_for
 
     check_folder(out)
+    check_no_map(out)
     for name in FILES if out.is_dir() else ():
         check_file(out / name, (left, right))
     config = StereoConfig(

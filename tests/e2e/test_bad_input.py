@@ -346,7 +346,8 @@ def test_a_descriptor_of_ones_own_is_found_from_other_folders(two, some, tmp_pat
 
 def test_other_products_do_not_go_into_a_map(copied, photos):
     before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()}
-    for words in (("dense", copied), ("localize", photos / "courtyard_01.jpg", "--map", copied)):
+    one, two = (photos / f"courtyard_0{number}.jpg" for number in (1, 2))
+    for words in (("dense", copied), ("localize", one, "--map", copied), ("stereo", one, two)):
         outcome = recon(*words, "--out", copied, "-q")
         assert_complaint_only(outcome, 2, f"{copied} is a map", "--out")
     assert {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()} == before
