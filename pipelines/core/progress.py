@@ -26,6 +26,10 @@ class Progress(Protocol):
         """A line that should stay on the screen."""
         ...
 
+    def warn(self, text: str) -> None:
+        """A line about what makes the result another one than was asked for: told whatever else is not."""
+        ...
+
 
 class _SilentTask:
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -41,4 +45,7 @@ class Silent:
         yield _SilentTask()
 
     def say(self, text: str) -> None:
+        """Drop the line."""
+
+    def warn(self, text: str) -> None:
         """Drop the line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -100,7 +101,22 @@ def export_map(
     model = read_component(map_folder, component)
     places = {name: photos / name for name in model.names} if photos else photo_places(map_folder, model)
     export(model, places, target, to, force=force, progress=progress)
+    if progress is not None and (target / "images").is_dir():
+        _warn_of_changed(map_folder, places, progress)
     return target, model
+
+
+def _warn_of_changed(map_folder: Path, places: Mapping[str, Path], progress: Progress) -> None:
+    """Say which of the photos exported are not those that the map was made of; brightened ones are meant to be."""
+    known = {entry["name"]: entry["content"] for entry in MapFolder(map_folder).read_ledger().get("photos", [])}
+    changed = [
+        name
+        for name, path in places.items()
+        if name in known and hashlib.sha256(path.read_bytes()).hexdigest() != known[name]
+    ]
+    if changed:
+        some = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
+        progress.warn(f"{len(changed)} of {len(places)} photos have changed since the map was made ({some})")
 
 
 def read_component(map_folder: Path, component: int) -> Model:

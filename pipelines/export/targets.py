@@ -65,7 +65,7 @@ def _colmap(job: Job) -> None:
     made = colmap.from_model(job.model)
     colmap.write_model(made, job.folder)
     if any(any(char.isspace() for char in name) for name in job.model.names):
-        job.progress.say("COLMAP's text form cannot hold photo names with spaces: only the binary form is written.")
+        job.progress.warn("COLMAP's text form cannot hold photo names with spaces: only the binary form is written.")
     else:
         colmap.write_text(made, job.folder)
 

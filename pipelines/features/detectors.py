@@ -32,6 +32,8 @@ _CORNER_SIGMA = _ORB_WINDOW / 12.0
 _AKAZE_SIGMA = 0.5 * 5.0 / 6.75
 # Corner detectors look at every half octave down to this many pixels of the shorter side.
 _SMALLEST_LEVEL = 48
+_FEWEST = 50
+"""Keypoints a photo that a limit must leave: of fewer, too few agree for any product, whatever the photos show."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,13 @@ class DetectorConfig:
                 f"known are {', '.join(_TABLE)}",
                 f"{near[0]!r}" if near else "",
             )
-        if self.max_keypoints < 1:
-            what = f"{self.max_keypoints} keypoints are too few"
-            raise ConfigError(what, "", "thousands, or leave --max-keypoints out")
+        if self.max_keypoints < _FEWEST:
+            what = f"{self.max_keypoints} keypoints a photo are too few"
+            raise ConfigError(
+                what,
+                f"with less than {_FEWEST} no two photos can be matched",
+                "thousands, or leave --max-keypoints out",
+            )
         if self.threshold is not None and not self.threshold > 0:
             raise ConfigError(
                 f"A detector threshold of {self.threshold} cannot be used",

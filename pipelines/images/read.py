@@ -79,7 +79,8 @@ def scan(
         Photos and rejected files, each in natural order of names (``img2`` before ``img10``).
 
     Raises:
-        InputError: if the folder does not exist or cannot be opened, or has no file that looks like a photo.
+        InputError: if the folder does not exist or cannot be opened, or has no file that looks like a photo; or if
+            it is given among files.
     """
     rejected: list[Rejected] = []
     files = _files(source, exclude, rejected)
@@ -153,6 +154,13 @@ def _files(source: Path | Sequence[Path], exclude: Sequence[Path], rejected: lis
 def _given_files(paths: list[Path]) -> list[tuple[str, Path]]:
     if not paths:
         raise InputError("No photos were given", "the list of files is empty", "name at least one photo")
+    folder = next((path for path in paths if path.is_dir()), None)
+    if folder is not None:
+        raise InputError(
+            f"The folder {folder} is given among other photos",
+            "they come from one folder, with all that are in it, or are named one by one",
+            f"one folder that holds them all, or {folder}/*.jpg",
+        )
     unique = list({os.path.abspath(path): path for path in paths})
     base = os.path.commonpath([os.path.dirname(path) for path in unique])
     return [(Path(os.path.relpath(path, base)).as_posix(), Path(path)) for path in unique]

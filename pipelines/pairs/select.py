@@ -138,7 +138,7 @@ def _spatial(job: _Job) -> Iterable[Pair]:
         )
     pairs = close_pairs(positions(job.photos), job.config.neighbours, job.config.max_distance)
     if without:
-        job.progress.say(f"{len(without)} photos have no GPS; they are paired with those that look alike.")
+        job.progress.warn(f"{len(without)} photos have no GPS; they are paired with those that look alike.")
         pairs |= similar_pairs(job.index(), job.config.neighbours, np.array(without))
     return pairs
 

@@ -143,14 +143,19 @@ class Recogniser:
         return Recognised(scene, len(features), finds, len(candidates), time.perf_counter() - begin)
 
 
-def plain(result: Recognised, objects: int) -> dict[str, object]:
-    """The result as a JSON value; coordinates in px, the centre of the top-left pixel at (0, 0)."""
+def plain(result: Recognised, index: ObjectIndex) -> dict[str, object]:
+    """The result as a JSON value; coordinates in px, the centre of the top-left pixel at (0, 0).
+
+    Args:
+        index: the objects that were looked for; files that are no usable pictures of one are told with the result.
+    """
     return {
         "scene": str(result.scene.path),
         "width": result.scene.width,
         "height": result.scene.height,
         "keypoints": result.keypoints,
-        "objects": objects,
+        "objects": len(index),
+        "not_objects": [{"file": item.name, "why": item.why} for item in index.rejected],
         "compared": result.compared,
         "found": [
             {

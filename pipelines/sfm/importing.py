@@ -26,7 +26,7 @@ from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import MappingConfig, SfmConfig
-from pipelines.sfm.photos import say_left_out
+from pipelines.sfm.photos import check_folders_apart, say_left_out
 from pipelines.sfm.run import SfmResult, Stopwatch, ledger_of, settings_of
 from pipelines.sfm.summary import summarise
 from pipelines.sfm.why import MatchGraph, no_overlap, unregistered
@@ -36,6 +36,9 @@ from pipelines.store.folder import MapFolder
 _SHARED = 5
 """Points of the given model that two photos must share to be matched."""
 _LEAST = 2
+_ROUGH = 1.2
+"""Mean reprojection error, px at 1,600 px, beyond which a model is doubted: COLMAP leaves out what is beyond 4 px, so
+that those that agree by chance have about 2 (Herz-Jesus-P8 under fountain-P11's names: 2.0), right ones 0.3 to 0.5."""
 
 
 def import_model(
@@ -55,7 +58,7 @@ def import_model(
     that share points of the model; a model of cameras alone is matched as ``recon sfm`` would.
 
     Args:
-        source: folder of the model (binary or text), or one that holds it as ``sparse/0`` or ``0``.
+        source: folder of the model (binary or text), or one that holds it as ``sparse/0``, ``0`` or ``sparse``.
         images: folder of the photos, under the names that the model has for them.
         folder: the map to make.
         features, matching: as for ``recon sfm``.
@@ -64,18 +67,20 @@ def import_model(
 
     Raises:
         InputError: no model, or fewer than two of its photos are there.
-        ConfigError: a camera of the model cannot be used, or does not fit its photo; the model lies in the map to make.
+        ConfigError: a camera of the model cannot be used, or does not fit its photo; the model lies in the map to make,
+            or the map would lie among the photos.
         NoOverlapError, NoModelError: our features give no points for these cameras.
     """
     watch = Stopwatch()
     with watch("Reading"):
         place = _model_folder(source)
-        if folder.sparse.resolve() in place.resolve().parents:
+        if folder.sparse.resolve() in (place.resolve(), *place.resolve().parents):
             raise ConfigError(
                 f"The map in {folder.root} would take the place of the model that it is made of",
                 f"{place} is in it",
                 "another folder with --out",
             )
+        check_folders_apart(images, folder.root, "the run folder", "--out")
         given = colmap.read_model(place)
         photos, absent = _photos(given, images, progress)
     kept = MappingConfig(refine_keypoints=False)
@@ -110,6 +115,7 @@ def import_model(
         )
         ledger = ledger_of(summary, work.files, config, work.cameras, work.camera_of, None, str(source.resolve()))
         folder.write_ledger(ledger)
+    _warn_of_rough(summary.components[0].error, used, progress)
     return SfmResult(summary, models, thumbnails, None, ledger)
 
 
@@ -171,13 +177,22 @@ def _triangulated(
     return made
 
 
+def _warn_of_rough(error: float, cameras: Sequence[Camera], progress: Progress) -> None:
+    """Say so where the points fit hardly better than matches that agree with the cameras by chance."""
+    if error > _ROUGH * max(1.0, max(max(camera.width, camera.height) for camera in cameras) / 1600):
+        progress.warn(
+            f"The points lie {error:.1f} px from their keypoints: the images are not those of the model, or its "
+            "cameras are rough, and places found in this map may be wrong"
+        )
+
+
 def _model_folder(source: Path) -> Path:
-    for path in (source, source / "sparse" / "0", source / "0"):
+    for path in (source, source / "sparse" / "0", source / "0", source / "sparse"):
         if path.is_dir() and colmap.is_model(path):
             return path
     raise InputError(
         f"There is no COLMAP model in {source}",
-        "neither it nor sparse/0 in it holds cameras, images and points3D as .bin or .txt",
+        "neither it nor sparse/0 or sparse in it holds cameras, images and points3D as .bin or .txt",
         "the folder that colmap mapper wrote",
     )
 

@@ -64,7 +64,7 @@ def new_database(folder: MapFolder, given: MappingInput, progress: Progress, *, 
     It takes the place of the old one with the models (:func:`keep_models`), and goes if none come of it.
     """
     if not grow and (folder.sparse / ALIGNMENT).exists():
-        progress.say("The models are made anew, without the alignment of the old: run `recon map align` again")
+        progress.warn("The models are made anew, without the alignment of the old: run `recon map align` again")
     pairs = sorted(given.match_keys)
 
     def keypoints(index: int) -> NDArray[np.float32]:

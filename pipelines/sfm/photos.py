@@ -72,10 +72,12 @@ def collect_photos(
     """
     exclude = [folder.root] + ([masks] if masks else [])
     if isinstance(source, Path):
-        _check_apart(source, folder.root, "the run folder", "--out")
+        check_folders_apart(source, folder.root, "the run folder", "--out")
         if masks:
-            _check_apart(source, masks, "the folder of masks", "--masks")
+            check_folders_apart(source, masks, "the folder of masks", "--masks")
     photos, rejected = scan(source, progress=progress, exclude=exclude)
+    photos, copies = _each_once(photos)
+    rejected += copies
     directory = source if isinstance(source, Path) else Path(".")
     known: list[Photo] = []
     features: dict[str, str] = {}
@@ -101,6 +103,20 @@ def collect_photos(
     return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features, cameras, camera_of, imported)
 
 
+def _each_once(photos: Sequence[Photo]) -> tuple[list[Photo], list[Rejected]]:
+    """The photos without copies of others: two views that are one would count as two that agree about a depth."""
+    first: dict[str, Photo] = {}
+    for photo in sorted(photos, key=lambda photo: len(photo.name)):  # "1.jpg" before "1 (copy).jpg"
+        first.setdefault(photo.content, photo)
+    once = [photo for photo in photos if photo is first[photo.content]]
+    copies = [
+        Rejected(photo.name, f"it is a copy of {first[photo.content].name}")
+        for photo in photos
+        if photo is not first[photo.content]
+    ]
+    return once, copies
+
+
 def check_enough(photos: Sequence[Photo], rejected: Sequence[Rejected]) -> None:
     """Raises:
     InputError: there are fewer than two photos.
@@ -108,7 +124,7 @@ def check_enough(photos: Sequence[Photo], rejected: Sequence[Rejected]) -> None:
     if len(photos) < 2:
         reasons = [f"{file.name}: {file.why}" for file in rejected[:3]]
         raise InputError(
-            "No photo could be read" if not photos else "A map needs at least two photos, and only one could be read",
+            "No photo could be read" if not photos else "A map needs at least two photos, and only one can be used",
             "; ".join(reasons) or f"besides {photos[0].name} there is none",
             "a folder with several JPEG, PNG, TIFF or WebP photos of one place",
         )
@@ -129,7 +145,7 @@ def say_masks(photos: Sequence[Photo], masks: Path, progress: Progress) -> None:
             f"that of {name} would be {name}.png or {PurePath(name).with_suffix('.png').as_posix()} there",
             "leave --masks out, or rename the masks",
         )
-    progress.say(f"{count} of {len(photos)} photos have a mask")
+    (progress.say if count == len(photos) else progress.warn)(f"{count} of {len(photos)} photos have a mask")
 
 
 def say_left_out(folder: MapFolder, photos: Sequence[Photo], progress: Progress) -> None:
@@ -141,14 +157,18 @@ def say_left_out(folder: MapFolder, photos: Sequence[Photo], progress: Progress)
     left = [entry["name"] for entry in entries if entry["name"] not in given and entry["content"] not in given]
     if left:
         some = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
-        progress.say(
+        progress.warn(
             f"{len(left)} of the {len(entries)} photos of the map in {folder.root} are not among those given, and it "
             f"is made anew without them ({some}). To keep them: --add-to, or another folder with --out"
         )
 
 
-def _check_apart(source: Path, other: Path, role: str, option: str) -> None:
-    """Photos in a folder that recon writes in, or beside their masks, could not be told from the rest."""
+def check_folders_apart(source: Path, other: Path, role: str, option: str) -> None:
+    """Photos in a folder that recon writes in, or beside their masks, could not be told from the rest.
+
+    Raises:
+        ConfigError: both are one folder.
+    """
     if source.resolve() == other.resolve():
         raise ConfigError(
             f"{source} is the folder of the photos and {role} at once", "", f"another folder for {option}"

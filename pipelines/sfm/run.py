@@ -112,7 +112,7 @@ def run_sfm(
         say_left_out(folder, given.photos, progress)
         result = _run(given, folder, config, masks, grow, progress, watch)
         if result.failure and folder.finished:
-            progress.say(f"The finished map in {folder.root} stays as it was")
+            progress.warn(f"The finished map in {folder.root} stays as it was")
         else:
             if publish is not None:
                 publish(result)

@@ -82,7 +82,7 @@ def _component(index: int, model: Model) -> ComponentRow:
 
 def _verdict(total: int, components: Sequence[ComponentRow], rejected: Sequence[Rejected]) -> str:
     first = components[0]
-    unread = f" {len(rejected)} file{'s' * (len(rejected) > 1)} could not be read." if rejected else ""
+    unread = f" {len(rejected)} file{'s were' if len(rejected) > 1 else ' was'} left out." if rejected else ""
     figures = f"{first.points:,} points, mean reprojection error {first.error:.2f} px"
     if first.photos == total:
         return f"All {total} photos are in one model: {figures}.{unread}"

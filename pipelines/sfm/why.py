@@ -121,7 +121,7 @@ def no_overlap(graph: MatchGraph, min_inliers: int) -> NoOverlapError:
     return NoOverlapError(
         f"No two of the {len(graph.names)} photos show the same place",
         why,
-        "photos that overlap by half or more, --max-size 3200, or another --descriptor",
+        "photos that overlap by half or more, --max-size 3200, more --max-keypoints, or another --descriptor",
     )
 
 

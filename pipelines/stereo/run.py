@@ -60,7 +60,7 @@ class StereoConfig:
         disparities: smallest and largest disparity at that size; None: by sparse matches.
         rectified: the photos are rectified though no calibration is given.
         intrinsics: of both photos or of each, where no calibration is given.
-        baseline: distance of the two cameras, m; 0 if unknown or in the calibration.
+        baseline: distance of the two cameras, m, also in place of the calibration's; 0 if unknown or as there.
         memory: bytes that cost volume and sums may take.
         seed: of the robust estimation.
     """
@@ -160,10 +160,12 @@ def stereo(
         NoOverlapError: they do not show the same scene.
         NoModelError: no calibration was given and none follows from the matches, e.g. the camera only turned; or
             hardly a pixel is measured.
-        ConfigError: a range of disparities larger than the picture or the memory, intrinsics that do not fit.
+        ConfigError: a range of disparities larger than the picture or the memory, intrinsics that do not fit, or that
+            are given beside a calibration.
     """
     progress = progress or Silent()
     _check_photos(photos, calibration)
+    _check_cameras(calibration, config)
     cameras = _cameras(photos, config)
     seconds: dict[str, float] = {}
     with progress.stage("Stereo", 4) as task:
@@ -212,6 +214,17 @@ def _check_photos(photos: tuple[Photo, Photo], calibration: Calibration | None) 
             f"it is for {wide} x {high} px, and the photos have {sizes[0][0]} x {sizes[0][1]}",
             "the calibration of these photos",
         )
+
+
+def _check_cameras(calibration: Calibration | None, config: StereoConfig) -> None:
+    if calibration is None or not (config.rectified or config.intrinsics):
+        return
+    other = "--rectified" if config.rectified else "--intrinsics"
+    raise ConfigError(
+        f"--calib and {other} cannot both hold",
+        f"{calibration.source} tells the cameras, and whether rows correspond",
+        f"--calib without {other}; for rectified photos one with P1 and P2, or Middlebury's",
+    )
 
 
 def _images(photos: tuple[Photo, Photo], max_side: int) -> tuple[Image, Image]:

@@ -43,13 +43,11 @@ def check_size(canvas: Canvas, max_megapixels: float, *, deep: bool = False, lon
     if pixels <= most:
         why = f"a file of this format has at most {longest:,} a side"
         raise ConfigError(what, why, f"-o NAME.tif, --scale {0.98 * longest / side:.2g}{curved}")
-    limit = "of memory that is free" if most < max_megapixels * 1e6 else "that --max-megapixels allows"
-    raise ConfigError(
-        what,
-        f"{pixels / 1e6:,.0f} megapixels take about {pixels * per_pixel / 1e9 + _FIXED / 1e9:.1f} GB, more than the "
-        f"{most * per_pixel / 1e9 + _FIXED / 1e9:.1f} GB {limit}",
-        f"--scale {0.98 * math.sqrt(most / pixels):.2g}{curved}",
-    )
+    why = f"{math.ceil(pixels / 1e4) / 100:,g} megapixels are more than the {max_megapixels:g} of --max-megapixels"
+    if room < max_megapixels * 1e6:
+        needed, free = ((count * per_pixel + _FIXED) / 1e9 for count in (pixels, room))
+        why = f"{pixels / 1e6:,.0f} megapixels take about {needed:.1f} GB, more than the {free:.1f} GB that are free"
+    raise ConfigError(what, why, f"--scale {0.98 * math.sqrt(most / pixels):.2g}{curved}")
 
 
 def _memory() -> float:

@@ -127,6 +127,11 @@ class StitchResult:
     seconds: dict[str, float]
 
 
+def numbered(out: Path, count: int) -> list[Path]:
+    """The files of several panoramas: NAME-1, NAME-2 …"""
+    return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, count + 1)]
+
+
 def _check_out(path: Path, photos: Sequence[Photo]) -> None:
     """Refuse a file name that stands for no format, and what :func:`check_file` refuses, before any work is done."""
     if path.suffix.lower() not in FORMATS:
@@ -196,7 +201,7 @@ def stitch(
     ]
     if not solved:
         raise _no_panorama(unused, overlaps.values())
-    paths = _paths(out, len(solved))
+    paths = [out] if len(solved) == 1 else numbered(out, len(solved))
     for path in paths:
         _check_out(path, photos)
     panoramas = []
@@ -211,15 +216,8 @@ def _no_panorama(unused: Sequence[Rejected], overlaps: Iterable[Overlap]) -> NoM
     if any(overlap.kept for overlap in overlaps):
         advice = "photos taken from one place, --mode homography for something flat, or recon sfm if the camera moved"
         return NoModelError("The photos overlap, but make no panorama", why, advice)
-    advice = "photos that share at least a quarter with their neighbours, or --descriptor l2net"
+    advice = "photos that share at least a quarter with their neighbours, more --max-keypoints, or --descriptor l2net"
     return NoOverlapError("No two of the photos overlap", why, advice)
-
-
-def _paths(out: Path, count: int) -> list[Path]:
-    """Files of so many panoramas."""
-    if count == 1:
-        return [out]
-    return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, count + 1)]
 
 
 def _solve(

@@ -110,7 +110,7 @@ def run_boards(
             boards.append(BOARDS[name][0](request, contestants, store, progress))
         except DataError as error:
             missing.append(f"{name}: {error}")
-            progress.say(f"left out {missing[-1]}")
+            progress.warn(f"left out {missing[-1]}")
     if not boards:
         raise InputError("No board could be run", " ".join(missing), "--data with the folder of the data sets")
     return boards

@@ -134,12 +134,23 @@ def main() -> None:
         _fail_usage(error)
     except MemoryError:
         _fail("There is not enough memory. Try: a smaller --max-size or --max-keypoints.", OutputError.exit_code)
+    except Exception as error:
+        if not _interrupted(error):
+            raise
+        code = _INTERRUPTED
     if code == _INTERRUPTED:
         name = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         kept = " Finished work is kept: the same command goes on from here." if name in _RESUMED else ""
         _fail(f"Interrupted.{kept}", _INTERRUPTED)
     gc.freeze()  # What is there goes with the process; looking through it for cycles takes Python 0.03 s.
     sys.exit(code)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether an interrupt is behind an error, as where it meets a library that is loading or compiled code."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _descriptor_error() -> type[Exception]:

@@ -239,13 +239,12 @@ def _board_command(board: str) -> Callable[..., None]:
         contestants = read_contestants(chosen, Foreign(magnification or None, patch_size))
         wanted = tuple(name.strip() for name in splits.split(",") if name.strip())
         request = Request(data, make_folder(out), detector or None, keypoints, wanted)
-        boards = run_boards(
-            list(BOARDS) if board == "all" else [board], request, contestants, progress=progress_for(json_output)
-        )
+        progress = progress_for(json_output)
+        boards = run_boards(list(BOARDS) if board == "all" else [board], request, contestants, progress=progress)
         results = write_files(boards, contestants, out)
         write_page(out / "board.html", boards)
         if json_output:
-            print_json(results)
+            print_json({**results, "warnings": progress.warnings})
             return
         for made in boards:
             print(f"\n{made.name}: {made.protocol}")

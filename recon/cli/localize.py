@@ -21,7 +21,9 @@ def localize(
     intrinsics: Annotated[
         str, typer.Option(help="f,cx,cy or fx,fy,cx,cy[,k1,…], optionally @WxH; or a cameras.txt or JSON file.")
     ] = "",
-    camera_model: Annotated[str, typer.Option(help="COLMAP camera model; default: SIMPLE_RADIAL.")] = "",
+    camera_model: Annotated[
+        str, typer.Option(help="COLMAP camera model of cameras that the map does not know; default: SIMPLE_RADIAL.")
+    ] = "",
     photos: Annotated[int, typer.Option(help="Photos of the map, the most similar, to match with.")] = 10,
     max_error: Annotated[float, typer.Option(help="Largest error of an inlier, px at 1,600 px.")] = 4.0,
     guided: Annotated[

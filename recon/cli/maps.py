@@ -23,7 +23,7 @@ def _group() -> None:
 
 @app.command("import")
 def import_(
-    model: Annotated[Path, typer.Argument(help="Folder of a COLMAP model, or one that holds it as sparse/0.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a COLMAP model, or one with it in sparse/0 or sparse.")],
     images: Annotated[Path, typer.Option(help="Folder of its photos.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The map to make.", show_default=False)],
     descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own .py file.")] = "rootsift",
@@ -52,6 +52,7 @@ def import_(
     from recon.report.page import write_report
 
     folder = MapFolder(out)
+    progress = progress_for(quiet or json_output)
     result = import_model(
         model,
         images,
@@ -62,11 +63,11 @@ def import_(
         MatchConfig(ratio),
         neighbours=neighbours,
         seed=seed,
-        progress=progress_for(quiet or json_output),
+        progress=progress,
     )
     write_report(folder.report, result.summary, result.models, result.thumbnails, title=out.resolve().name)
     if json_output:
-        print_json(folder.read_ledger())
+        print_json({**folder.read_ledger(), "warnings": progress.warnings})
         return
     print(result.summary.verdict)
     for missing in result.summary.rejected:

@@ -82,5 +82,5 @@ def match(
         raise NoOverlapError(
             f"{a.name} and {b.name} have nothing in common",
             f"{best} matches agree with one model, which is too few, or no more than chance gives",
-            "photos with more overlap, a larger --max-size, or --descriptor l2net",
+            "photos with more overlap, a larger --max-size, more --max-keypoints, or --descriptor l2net",
         )

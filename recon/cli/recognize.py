@@ -38,7 +38,8 @@ def recognize(
 
     Each find has its outline, its inliers, and how likely chance would give as good a one. "None found" is an answer.
     Of several scenes or a folder, pictures go into the folder --out, and --json prints a list; of one, --out is the
-    picture, or a folder if its name has no suffix. Files that are no photos are named and skipped.
+    picture, or a folder if its name has no suffix. Files that are no photos are named and skipped; in the list they
+    stand last, each with why.
 
     Exit codes: 0 done, also if nothing was found; 2 wrong option, 3 no usable photo or folder, 6 cannot write, 130
     interrupted.
@@ -66,19 +67,20 @@ def recognize(
     index = index_objects(
         objects, features, cache or cache_folder() / "objects", compare=compare, seed=seed, progress=progress
     )
-    for kind, items in () if quiet else (("a scene", rejected), ("an object", index.rejected)):
+    for kind, items in (("a scene", rejected), ("an object", index.rejected)):
         for item in items:
-            print(f"not {kind}: {item.name}: {item.why}", file=sys.stderr)
+            progress.warn(f"not {kind}: {item.name}: {item.why}")
     recogniser = Recogniser(index, config)
     results = []
     for number, photo in enumerate(photos):
         result = recogniser(photo, progress=progress)
-        results.append(plain(result, len(index)))
+        results.append(plain(result, index))
         if out:
             write_picture(pictures[number], draw(result))
         if not json_output:
             _tell(result)
     if json_output:
+        results += [{"scene": item.name, "found": [], "why": item.why} for item in rejected]
         print_json(results if several else results[0])
     elif out and not quiet:
         print(f"{'Pictures' if several else 'Picture'}: {out if several else pictures[0]}", file=sys.stderr)

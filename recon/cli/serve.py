@@ -34,8 +34,8 @@ def serve(
     GET /health says how full it is, GET /openapi.json what can be asked. One JSON line per request goes to standard
     error. Put a reverse proxy with TLS in front of it before it listens to more than this machine.
 
-    Exit codes: 0 ended, 2 wrong option, a port in use, the extra is missing, or another descriptor than the map's, 3
-    no map.
+    Exit codes: 130 ended by Ctrl-C, 2 wrong option, a port in use, the extra is missing, or another descriptor than the
+    map's, 3 no map.
     """
     from pipelines.core.errors import ConfigError
 

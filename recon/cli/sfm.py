@@ -11,9 +11,12 @@ import typer
 _Photos = Annotated[list[Path], typer.Argument(help="A folder of photos, or photo files.", show_default=False)]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: PHOTOS-map, beside the photos.")]
 _Add = Annotated[Path | None, typer.Option("--add-to", help="Add the photos to this map; its own options hold.")]
+_WHEN_GROWING = {"photos", "add_to", "masks", "json_output", "quiet"}
+"""Parameters that may stand beside --add-to."""
 
 
 def sfm(
+    context: typer.Context,
     photos: _Photos,
     out: _Out = None,
     add_to: _Add = None,
@@ -66,6 +69,9 @@ def sfm(
 
     if add_to and out:
         raise ConfigError("A map grows where it stands", "--add-to and --out name two folders", "--add-to alone")
+    if add_to and (others := _given(context) - _WHEN_GROWING):
+        words = ", ".join(sorted(f"--{name.replace('_', '-')}" for name in others))
+        raise ConfigError("A map grows with its own options", f"beside --add-to there is {words}", "--add-to without")
     folder = MapFolder(add_to or out or _default_out(photos))
     config: Any
     if add_to:
@@ -105,7 +111,7 @@ def sfm(
         progress=progress,
     )
     if json_output:
-        print_json({"schema": SCHEMA, **result.ledger})
+        print_json({"schema": SCHEMA, **result.ledger, "warnings": progress.warnings})
     if result.failure is not None:
         raise result.failure
     if not json_output:
@@ -115,6 +121,12 @@ def sfm(
             print(f"  {missing.name}: {missing.why}." + (f" Try: {missing.try_}." if missing.try_ else ""))
         if not quiet:
             print(f"Report: {folder.report}", file=sys.stderr)
+
+
+def _given(context: typer.Context) -> set[str]:
+    """Names of the parameters that the command line names."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def _default_out(photos: list[Path]) -> Path:

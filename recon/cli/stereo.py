@@ -12,7 +12,7 @@ _Cost = Annotated[
 ]
 _Intrinsics = Annotated[
     list[str] | None,
-    typer.Option(help="f,cx,cy or fx,fy,cx,cy[,k1,…] or a file; once for both photos, or twice, for each."),
+    typer.Option(help="Without a calib: f,cx,cy or fx,fy,cx,cy[,k1,…] or a file; once, or twice, for each photo."),
 ]
 
 
@@ -24,7 +24,7 @@ def stereo(
     ] = None,
     intrinsics: _Intrinsics = None,
     rectified: Annotated[bool, typer.Option("--rectified", help="Rows correspond already, without a calib.")] = False,
-    baseline: Annotated[float, typer.Option(help="Distance of the cameras, m, where nothing else tells.")] = 0.0,
+    baseline: Annotated[float, typer.Option(help="Distance of the cameras, m; goes before the calib's.")] = 0.0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the products.")] = Path("stereo"),
     descriptor: _Cost = "swift-stereo",
     disparities: Annotated[
@@ -51,9 +51,11 @@ def stereo(
     from pipelines.stereo.run import stereo as run
     from pipelines.stereo.span import parse_span
     from pipelines.store.files import check_file, check_folder
+    from pipelines.store.folder import check_no_map
     from recon.cli.terminal import print_json, progress_for
 
     check_folder(out)
+    check_no_map(out)
     for name in FILES if out.is_dir() else ():
         check_file(out / name, (left, right))
     config = StereoConfig(

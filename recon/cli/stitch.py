@@ -57,7 +57,7 @@ def stitch(
     _keep_memory()
     from pipelines.features.extract import FeatureConfig
     from pipelines.stitch.photos import find_photos
-    from pipelines.stitch.run import StitchConfig, keypoints
+    from pipelines.stitch.run import StitchConfig, keypoints, numbered
     from pipelines.stitch.run import stitch as run
     from pipelines.stitch.told import doubt, plain
     from pipelines.store.files import check_apart, check_file, write_text
@@ -80,7 +80,8 @@ def stitch(
     progress = progress_for(quiet or json_output)
     found, rejected = find_photos(photos, progress=progress)
     if json_file:
-        check_apart(json_file, out)
+        for path in (out, *numbered(out, len(found) // 2)):
+            check_apart(json_file, path)
         check_file(json_file, [photo.path for photo in found])
     result = run(found, rejected, out, config, progress=progress, debug=_debug(debug))
     if json_file:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pipelines.core.progress import Progress, Task
+from pipelines.core.progress import Silent, Task
 
 _LINE_EVERY = 10.0
 """Seconds between two lines of a stage when the output is not a terminal."""
@@ -24,7 +24,19 @@ class _BarTask:
         self._bars.update(self._id, advance=steps, note=note)
 
 
-class Bars:
+class _Warnings:
+    """Keeps warnings for the JSON of a command, and prints them."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Keep a line on the screen, and for the JSON."""
+        self.warnings.append(text)
+        print(text, file=sys.stderr, flush=True)
+
+
+class Bars(_Warnings):
     """Progress bars with what is in hand and how long is left."""
 
     @contextmanager
@@ -90,12 +102,14 @@ class Lines(Bars):
         self.say(f"{name:<13} {count}  {time.perf_counter() - begin:6.1f} s")
 
 
-def progress_for(quiet: bool) -> Progress:
-    """Bars on a terminal, lines elsewhere, nothing if ``quiet``."""
-    from pipelines.core.progress import Silent
+class Quiet(_Warnings, Silent):
+    """No progress, but what a user must know of his result."""
 
+
+def progress_for(quiet: bool) -> Bars | Quiet:
+    """Bars on a terminal, lines elsewhere, nothing but warnings if ``quiet``."""
     if quiet:
-        return Silent()
+        return Quiet()
     return Bars() if sys.stderr.isatty() else Lines()
 
 

@@ -110,7 +110,7 @@ def make_app(service: Service, limits: Limits, *, token: str = "", hosts: tuple[
         except RefusedError as error:
             return _problem(error.status, error.what, error.try_)
         except ReconError as error:
-            return _problem(422, error.sentence, error.try_)
+            return _problem(422, f"{error.what}: {error.why}" if error.why else error.what, error.try_)
         finally:
             if place is not None:
                 place.leave()

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from command import QUICK, SMALL, assert_complaint_only, assert_refused, recon, start
+from command import QUICK, SMALL, assert_complaint_only, assert_refused, products, recon, start
 
 from pipelines import colmap
 
@@ -45,11 +45,14 @@ def test_empty_folder_and_folder_without_photos(tmp_path):
 
 def test_one_photo(some, tmp_path):
     folder = some([1])
-    only = "at least two photos, and only one could be read"
+    only = "at least two photos, and only one can be used"
     assert_complaint_only(recon("sfm", folder, "--out", tmp_path / "map", *QUICK), 3, only, "courtyard_01.jpg")
     file = folder / "courtyard_01.jpg"
     assert_complaint_only(recon("sfm", file, "--out", tmp_path / "map", *QUICK), 3, only, "courtyard_01.jpg")
     assert_complaint_only(recon("sfm", file, file, "--out", tmp_path / "map", *QUICK), 3, only)
+    shutil.copy(file, folder / "courtyard_01 (copy).jpg")
+    outcome = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
+    assert_complaint_only(outcome, 3, only, "courtyard_01 (copy).jpg: it is a copy of courtyard_01.jpg")
     (folder / "broken.jpg").write_bytes(b"")
     outcome = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
     assert_complaint_only(outcome, 3, only, "broken.jpg: the file is empty")
@@ -63,6 +66,23 @@ def test_a_file_that_is_missing_among_files_that_are_there(photos, tmp_path):
     assert_complaint_only(recon("sfm", files[2], files[2], "--out", tmp_path / "x", *QUICK), 3, "no such file")
 
 
+def test_a_folder_among_others_is_refused(some, photos, tmp_path):
+    outcome = recon("sfm", photos, some([1, 2]), "--out", tmp_path / "map", *QUICK)
+    assert_complaint_only(outcome, 3, f"The folder {photos} is given among other photos", "one folder that holds")
+
+
+def test_copies_of_photos_add_nothing_to_a_map(some, photos, tmp_path):
+    folder = some([1, 2, 3])
+    assert recon("sfm", folder, "--out", tmp_path / "once", *QUICK).code == 0
+    for name in ("courtyard_01.jpg", "courtyard_02.jpg"):
+        (folder / "more").mkdir(exist_ok=True)
+        (folder / "more" / name).symlink_to(photos / name)
+    outcome = recon("sfm", folder, "--out", tmp_path / "twice", *QUICK)
+    assert outcome.code == 0 and "2 files were left out" in outcome.out, outcome
+    assert "  more/courtyard_02.jpg: it is a copy of courtyard_02.jpg.\n" in outcome.out
+    assert products(tmp_path / "twice") == products(tmp_path / "once")
+
+
 def test_two_photos_that_do_not_overlap(some, sample_data, tmp_path):
     folder = some([1])
     picture = next(iter(sorted((sample_data / "objects" / "pictures").iterdir())))
@@ -72,18 +92,17 @@ def test_two_photos_that_do_not_overlap(some, sample_data, tmp_path):
     ledger = json.loads((tmp_path / "map" / "recon.json").read_text("utf-8"))
     assert ledger["status"] == "failed" and ledger["exit_code"] == 4
     assert "No two of the 2 photos" in (tmp_path / "map" / "report.html").read_text("utf-8")
-    shutil.copy(folder / "courtyard_01.jpg", folder / "copy.jpg")
     some([2, 3])
     proper = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
     assert proper.code == 0, proper
-    assert "4 of 5 photos are in the model" in proper.out and f"  {picture.name}: no other photo" in proper.out
+    assert "3 of 4 photos are in the model" in proper.out and f"  {picture.name}: no other photo" in proper.out
 
 
 def test_photos_without_a_single_keypoint(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
-    for name in ("a.png", "b.png"):
-        cv2.imwrite(str(folder / name), np.full((200, 300), 90, np.uint8))
+    for name, grey in (("a.png", 90), ("b.png", 91)):
+        cv2.imwrite(str(folder / name), np.full((200, 300), grey, np.uint8))
     outcome = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
     assert_complaint_only(outcome, 4, "No two of the 2 photos", "not a single feature")
 
@@ -102,7 +121,7 @@ def test_files_that_are_no_photos_never_stop_the_others(some, photos, tmp_path):
     os.mkfifo(folder / "pipe.jpg")
     outcome = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
     assert outcome.code == 0 and outcome.err == "", outcome
-    assert outcome.out.startswith("All 3 photos are in one model") and "8 files could not be read" in outcome.out
+    assert outcome.out.startswith("All 3 photos are in one model") and "8 files were left out" in outcome.out
     for name, reason in {
         "text.jpg": "it is a text file",
         "cut.jpg": "the file ends before the picture does",
@@ -203,7 +222,7 @@ def test_a_folder_cannot_be_photos_and_result_at_once(some):
         (("--max-error", "inf"), ("inf px",)),
         (("--min-matches", "-3"), ("-3",)),
         (("--max-keypoints", "0"), ("0",)),
-        (("--max-keypoints", "-5"), ("-5",)),
+        (("--max-keypoints", "49"), ("49 keypoints", "less than 50")),
         (("--max-size", "10"), ("10 px", "--max-size 1600")),
         (("--max-size", "-1"), ("-1 px",)),
         (("--seed", "-1"), ("-1", "between 0 and")),
@@ -267,17 +286,18 @@ def test_masks_that_are_missing_or_do_not_fit(two, tmp_path):
     masks.mkdir()
     cv2.imwrite(str(masks / "courtyard_01.jpg.png"), np.full((100, 100), 255, np.uint8))
     outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
-    assert_complaint_only(outcome, 3, "courtyard_01.jpg", "100 x 100", "1024 x 768")
+    assert_refused(outcome, 3, "courtyard_01.jpg", "100 x 100", "1024 x 768")
     (masks / "courtyard_01.jpg.png").rename(masks / "01.png")
     outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
     assert_complaint_only(outcome, 2, "None of the 2 photos has a mask", "courtyard_01.jpg.png or courtyard_01.png")
     (masks / "courtyard_02.png").symlink_to("/proc/self/mem")  # a file that even root cannot read
     outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
-    assert_complaint_only(outcome, 3, "courtyard_02.png cannot be read")
+    assert_refused(outcome, 3, "courtyard_02.png cannot be read")
     (masks / "courtyard_02.png").unlink()
     (masks / "courtyard_01.jpg.png").write_text("no picture")
     outcome = recon("sfm", two, "--out", out, "--masks", masks, *QUICK)
-    assert_complaint_only(outcome, 3, "courtyard_01.jpg.png")
+    assert_refused(outcome, 3, "courtyard_01.jpg.png")
+    assert outcome.err.startswith("1 of 2 photos have a mask\n")
     assert recon("sfm", two, "--out", out, *QUICK).code == 0
 
 
@@ -296,6 +316,8 @@ def test_add_to_a_folder_that_is_no_map(two, tmp_path):
 def test_add_to_and_out_at_once(two, copied, tmp_path):
     outcome = recon("sfm", two, "--add-to", copied, "--out", tmp_path / "map", "-q")
     assert_complaint_only(outcome, 2, "--add-to", "--out")
+    outcome = recon("sfm", two, "--add-to", copied, "--descriptor", "hardnet", "--max-size", "2000", "-q")
+    assert_complaint_only(outcome, 2, "its own options", "--descriptor, --max-size")
 
 
 def test_photos_that_cannot_be_added_leave_the_map_as_it_is(copied, sample_data, tmp_path):
@@ -324,7 +346,8 @@ def test_a_descriptor_of_ones_own_is_found_from_other_folders(two, some, tmp_pat
 
 def test_other_products_do_not_go_into_a_map(copied, photos):
     before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()}
-    for words in (("dense", copied), ("localize", photos / "courtyard_01.jpg", "--map", copied)):
+    one, two = (photos / f"courtyard_0{number}.jpg" for number in (1, 2))
+    for words in (("dense", copied), ("localize", one, "--map", copied), ("stereo", one, two)):
         outcome = recon(*words, "--out", copied, "-q")
         assert_complaint_only(outcome, 2, f"{copied} is a map", "--out")
     assert {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()} == before

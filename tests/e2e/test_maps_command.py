@@ -75,11 +75,25 @@ def test_import_refuses_what_it_cannot_use(imported, small_map, photos, sample_d
     other = sample_data / "query" / "images"
     assert_refused(recon("map", "import", model, "--images", other, "--out", out), 3, "0 of the 12 photos")
     assert not (out / "recon.json").exists()
+    assert_refused(recon("map", "import", model, "--images", photos, "--out", photos), 2, "at once")
+    assert not (photos / "recon.json").exists()
     assert_refused(recon("map", "align", imported), 2, "one way")
     assert_refused(recon("map", "align", tmp_path, "--gps"), 3, "no finished map")
     assert_refused(recon("map", "align", imported, "--distance", NAMES[0], "no.jpg", "2"), 2, "No model")
     exact = ("--distance", *NAMES[:2], "2", "--tolerance", "1")
     assert_refused(recon("map", "align", imported, *exact), 2, "has no tolerance")
+
+
+def test_photos_that_are_not_the_models_are_doubted(small_map, photos, tmp_path):
+    """The same files under each other's names: matches agree with the wrong poses by chance alone."""
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for number in range(1, 13):
+        shutil.copy(photos / f"courtyard_{13 - number:02}.jpg", mixed / f"courtyard_{number:02}.jpg")
+    outcome = recon("map", "import", small_map, "--images", mixed, "--out", tmp_path / "out", *QUICK)
+    assert outcome.code == 0 and "not those of the model" in outcome.err, outcome
+    right = recon("map", "import", small_map, "--images", photos, "--out", tmp_path / "out", *QUICK)
+    assert right.code == 0 and "not those of the model" not in right.err, right
 
 
 def test_a_map_that_grows_keeps_its_metres_and_its_index_in_step(some, sample_data, tmp_path):

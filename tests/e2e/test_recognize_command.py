@@ -53,7 +53,21 @@ def test_damaged_scenes_are_named_and_where_pictures_go_depends_on_what_was_give
         out = tmp_path / f"found-{number}"
         outcome = recon("recognize", *words, *common, "-o", out, "--json")
         assert outcome.code == 0, outcome
-        assert isinstance(json.loads(outcome.out), dict if words == [scene] else list)
+        told = json.loads(outcome.out)
+        assert isinstance(told, dict if words == [scene] else list)
+        if words != [scene]:
+            assert [one["scene"] for one in told] == [str(scene if number else folder / "pano_1.jpg"), "bad.jpg"]
+            assert told[1]["found"] == [] and "it is a text file" in told[1]["why"]
         assert [path.name for path in out.iterdir()] == ["001-pano_1.jpg"]
         assert ("not a scene: bad.jpg: it is a text file" in outcome.err) is (words != [scene])
     assert_refused(recon("recognize", folder / "bad.jpg", *common), 3, "bad.jpg")
+
+
+def test_files_that_are_no_objects_are_told_whatever_else_is_not(sample_data, tmp_path):
+    objects = shutil.copytree(sample_data / "objects" / "pictures", tmp_path / "objects")
+    (objects / "empty.png").touch()
+    common = ("--objects", objects, "--cache", tmp_path / "cache", "--max-size", "400")
+    scene = sample_data / "objects" / "scene.jpg"
+    quiet, told = (recon("recognize", scene, *common, word) for word in ("-q", "--json"))
+    assert quiet.err == told.err == "not an object: empty.png: the file is empty (0 bytes)\n"
+    assert json.loads(told.out)["not_objects"] == [{"file": "empty.png", "why": "the file is empty (0 bytes)"}]

@@ -209,6 +209,12 @@ def test_an_interrupt_counts_from_the_start_and_promises_only_what_is_kept(monke
     def interrupted(**options):
         raise KeyboardInterrupt
 
+    def interrupted_in_a_library(**options):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("initialization failed") from interrupt
+
     def ending() -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:
             recon_main()
@@ -217,6 +223,8 @@ def test_an_interrupt_counts_from_the_start_and_promises_only_what_is_kept(monke
     monkeypatch.setattr("os._exit", sys.exit)
     monkeypatch.setattr("atexit._run_exitfuncs", lambda: None)
     monkeypatch.setattr("recon.cli.app", interrupted)
+    assert ending() == (130, "recon: Interrupted.\n")
+    monkeypatch.setattr("recon.cli.app", interrupted_in_a_library)
     assert ending() == (130, "recon: Interrupted.\n")
     monkeypatch.setattr("recon.cli.app", lambda **options: 130)
     monkeypatch.setattr("sys.argv", ["recon", "stitch", "a"])
@@ -333,6 +341,11 @@ def test_what_a_new_map_drops_of_the_old_one_is_told(some, tmp_path):
     assert f"1 of the 4 photos of the map in {folder} are not among those given" in fewer.err
     assert "(courtyard_04.jpg). To keep them: --add-to" in fewer.err
     assert "without the alignment of the old: run `recon map align` again" in fewer.err
+    assert recon("map", "align", folder, "--distance", *names, "1.5").code == 0
+    quiet = recon("sfm", some([1, 2, 3, 4]), "--out", folder, *QUICK)
+    assert quiet.code == 0 and quiet.err.startswith("The models are made anew, without the alignment"), quiet
+    fewer = recon("sfm", some([1, 2, 3], "three"), "--out", folder, *SMALL, "--json")
+    assert json.loads(fewer.out)["warnings"] == fewer.err.splitlines() and "courtyard_04.jpg" in fewer.err, fewer
 
 
 @pytest.mark.parametrize("damage", [b"hi\n", b""], ids=["text", "empty"])

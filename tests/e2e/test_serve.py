@@ -47,6 +47,7 @@ def test_intrinsics_of_a_request_are_used_and_never_read_from_a_file(running, qu
     for wrong in (str(secret), "1,2", "nan,nan,nan"):
         status, answer = running.photo(query, f"/localize?intrinsics={wrong}")
         assert status == 422 and "intrinsics" in answer["error"], answer
+        assert answer["try"] and "Try" not in answer["error"], answer  # as the page puts them together
 
 
 def test_health_and_description(running, service):

@@ -149,6 +149,8 @@ def refusals(sample_data, tmp_path):
         "no range": ((left, right, *given, "--disparities", "30:10"), 2, "cannot be used"),
         "turned": (tuple(turned), 5, "only turned"),
         "fisheye": ((left, right, "--intrinsics", fisheye), 2, "SIMPLE_FISHEYE"),
+        "calib and rectified": ((left, right, *given, "--rectified"), 2, "--calib and --rectified"),
+        "calib and intrinsics": ((left, right, *given, "--intrinsics", "612,320,240"), 2, "--calib and --intrinsics"),
         "no baseline": ((left, right, "--rectified", "--baseline", "nan"), 2, "finite"),
         "too far apart": ((*far, "--max-size", "300"), 5, "too far apart"),
         "too far apart, large": (tuple(far), 2, "too far apart"),
@@ -158,7 +160,7 @@ def refusals(sample_data, tmp_path):
 
 CASES = (
     "swapped", "sizes", "overlap", "overlap, no calibration", "identical", "twice", "size of calib", "calib of others",
-    "no calib", "range", "no range", "turned", "fisheye",
+    "no calib", "range", "no range", "turned", "fisheye", "calib and rectified", "calib and intrinsics",
     "no baseline", "too far apart", "too far apart, large", "cost",
 )  # fmt: skip
 

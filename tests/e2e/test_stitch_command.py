@@ -97,11 +97,14 @@ def test_what_is_wrong_is_told_in_a_sentence(turned, tmp_path):
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--max-size", "0"), 2, "at 0 px")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--max-megapixels", "-1"), 2, "--max-megapixels 400")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--scale", "0.001", "-q"), 2, "--scale")
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--max-keypoints", "5"), 2, "5 keypoints a photo")
     small = ("--max-megapixels", "0.01", "-q", *SMALL)
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", *small), 2, "pixels", "--scale")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "no" / "x.jpg", "-q", *SMALL), 6, "x.jpg")
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--json-file", tmp_path / "no" / "x.json"), 6)
     assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--json-file", tmp_path / "x.jpg"), 2, "one file")
+    # The name that the first of several panoramas would have.
+    assert_refused(recon("stitch", *two, "-o", tmp_path / "x.jpg", "--json-file", tmp_path / "x-1.jpg"), 2, "one file")
     assert not list(tmp_path.iterdir())
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from drawn_scene import CAMERAS, LENS, NAMES, PORTRAIT, STRAIGHT, draw_photos, make_model, rays_by_opencv
 
 from pipelines import colmap
 from pipelines.core.errors import ConfigError, InputError, OutputError
+from pipelines.core.progress import Silent
 from pipelines.core.types import Camera, Model
 from pipelines.export import export, export_map
 from pipelines.export.files import photo_files
@@ -206,11 +209,25 @@ def test_maps_are_read_where_they_stand(model: Model, photos: Path, tmp_path: Pa
     moved = tmp_path / "c later.png"
     moved.write_bytes((photos / "ordner" / "c.png").read_bytes())
     places = {**{name: photos / name for name in NAMES}, "ordner/c.png": moved}
-    run.write_ledger({"status": "done", "photos": [{"name": n, "path": str(p)} for n, p in places.items()]})
-    target, read = export_map(run.root, "nerfstudio")
+    entries = [
+        {"name": name, "path": str(path), "content": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for name, path in places.items()
+    ]
+    run.write_ledger({"status": "done", "photos": entries})
+    said: list[str] = []
+
+    class Listener(Silent):
+        def warn(self, text: str) -> None:
+            said.append(text)
+
+    target, read = export_map(run.root, "nerfstudio", progress=Listener())
+    assert not said
     assert target == run.root / "export" / "nerfstudio" and read.names == model.names
     np.testing.assert_allclose(read.xyz, model.xyz)
     assert (target / "images" / "ordner" / "c.png").is_file()
+    cv2.imwrite(str(moved), 255 - cv2.imread(str(moved)))
+    export_map(run.root, "nerfstudio", progress=Listener(), force=True)
+    assert said == ["1 of 5 photos have changed since the map was made (ordner/c.png)"]
     with pytest.raises(InputError, match=r"no model 2.*it has 0"):
         export_map(run.root, "ply", component=2)
     # A bare COLMAP model; its photos are named.

@@ -219,7 +219,7 @@ def test_photos_without_gps_are_paired_by_their_looks() -> None:
     said: list[str] = []
 
     class Listener(Silent):
-        def say(self, text: str) -> None:
+        def warn(self, text: str) -> None:
             said.append(text)
 
     config = PairConfig("spatial", neighbours=3)

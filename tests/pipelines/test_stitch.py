@@ -223,12 +223,14 @@ def test_largest_rectangle_against_all_rectangles():
 
 def test_a_canvas_that_is_too_large_is_refused_with_the_scale_that_fits():
     canvas = Canvas("plane", 1.0, (0.0, 0.0), 40000, 20000, ())
-    with pytest.raises(ConfigError, match="800 megapixels") as told:
+    with pytest.raises(ConfigError, match="800 megapixels are more than the 200 of") as told:
         check_size(canvas, 200)
     scale = float(told.value.try_.split("--scale ")[1].split(",")[0])
     assert 0.9 * 200 < 800 * scale**2 <= 200 and "cylinder" in told.value.try_
     with pytest.raises(ConfigError, match="7 x 2 pixels"):
         check_size(Canvas("plane", 0.003, (0.0, 0.0), 7, 2, ()), 200)
+    with pytest.raises(ConfigError, match=r"20,000 megapixels take .* GB, more than the .* GB that are free"):
+        check_size(Canvas("sphere", 1.0, (0.0, 0.0), 200_000, 100_000, ()), 1e9)
 
 
 def test_where_a_group_falls_apart_the_decisive_pair_is_told_of_both_parts():
