@@ -208,6 +208,7 @@ def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
     with _scratch(job.database.parent) as scratch:
         found = pycolmap.global_mapping(job.database, job.photos, scratch, options)
     for model in found.values():
+        adjust(model, fix_intrinsics=job.fix_intrinsics)
         settle(model, fix_intrinsics=job.fix_intrinsics)
         model.update_point_3d_errors()
     return largest_first(found.values())

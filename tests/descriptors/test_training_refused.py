@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -122,8 +123,14 @@ def test_what_a_kill_costs_is_bounded(data: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("descriptors.training.run._KEEP_SECONDS", -1.0)
     out = tmp_path / "n.safetensors"
     run = training.PatchRun(small("tfeat"), data, out, training.Length(1.0, 9), "cpu", 0)
-    original, steps = run.take, iter(range(3))
-    monkeypatch.setattr(run, "take", lambda batch: original(batch) if next(steps) < 2 else os.kill(os.getpid(), 2))
+    original, steps = run.take, itertools.count()
+
+    def killed_in_the_third(batch: Any) -> Any:
+        if next(steps) < 2:
+            return original(batch)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "take", killed_in_the_third)
     with pytest.raises(KeyboardInterrupt):
         run.steps(lambda _: None)
     again = training.PatchRun(small("tfeat"), data, out, training.Length(1.0, 9), "cpu", 0)

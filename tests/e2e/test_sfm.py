@@ -131,7 +131,10 @@ def test_model_and_database_are_colmaps(large, photos):
             image = model.images[image_id]
             assert database.read_image(image_id).name == image.name
             keypoints = database.read_keypoints(image_id)
-            np.testing.assert_allclose(keypoints[:, :2], [point.xy for point in image.points2D], atol=1e-3)
+            # Grey values have moved those that see a point, by 1.5 px at most.
+            moved = np.linalg.norm(keypoints[:, :2] - [point.xy for point in image.points2D], axis=1)
+            seen = np.array([point.has_point3D() for point in image.points2D])
+            assert moved.max() < 1.51 and moved[~seen].max() < 1e-3 and (moved[seen] > 1e-3).mean() > 0.5
     points = model.points3D.values()
     assert np.ptp([point.color for point in points], axis=0).min() > 60, "points have the photos' colours"
     # A point is where it was seen: half a pixel of a wrong convention would show in every photo.
