@@ -51,7 +51,7 @@ def settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
 
 
 def adjust(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
-    """Adjust all but principal points until next to nothing moves, with a loss (Cauchy's) as narrow as residuals.
+    """Adjust all but principal points until little moves, with a loss (Cauchy's) as narrow as residuals are small.
 
     The mapper stops while focal lengths and depths still trade with each other, and squares the errors of points up to
     its limit of 4 px. Against a loss (soft L1) of 1 px, cameras of sample_data are twice as exact (0.23 instead of
@@ -86,7 +86,7 @@ def _told_principal_points(model: pycolmap.Reconstruction) -> set[int]:
 
 def _adjuster(
     model: pycolmap.Reconstruction,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     *,
     fix_intrinsics: bool = False,
     principal_points: Collection[int] = (),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.colmap.adjust import adjust, settle
+from pipelines.colmap.adjust import adjust
 from pipelines.colmap.cameras import load_pycolmap
 from pipelines.store.files import nearly_full, write_errors
 
@@ -163,7 +163,6 @@ def _finish(
         adjust(model, fix_intrinsics=fix_intrinsics)
         if all(abs(model.cameras[key].mean_focal_length() / focal - 1) < _STILL for key, focal in before.items()):
             break
-    settle(model, fix_intrinsics=fix_intrinsics)
     # Wrong keypoints, which bend nothing any more, now stand out.
     limits = options.mapper.filter_max_reproj_error, options.mapper.filter_min_tri_angle
     pycolmap.ObservationManager(model).filter_all_points3D(*limits)
@@ -209,7 +208,6 @@ def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
         found = pycolmap.global_mapping(job.database, job.photos, scratch, options)
     for model in found.values():
         adjust(model, fix_intrinsics=job.fix_intrinsics)
-        settle(model, fix_intrinsics=job.fix_intrinsics)
         model.update_point_3d_errors()
     return largest_first(found.values())
 

@@ -23,22 +23,25 @@ from pipelines.engine import map_items, opencv_threads_kept
 from pipelines.geometry.similarity import camera_alignment
 from pipelines.images.read import Image, read_gray
 from pipelines.photometric.patches import cut_patches
+from pipelines.sfm.config import MappingConfig
 
 
-def refine_models(
-    models: Sequence[Any], photos: Mapping[str, Photo], max_side: int, *, fix_intrinsics: bool, progress: Progress
+def finish_models(
+    models: Sequence[Any], photos: Mapping[str, Photo], max_side: int, config: MappingConfig, *, progress: Progress
 ) -> None:
-    """Measure the keypoints of COLMAP's models anew and adjust these, each in the world that it has.
+    """Measure the keypoints of COLMAP's models anew, unless the configuration says otherwise, and settle these, each in
+    the world that it has.
 
     Args:
         photos, max_side: see :func:`refine_keypoints`.
-        fix_intrinsics: keep all camera parameters as they are.
     """
     for model in models:
-        before = colmap.to_model(model)
-        colmap.set_keypoints(model, refine_keypoints(before, photos, max_side, progress=progress))
-        colmap.settle(model, fix_intrinsics=fix_intrinsics)
-        colmap.transform(model, *camera_alignment(colmap.poses(model), before.cam_from_world))
+        before = colmap.poses(model)
+        if config.refine_keypoints:
+            found = refine_keypoints(colmap.to_model(model), photos, max_side, progress=progress)
+            colmap.set_keypoints(model, found)
+        colmap.settle(model, fix_intrinsics=config.fix_intrinsics)
+        colmap.transform(model, *camera_alignment(colmap.poses(model), before))
 
 
 @opencv_threads_kept()

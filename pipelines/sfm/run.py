@@ -25,7 +25,7 @@ from pipelines.photometric.patches import kept_patches
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import SfmConfig
-from pipelines.sfm.keypoints import refine_models
+from pipelines.sfm.keypoints import finish_models
 from pipelines.sfm.photos import GivenPhotos, check_enough, collect_photos, say_left_out, say_masks
 from pipelines.sfm.summary import summarise
 from pipelines.sfm.why import MatchGraph, no_model, no_overlap, unregistered
@@ -270,15 +270,8 @@ def _models(
             )
         if not made:
             raise no_model(given.graph)
-        if config.mapping.refine_keypoints:
-            with watch("Keypoints"):
-                refine_models(
-                    made,
-                    photos,
-                    config.features.max_side,
-                    fix_intrinsics=config.mapping.fix_intrinsics,
-                    progress=progress,
-                )
+        with watch("Keypoints"):
+            finish_models(made, photos, config.features.max_side, config.mapping, progress=progress)
         with watch("Colours"):
             models = [colmap.to_model(model, sources) for model in made]
             colours, thumbnails = colour_points(models, photos, progress=progress)
