@@ -18,8 +18,6 @@ _SURE = 1e-3
 """Standard deviation of a principal point, in long sides, below which the photos tell it."""
 _FEWEST_PHOTOS = 3
 """Of a camera: in one photo alone, a principal point and a rotation are hard to tell apart."""
-
-
 _TOLERANCES, _NARROWER = (1e-2, 1e-3, 1e-3), 0.8
 """Relative changes of the cost at which the rounds of :func:`settle` end, and the share to which residuals must have
 fallen for the third. The first is for the loss of the next, which is as narrow as residuals are then. With 1e-4

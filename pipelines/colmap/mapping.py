@@ -87,7 +87,7 @@ def incremental_mapping(
     options.num_threads = 1
     # COLMAP adjusts everything anew whenever the model has grown by a tenth, and each neighbourhood twice, to the last
     # digit. On rendered photos with exact truth this lighter work gave the same cameras (1.51 mm either way) in less
-    # than half of the time, and on cyprus, monstree and cippus the same number of points to 0.3 %; see settle.
+    # than half of the time, and on cyprus, monstree and cippus the same number of points to 0.3 %; see adjust.
     options.ba_global_frames_ratio = options.ba_global_points_ratio = 1.5
     options.ba_local_max_refinements, options.ba_local_max_num_iterations = 1, 5
     options.ba_global_function_tolerance, options.ba_local_function_tolerance = 1e-4, 1e-3

@@ -304,6 +304,11 @@ def read_gray(photo: Photo, max_side: int = 0) -> Image:
     return _read(photo, max_side, color=False)
 
 
+def pixel_size(width: int, height: int, max_side: int) -> float:
+    """Px of a photo that one pixel of its picture stands for, which is shrunk to a longer side of ``max_side``."""
+    return max(1.0, max(width, height) / max_side)
+
+
 def shrunk_image(image: Image, max_side: int) -> Image:
     """The picture, shrunk by area averaging so that its longer side is at most ``max_side`` px."""
     import cv2

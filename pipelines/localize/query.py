@@ -12,13 +12,13 @@ from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.geometry.earth import to_places
 from pipelines.images.cameras import CameraConfig, camera_prior
-from pipelines.images.read import read_gray
+from pipelines.images.read import pixel_size, read_gray
 from pipelines.localize.guided import guided_matches, view_distances
 from pipelines.localize.map import Component, LocalMap
 from pipelines.localize.matching import Correspondences, Near, QueryMatcher
 from pipelines.localize.pose import Fit, coverage, fit_pose, project, refit
 from pipelines.localize.result import Evidence, Localisation, MatchedPhoto, Origin, QueryPose, Verdict
-from pipelines.localize.sightings import Sightings, pixel_size, sightings
+from pipelines.localize.sightings import Sightings, sightings
 from pipelines.localize.verdict import judge
 from pipelines.matching.candidates import first_at_place
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.types import Features, Model
+from pipelines.images.read import pixel_size
 
 _COARSE = 2.0
 """Scale, px, of keypoints whose place is 1.4 times as uncertain as that of the smallest: in sample_data and et."""
@@ -80,11 +81,6 @@ def sightings(
         keypoint_variance(scale, pixel),
         point_covariances(model, points, pixels),
     )
-
-
-def pixel_size(width: int, height: int, max_side: int) -> float:
-    """Px of a photo that one pixel of its picture stands for, which is shrunk to a longer side of ``max_side``."""
-    return max(1.0, max(width, height) / max_side)
 
 
 def keypoint_variance(scale: NDArray[np.floating], pixel: float) -> NDArray[np.float64]:

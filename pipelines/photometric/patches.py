@@ -15,7 +15,7 @@ from pipelines.core.errors import OutputError, ReconError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Model, Photo
 from pipelines.engine import map_items
-from pipelines.images.read import Image, read_gray
+from pipelines.images.read import Image, pixel_size, read_gray
 from pipelines.photometric.windows import BLOCK, cut_blocks, lay_over
 from pipelines.store.files import fingerprint, make_folder, write_atomic
 
@@ -170,24 +170,20 @@ def _affine_maps(
     centre, other = model.centres[here], -cam_from_world[:, :3].T @ cam_from_world[:, 3]
     normal = _unit(centre - xyz) + _unit(other - xyz)
     distance = np.einsum("ni,ni->n", normal, xyz - centre)
-    corners = []
+    pixel, corners = pixel_size(camera.width, camera.height, max_side), []
     for step in _APART * np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]]):
         rays = np.full_like(xyz, np.nan)
         for which in np.unique(here):
             mine, own = here == which, model.cameras[which]
-            flat = colmap.rays_of_pixels(own, model.obs_xy[rows[mine]] + step * _pixel(own, max_side))
+            beside = step * pixel_size(own.width, own.height, max_side)
+            flat = colmap.rays_of_pixels(own, model.obs_xy[rows[mine]] + beside)
             rays[mine] = np.column_stack([flat, np.ones(len(flat))]) @ model.cam_from_world[which, :, :3]
         surface = centre + (distance / np.einsum("ni,ni->n", normal, rays))[:, None] * rays
         seen = surface @ cam_from_world[:, :3].T + cam_from_world[:, 3]
         depth = np.where(seen[:, 2:] > 0, seen[:, 2:], np.nan)
-        corners.append(colmap.pixels_of_rays(camera, seen[:, :2] / depth) / _pixel(camera, max_side))
+        corners.append(colmap.pixels_of_rays(camera, seen[:, :2] / depth) / pixel)
     right, left, below, above = corners
     return (np.stack([right - left, below - above], axis=-1) / (2 * _APART)).astype(np.float32)
-
-
-def _pixel(camera: Camera, max_side: int) -> float:
-    """Px of the photo that a pixel of its picture stands for."""
-    return max(1.0, max(camera.width, camera.height) / max_side)
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

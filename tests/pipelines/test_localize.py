@@ -12,12 +12,13 @@ from scipy.spatial.transform import Rotation
 from descriptors.views import Views
 from pipelines.core.errors import ConfigError
 from pipelines.core.types import Camera, Features, Model
+from pipelines.images.read import pixel_size
 from pipelines.localize.guided import guided_matches, view_distances
 from pipelines.localize.pose import Fit, coverage, fit_pose, project
 from pipelines.localize.query import LocalizeConfig
 from pipelines.localize.refine import Refined, refine
 from pipelines.localize.result import Localisation, Origin, QueryPose, Verdict
-from pipelines.localize.sightings import Sightings, keypoint_variance, pixel_size, point_covariances
+from pipelines.localize.sightings import Sightings, keypoint_variance, point_covariances
 from pipelines.localize.verdict import judge
 
 CAMERA = Camera("SIMPLE_RADIAL", 1000, 800, (900.0, 499.5, 399.5, 0.0), "given")
