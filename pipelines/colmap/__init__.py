@@ -12,6 +12,7 @@ from pipelines.colmap.mapping import (
     global_mapping,
     incremental_mapping,
     largest_first,
+    put_lenses,
     triangulate,
 )
 from pipelines.colmap.models import (
@@ -48,6 +49,7 @@ __all__ = [
     "pixels_of_rays",
     "poses",
     "put_database",
+    "put_lenses",
     "rays_of_pixels",
     "read_model",
     "registered_names",

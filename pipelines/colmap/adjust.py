@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from pipelines.colmap.cameras import load_pycolmap
-from pipelines.geometry.robust import CAUCHY, LEAST_NOISE, MEAN_LENGTH
+from pipelines.colmap.lenses import told_principal_points
+from pipelines.colmap.problem import adjuster, noise_of
 
 if TYPE_CHECKING:
     import pycolmap
 
-_SURE = 1e-3
-"""Standard deviation of a principal point, in long sides, below which the photos tell it."""
-_FEWEST_PHOTOS = 3
-"""Of a camera: in one photo alone, a principal point and a rotation are hard to tell apart."""
 _TOLERANCES, _NARROWER = (1e-2, 1e-3, 1e-3), 0.8
 """Relative changes of the cost at which the rounds of :func:`settle` end, and the share to which residuals must have
 fallen for the third. The first is for the loss of the next, which is as narrow as residuals are then. With 1e-4
@@ -37,13 +29,13 @@ def settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     """
     if not model.num_points3D():
         return
-    told = set() if fix_intrinsics else _told_principal_points(model)
+    told = set() if fix_intrinsics else told_principal_points(model)
     for number, tolerance in enumerate(_TOLERANCES):
         before = noise_of(model)
         if told != set(model.cameras):
-            _adjuster(model, tolerance, fix_intrinsics=fix_intrinsics).solve()
+            adjuster(model, tolerance, fix_intrinsics=fix_intrinsics).solve()
         if told:
-            _adjuster(model, tolerance, principal_points=told).solve()
+            adjuster(model, tolerance, principal_points=told).solve()
         if number and noise_of(model) > _NARROWER * before:
             break
 
@@ -57,64 +49,4 @@ def adjust(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     photos move by 0.015, 0.065, 0.005 % of their size instead of 0.018, 0.084, 0.008 (mean of medians over cameras).
     """
     if model.num_points3D():
-        _adjuster(model, fix_intrinsics=fix_intrinsics).solve()
-
-
-def _told_principal_points(model: pycolmap.Reconstruction) -> set[int]:
-    """Ids of the cameras whose principal points the photos tell, by their covariance where the model stands."""
-    pycolmap = load_pycolmap()
-    photos = Counter(model.images[key].camera_id for key in model.reg_image_ids())
-    shared = {key for key, count in photos.items() if count >= _FEWEST_PHOTOS}
-    if not shared:
-        return shared
-    options = pycolmap.BACovarianceOptions()
-    options.params = pycolmap.BACovarianceOptionsParams.ALL
-    # With residuals in px, the covariance is that of keypoints that are exact to one px.
-    every = pycolmap.estimate_ba_covariance(options, model, _adjuster(model, principal_points=shared))
-    if every is None:  # Some parameter is not told at all.
-        return set()
-    noise, told = noise_of(model), set()
-    for key in shared:
-        camera = model.cameras[key]
-        variances = np.diag(every.get_other_params_cov(camera.params))[list(camera.principal_point_idxs())]
-        if noise * np.sqrt(variances.max()) < _SURE * max(camera.width, camera.height):
-            told.add(key)
-    return told
-
-
-def _adjuster(
-    model: pycolmap.Reconstruction,
-    tolerance: float = 1e-3,
-    *,
-    fix_intrinsics: bool = False,
-    principal_points: Collection[int] = (),
-) -> pycolmap.CeresBundleAdjuster:
-    """The problem of all poses and points, and of intrinsics but for principal points; or of all intrinsics of the
-    cameras ``principal_points``, while those of the others stay as they are."""
-    pycolmap = load_pycolmap()
-    options = pycolmap.BundleAdjustmentOptions()
-    options.print_summary = False
-    options.refine_focal_length = options.refine_extra_params = not fix_intrinsics
-    options.refine_principal_point = bool(principal_points)
-    options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
-    options.ceres.loss_function_scale = CAUCHY * noise_of(model)
-    solver = options.ceres.solver_options
-    solver.function_tolerance, solver.gradient_tolerance, solver.parameter_tolerance = tolerance, 1e-10, 1e-10
-    # Sums of several threads come in any order.
-    solver.max_num_iterations, solver.num_threads = 100, 1
-    what = pycolmap.BundleAdjustmentConfig()
-    for image in model.reg_image_ids():
-        what.add_image(image)
-    if principal_points:
-        for camera in set(model.cameras) - set(principal_points):
-            what.set_constant_cam_intrinsics(camera)
-    what.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
-    # pycolmap.bundle_adjustment would do all this, and switch COLMAP's log on.
-    return pycolmap.create_default_ceres_bundle_adjuster(options, what, model)
-
-
-def noise_of(model: pycolmap.Reconstruction) -> float:
-    """Standard deviation of keypoints' places along each axis, px, by the middle one of the points' mean residuals."""
-    model.update_point_3d_errors()
-    middle = float(np.median([point.error for point in model.points3D.values()]))
-    return max(middle / MEAN_LENGTH, LEAST_NOISE)
+        adjuster(model, fix_intrinsics=fix_intrinsics).solve()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.colmap.adjust import adjust
 from pipelines.colmap.cameras import load_pycolmap
+from pipelines.colmap.lenses import choose_lenses
 from pipelines.store.files import nearly_full, write_errors
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class IncrementalJob:
         seed: seed of all random choices.
         min_model_size: components with fewer photos are dropped.
         fix_intrinsics: keep all camera parameters as they are in the database.
+        choose_lenses: give cameras the lens that their photos tell (:func:`pipelines.colmap.lenses.choose_lenses`).
         error_scale: factor on COLMAP's pixel thresholds, for photos much larger than the working resolution.
         on_photo: called after each registered photo; an exception it raises ends the mapping.
     """
@@ -37,6 +39,7 @@ class IncrementalJob:
     seed: int
     min_model_size: int
     fix_intrinsics: bool
+    choose_lenses: bool
     error_scale: float
     on_photo: Callable[[], None]
 
@@ -108,7 +111,7 @@ def incremental_mapping(
     # Points that two photos see are left out, if there are others: two photos, or a chain of them, have no others.
     for leave_out in (True, False):
         options.triangulation.ignore_two_view_tracks = leave_out
-        with _scratch(job.database.parent) as scratch:
+        with _scratch(job.database.parent) as scratch, _lenses_of(start, job.database):
             found = pycolmap.incremental_mapping(
                 database_path=job.database,
                 image_path=job.photos,
@@ -120,13 +123,12 @@ def incremental_mapping(
             )
         if found:
             break
-    if found:
-        with closing(pycolmap.Database.open(job.database)) as database:
-            seen = pycolmap.DatabaseCacheOptions()
-            seen.min_num_matches = options.min_num_matches
-            matches = pycolmap.DatabaseCache.create(database, seen)
-        for model in found.values():
-            _finish(model, matches, options, fix_intrinsics=job.fix_intrinsics)
+    for model in found.values():
+        with _lenses_of(model, job.database):
+            _finish(model, options, job)
+        if job.choose_lenses and choose_lenses(model):
+            with _lenses_of(model, job.database):
+                _finish(model, options, job)
     return largest_first(found.values())
 
 
@@ -134,13 +136,7 @@ _ROUNDS, _STILL = 3, 1e-3
 """Of :func:`_finish` at most, and the change of a focal length below which it is over."""
 
 
-def _finish(
-    model: pycolmap.Reconstruction,
-    matches: pycolmap.DatabaseCache,
-    options: pycolmap.IncrementalPipelineOptions,
-    *,
-    fix_intrinsics: bool,
-) -> None:
+def _finish(model: pycolmap.Reconstruction, options: pycolmap.IncrementalPipelineOptions, job: IncrementalJob) -> None:
     """Take up what matches show of a finished model and adjust it, until focal lengths stay as they are.
 
     What the mapper has left out while cameras were wrong, it seldom looks at again, and the rest holds the cameras
@@ -149,6 +145,10 @@ def _finish(
     focal lengths nothing else tells, by 0.52 and 0.63 %; there are 0.5 to 1.5 % more observations.
     """
     pycolmap = load_pycolmap()
+    with closing(pycolmap.Database.open(job.database)) as database:
+        seen = pycolmap.DatabaseCacheOptions()
+        seen.min_num_matches = options.min_num_matches
+        matches = pycolmap.DatabaseCache.create(database, seen)
     for _ in range(_ROUNDS):
         mapper = pycolmap.IncrementalMapper(matches)
         mapper.begin_reconstruction(model)
@@ -160,7 +160,7 @@ def _finish(
         if options.triangulation.ignore_two_view_tracks:
             _drop_points_of_two_views(model)
         before = {key: camera.mean_focal_length() for key, camera in model.cameras.items()}
-        adjust(model, fix_intrinsics=fix_intrinsics)
+        adjust(model, fix_intrinsics=job.fix_intrinsics)
         if all(abs(model.cameras[key].mean_focal_length() / focal - 1) < _STILL for key, focal in before.items()):
             break
     # Wrong keypoints, which bend nothing any more, now stand out.
@@ -169,6 +169,36 @@ def _finish(
     if options.triangulation.ignore_two_view_tracks:
         _drop_points_of_two_views(model)
     model.update_point_3d_errors()
+
+
+@contextmanager
+def _lenses_of(model: pycolmap.Reconstruction | Path | None, path: Path) -> Iterator[None]:
+    """A database whose cameras have the lenses of a model: COLMAP goes on with no others. Afterwards it has its own:
+    for a model to be begun, those of another have too many parameters."""
+    pycolmap = load_pycolmap()
+    known = put_lenses(pycolmap.Reconstruction(model).cameras.values(), path) if model is not None else []
+    try:
+        yield
+    finally:
+        put_lenses(known, path)
+
+
+def put_lenses(cameras: Iterable[pycolmap.Camera], path: Path) -> list[pycolmap.Camera]:
+    """Give the cameras of a database the models and parameters of others where the models differ.
+
+    Returns:
+        Those cameras as they were.
+    """
+    before = []
+    with closing(load_pycolmap().Database.open(path)) as database:
+        for camera in cameras:
+            known = database.read_camera(camera.camera_id)
+            if known.model != camera.model:
+                before.append(known)
+                other = database.read_camera(camera.camera_id)
+                other.model, other.params = camera.model, camera.params
+                database.update_camera(other)
+    return before
 
 
 def _drop_points_of_two_views(model: pycolmap.Reconstruction) -> None:
@@ -208,6 +238,8 @@ def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
         found = pycolmap.global_mapping(job.database, job.photos, scratch, options)
     for model in found.values():
         adjust(model, fix_intrinsics=job.fix_intrinsics)
+        if job.choose_lenses and choose_lenses(model):
+            adjust(model, fix_intrinsics=job.fix_intrinsics)
         model.update_point_3d_errors()
     return largest_first(found.values())
 

@@ -23,6 +23,7 @@ class MappingConfig:
     Attributes:
         mapper: ``incremental`` (robust) or ``global`` (fast, needs good focal lengths).
         fix_intrinsics: keep the camera parameters as given.
+        choose_lenses: cameras with COLMAP's model SIMPLE_RADIAL become RADIAL or OPENCV where their photos tell it.
         refine_keypoints: measure them anew by grey values once the cameras are known.
         min_model_size: components with fewer photos are dropped (two photos make a model if there are only two).
         snapshot_every: photos between two snapshots on disk, from which a killed mapping of a large set goes on.
@@ -30,6 +31,7 @@ class MappingConfig:
 
     mapper: str = "incremental"
     fix_intrinsics: bool = False
+    choose_lenses: bool = True
     refine_keypoints: bool = True
     min_model_size: int = 3
     snapshot_every: int = 100

@@ -27,7 +27,7 @@ from pipelines.store.alignment import ModelAlignment, alignment_text, read_align
 from pipelines.store.files import write_errors, write_text
 from pipelines.store.folder import MapFolder
 
-CODE = 6
+CODE = 7
 """Changes whenever other models come of the same pairs: the ones that stand in a folder are then made anew."""
 _KEY_FILE = "made-from.txt"
 _WHOLE = 0.5
@@ -138,6 +138,7 @@ def mapping_job(
         seed=seed,
         min_model_size=min(config.min_model_size, len(given.graph.names)),
         fix_intrinsics=config.fix_intrinsics,
+        choose_lenses=config.choose_lenses and not config.fix_intrinsics,
         error_scale=max(1.0, max(max(camera.width, camera.height) for camera in given.cameras) / 1600),
         on_photo=on_photo,
     )
@@ -292,6 +293,8 @@ def keep_models(
             write_text(draft / ALIGNMENT, alignment)
         with write_errors(folder.sparse):
             if folder.next_database.exists():
+                for model in reversed(models):
+                    colmap.put_lenses(model.cameras.values(), folder.next_database)
                 # Killed between the two, the next run must not take the old models for those of the new database.
                 (folder.sparse / _KEY_FILE).unlink(missing_ok=True)
                 colmap.put_database(folder.next_database, folder.database)

@@ -41,7 +41,9 @@ def sfm(
     intrinsics: Annotated[
         str, typer.Option(help="f,cx,cy or fx,fy,cx,cy[,k1,…], optionally @WxH; or a cameras.txt or JSON file.")
     ] = "",
-    camera_model: Annotated[str, typer.Option(help="COLMAP camera model; default: SIMPLE_RADIAL.")] = "",
+    camera_model: Annotated[
+        str, typer.Option(help="COLMAP camera model; SIMPLE_RADIAL, or a richer one where the photos tell it.")
+    ] = "",
     single_camera: Annotated[bool, typer.Option("--single-camera", help="All photos share their intrinsics.")] = False,
     fix_intrinsics: Annotated[bool, typer.Option("--fix-intrinsics", help="Keep the intrinsics as given.")] = False,
     masks: Annotated[Path | None, typer.Option(help="Folder of masks (black = ignore), photo.jpg.png.")] = None,
@@ -96,7 +98,7 @@ def sfm(
             MatchConfig(ratio, match_first),
             VerifyConfig(max_error, min_matches),
             CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None, single_camera),
-            MappingConfig(mapper, fix_intrinsics, refine_keypoints),
+            MappingConfig(mapper, fix_intrinsics, not (camera_model or intrinsics), refine_keypoints),
             seed,
         )
     progress = progress_for(quiet or json_output)

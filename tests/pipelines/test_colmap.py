@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import numpy as np
 import pycolmap
 import pytest
@@ -122,6 +120,7 @@ def job(folder, **changes):
         seed=0,
         min_model_size=3,
         fix_intrinsics=True,
+        choose_lenses=False,
         error_scale=1.0,
         on_photo=lambda: None,
     )
@@ -247,11 +246,9 @@ def test_a_finished_model_takes_up_what_its_matches_show(synthetic, fixed):
     if not fixed:
         for camera in model.cameras.values():
             camera.params = np.array([1.03 * camera.params[0], *camera.params[1:]])
-    with closing(pycolmap.Database.open(folder / "ours.db")) as database:
-        matches = pycolmap.DatabaseCache.create(database, pycolmap.DatabaseCacheOptions())
     options = pycolmap.IncrementalPipelineOptions()
     options.triangulation.ignore_two_view_tracks = True
-    _finish(model, matches, options, fix_intrinsics=fixed)
+    _finish(model, options, job(folder, fix_intrinsics=fixed))
     assert model.num_points3D() >= 0.98 * points and model.compute_num_observations() >= 0.98 * seen
     assert errors(colmap.to_model(model), truth, names).centre_max < 0.05
 

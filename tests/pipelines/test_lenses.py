@@ -1,0 +1,96 @@
+"""Which lens do the photos of a model tell? COLMAP's synthetic scenes seen through known lenses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pycolmap
+import pytest
+
+from pipelines.colmap.lenses import _neighbourhood, choose_lenses, told_principal_points
+from pipelines.colmap.mapping import _lenses_of
+from pipelines.colmap.problem import adjuster
+
+LENSES = {
+    "SIMPLE_RADIAL": [700.0, 508.0, 390.0, -0.1],
+    "RADIAL": [700.0, 508.0, 390.0, 0.08, -0.12],
+    "OPENCV": [700.0, 700.0, 508.0, 390.0, -0.1, 0.03, 0.002, -0.001],
+}
+
+
+def seen_through(lens, photos=8, noise=0.1):
+    """A scene with the camera ``lens``, its keypoints disturbed; and the same with the simplest camera, adjusted."""
+    options = pycolmap.SyntheticDatasetOptions()
+    options.num_rigs = options.num_cameras_per_rig = 1
+    options.num_frames_per_rig, options.num_points3D = photos, 400
+    pycolmap.set_random_seed(1)
+    true = pycolmap.synthesize_dataset(options)
+    (camera,) = true.cameras.values()
+    camera.model, camera.width, camera.height = pycolmap.CameraModelId.__members__[lens], 1024, 768
+    camera.params = LENSES[lens]
+    for point in true.points3D.values():
+        point.xyz = 3 * point.xyz  # the scene fills the photos
+    rng = np.random.default_rng(0)
+    for number in true.reg_image_ids():
+        image = true.image(number)
+        for index, point in enumerate(image.points2D):
+            if point.has_point3D():
+                seen = image.cam_from_world() * true.points3D[point.point3D_id].xyz
+                point.xy = camera.img_from_cam(seen[None])[0] + rng.normal(scale=noise, size=2)
+                if seen[2] < 0.5 or not (0 < point.xy[0] < 1024 and 0 < point.xy[1] < 768):
+                    true.delete_observation(number, index)
+    model = pycolmap.Reconstruction(true)
+    (camera,) = model.cameras.values()
+    camera.model, camera.params = pycolmap.CameraModelId.SIMPLE_RADIAL, [710.0, 512.0, 384.0, 0.0]
+    adjuster(model).solve()
+    return true, model
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_the_lens_is_the_simplest_that_explains_the_photos(lens):
+    true, model = seen_through(lens)
+    assert choose_lenses(model) == (lens != "SIMPLE_RADIAL")
+    (camera,) = model.cameras.values()
+    assert camera.model_name == lens
+    adjuster(model, principal_points=model.cameras).solve()
+    np.testing.assert_allclose(camera.params[-4:], true.cameras[camera.camera_id].params[-4:], rtol=0.02, atol=2e-3)
+
+
+def test_what_photos_do_not_tell_stays_as_simple_as_it_is():
+    _, few = seen_through("RADIAL", photos=2)
+    _, blurred = seen_through("RADIAL", photos=3, noise=8.0)
+    for model in (few, blurred):
+        before = {key: camera.params.copy() for key, camera in model.cameras.items()}
+        assert not choose_lenses(model) and not told_principal_points(model)
+        for key, camera in model.cameras.items():
+            assert camera.model_name == "SIMPLE_RADIAL" and (camera.params == before[key]).all()
+
+
+def test_of_many_photos_those_are_asked_that_share_most_points():
+    _, model = seen_through("RADIAL", photos=46)
+    (camera,) = model.cameras
+    lonely = model.reg_image_ids()[3]
+    for index, point in enumerate(model.images[lonely].points2D):
+        if point.has_point3D() and index % 20:
+            model.delete_observation(lonely, index)
+    asked = _neighbourhood(model, camera)
+    assert len(asked) == len(set(asked)) == 40 and lonely not in asked
+    assert told_principal_points(model) == {camera}
+
+
+def test_a_database_has_the_lenses_of_a_model_while_colmap_goes_on_with_it(tmp_path):
+    _, model = seen_through("SIMPLE_RADIAL")
+    (camera,) = model.cameras.values()
+    with pycolmap.Database.open(tmp_path / "a.db") as database:
+        database.write_camera(camera, use_camera_id=True)
+    rich = pycolmap.Reconstruction(model)
+    rich.cameras[camera.camera_id].model = pycolmap.CameraModelId.RADIAL
+    rich.cameras[camera.camera_id].params = [*camera.params, 0.01]
+
+    def stands():
+        with pycolmap.Database.open(tmp_path / "a.db") as database:
+            return database.read_camera(camera.camera_id)
+
+    for other in (rich, model):
+        with _lenses_of(other, tmp_path / "a.db"):
+            assert stands().model == other.cameras[camera.camera_id].model
+        assert stands().model_name == "SIMPLE_RADIAL" and (stands().params == camera.params).all()
