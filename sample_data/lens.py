@@ -1,0 +1,79 @@
+"""Photos of ``sfm/`` as a lens with distortion takes them; poses stay exact.
+
+    python -m sample_data.lens --out DIR --distortion=0.08,-0.12[,p1,p2]
+
+The numbers are those of OpenCV's and COLMAP's model OPENCV. The focal length grows until all that the lens sees lies
+within the rendered photo. ``recon benchmark sfm DIR`` compares maps with ``DIR/cameras.json``, whose K leaves the
+distortion out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from sample_data.photo_file import write_photo
+from sample_data.raytrace import Camera
+
+SOURCE = Path(__file__).parent / "sfm"
+_WIDER = 1.005
+"""Step in which the focal length grows."""
+_EXACT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 100, 1e-12)
+
+
+def through_lens(camera: Camera, distortion: np.ndarray) -> tuple[Camera, np.ndarray]:
+    """The camera with a lens before it, and where its pixels lie in the pinhole photo.
+
+    Args:
+        camera: pinhole.
+        distortion: k1, k2, p1, p2.
+
+    Returns:
+        The camera, its K that of the lens; (H,W,2) float32 pixels.
+
+    Raises:
+        ValueError: no focal length up to four times the camera's keeps the picture within the photo.
+    """
+    size = np.array([camera.width, camera.height])
+    x, y = np.meshgrid(*map(np.arange, size))
+    pixels = np.stack([x, y], axis=-1).reshape(-1, 1, 2).astype(np.float64)
+    for scale in _WIDER ** np.arange(np.log(4) / np.log(_WIDER)):
+        intrinsics = camera.K * [[scale, 1, 1], [1, scale, 1], [1, 1, 1]]
+        rays = cv2.undistortPoints(pixels, intrinsics, distortion, criteria=_EXACT).reshape(-1, 2)
+        seen = rays @ camera.K[:2, :2].T + camera.K[:2, 2]
+        if seen.min() >= 0 and (seen <= size - 1).all():
+            return replace(camera, K=intrinsics), seen.reshape(*x.shape, 2).astype(np.float32)
+    raise ValueError(f"a lens with k1, k2, p1, p2 = {distortion.tolist()} sees more than the photo shows")
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--distortion", required=True, help="k1,k2[,p1,p2]")
+    given = parser.parse_args()
+    distortion = np.zeros(4)
+    numbers = [float(number) for number in given.distortion.split(",")]
+    distortion[: len(numbers)] = numbers
+    (given.out / "images").mkdir(parents=True, exist_ok=True)
+    known = json.loads((SOURCE / "cameras.json").read_text())
+    for number, (name, entry) in enumerate(known["photos"].items()):
+        pinhole = Camera(np.array(entry["K"]), np.array(entry["cam_from_world"]), entry["width"], entry["height"])
+        camera, seen = through_lens(pinhole, distortion)
+        photo = np.asarray(Image.open(SOURCE / "images" / name))
+        taken = cv2.remap(photo, seen[..., 0], seen[..., 1], cv2.INTER_LANCZOS4)
+        write_photo(given.out / "images" / name, taken, camera, f"2026:05:17 10:{number:02}:00")
+        entry["K"] = camera.K.tolist()
+    known["distortion"] = distortion.tolist()
+    del known["depth"]
+    (given.out / "cameras.json").write_text(json.dumps(known, indent=1))
+
+
+if __name__ == "__main__":
+    main()
