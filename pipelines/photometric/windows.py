@@ -97,14 +97,15 @@ def _laid_over(
     return at, usable & (alike > _ALIKE) & near & _inside(at, pixels.shape, _RADIUS)
 
 
-def _determinant(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+def _determinant(matrix: NDArray) -> NDArray:
     """(N,) of (N,2,2); for so small ones LAPACK takes ten times as long."""
     return matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
 
 
-def _inverse(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+def _inverse(matrix: NDArray) -> NDArray:
     (a, b), (c, d) = matrix.transpose(1, 2, 0)
-    return np.stack([d, -b, -c, a], axis=1).reshape(-1, 2, 2) / _determinant(matrix)[:, None, None]
+    adjugate = np.stack([d, -b, -c, a], axis=1).reshape(-1, 2, 2)
+    return adjugate / _determinant(matrix)[:, None, None]
 
 
 def _seen(pixels: NDArray[np.float32], at: NDArray[np.float32], affine: NDArray[np.float32]) -> NDArray[np.float32]:
