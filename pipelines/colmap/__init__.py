@@ -15,6 +15,7 @@ from pipelines.colmap.mapping import (
     triangulate,
 )
 from pipelines.colmap.models import (
+    adjusted,
     from_model,
     is_model,
     load,
@@ -36,6 +37,7 @@ __all__ = [
     "IncrementalJob",
     "absolute_pose",
     "absolute_pose_inliers",
+    "adjusted",
     "database_names",
     "drop_database",
     "from_colmap",

@@ -9,6 +9,7 @@ Featuremetric Refinement, ICCV 2021) do this with features of a network; grey va
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -27,21 +28,42 @@ from pipelines.sfm.config import MappingConfig
 
 
 def finish_models(
-    models: Sequence[Any], photos: Mapping[str, Photo], max_side: int, config: MappingConfig, *, progress: Progress
-) -> None:
+    models: Sequence[Any],
+    photos: Mapping[str, Photo],
+    max_side: int,
+    config: MappingConfig,
+    sources: Mapping[int, str],
+    *,
+    progress: Progress,
+) -> list[Model]:
     """Measure the keypoints of COLMAP's models anew, unless the configuration says otherwise, and settle these, each in
     the world that it has.
 
     Args:
         photos, max_side: see :func:`refine_keypoints`.
+        sources: see :func:`pipelines.colmap.to_model`.
+
+    Returns:
+        What became of them.
     """
-    for model in models:
-        before = colmap.poses(model)
-        if config.refine_keypoints:
-            found = refine_keypoints(colmap.to_model(model), photos, max_side, progress=progress)
-            colmap.set_keypoints(model, found)
-        colmap.settle(model, fix_intrinsics=config.fix_intrinsics)
-        colmap.transform(model, *camera_alignment(colmap.poses(model), before))
+    return [_finished(model, photos, max_side, config, sources, progress) for model in models]
+
+
+def _finished(
+    model: Any,
+    photos: Mapping[str, Photo],
+    max_side: int,
+    config: MappingConfig,
+    sources: Mapping[int, str],
+    progress: Progress,
+) -> Model:
+    mapped = colmap.to_model(model)
+    if config.refine_keypoints:
+        found = refine_keypoints(mapped, photos, max_side, progress=progress)
+        mapped = replace(mapped, obs_xy=colmap.set_keypoints(model, mapped, found))
+    colmap.settle(model, fix_intrinsics=config.fix_intrinsics)
+    colmap.transform(model, *camera_alignment(colmap.poses(model), mapped.cam_from_world))
+    return colmap.adjusted(mapped, model, sources)
 
 
 @opencv_threads_kept()

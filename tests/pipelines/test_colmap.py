@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import colmap
 from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
-from pipelines.colmap.adjust import adjust, settle
+from pipelines.colmap.adjust import _LONG_TRACKS, _told_principal_points, adjust, noise_of, settle
 from pipelines.colmap.mapping import _drop_points_of_two_views, _finish
 from pipelines.core.errors import OutputError
 from pipelines.core.progress import Silent
@@ -360,3 +360,9 @@ def test_principal_points_are_found_where_enough_photos_tell_them(synthetic):
     assert np.abs(params - true)[[x, y]].max() < 0.5
     kept, off_with_middle = settled(fixed=True)
     assert (kept == middle).all() and off < 0.5 * off_with_middle
+
+    for point in model.points3D.values():  # that few photos see
+        for at in rng.permutation(point.track.elements)[_LONG_TRACKS - 1 :]:
+            model.delete_observation(at.image_id, at.point2D_idx)
+    assert max(point.track.length() for point in model.points3D.values()) < _LONG_TRACKS
+    assert _told_principal_points(model, noise_of(model)) == {camera.camera_id}
