@@ -362,7 +362,8 @@ def test_principal_points_are_found_where_enough_photos_tell_them(synthetic):
     assert (kept == middle).all() and off < 0.5 * off_with_middle
 
     for point in model.points3D.values():  # that few photos see
-        for at in rng.permutation(point.track.elements)[_LONG_TRACKS - 1 :]:
-            model.delete_observation(at.image_id, at.point2D_idx)
+        seen_at = [(element.image_id, element.point2D_idx) for element in point.track.elements]
+        for row in rng.permutation(len(seen_at))[_LONG_TRACKS - 1 :]:
+            model.delete_observation(*seen_at[row])
     assert max(point.track.length() for point in model.points3D.values()) < _LONG_TRACKS
     assert _told_principal_points(model, noise_of(model)) == {camera.camera_id}
