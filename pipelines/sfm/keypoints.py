@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -17,13 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import colmap
-from pipelines.core.errors import ReconError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Model, Photo
 from pipelines.engine import map_items, opencv_threads_kept
 from pipelines.geometry.similarity import camera_alignment
-from pipelines.images.read import Image, read_gray
-from pipelines.photometric.patches import cut_patches
+from pipelines.photometric.patches import cut_patches, read_photo
 from pipelines.sfm.config import MappingConfig
 
 
@@ -81,11 +80,7 @@ def refine_keypoints(
     """
     cv2.setNumThreads(1)  # photos are worked on side by side
 
-    def read(index: int) -> Image | None:
-        try:
-            return read_gray(photos[model.names[index]], max_side)
-        except (KeyError, ReconError):
-            return None
+    read = partial(read_photo, model, photos, max_side)
 
     def measure(index: int) -> NDArray[np.float32]:
         rows = model.rows_of_images[index]

@@ -151,6 +151,6 @@ def test_patches_of_a_map_that_cannot_be_written_or_lacks_a_photo_are_made_for_t
     def refuse(*_):
         raise OutputError("Cannot write", "read-only", "")
 
-    monkeypatch.setattr(patches_module, "write_atomic", refuse)
+    monkeypatch.setattr("pipelines.store.tables.write_atomic", refuse)
     assert kept_patches(tmp_path / "patches-0", model, photos, 1600, progress=Silent()).blocks.any()
     assert not list(tmp_path.iterdir())
