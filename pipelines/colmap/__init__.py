@@ -7,6 +7,7 @@ Written and tested against pycolmap 4.2; other modules never import pycolmap.
 
 from pipelines.colmap.adjust import settle
 from pipelines.colmap.cameras import from_colmap, pixels_of_rays, rays_of_pixels, to_colmap, version
+from pipelines.colmap.lenses import choose_lenses
 from pipelines.colmap.mapping import (
     IncrementalJob,
     global_mapping,
@@ -16,6 +17,7 @@ from pipelines.colmap.mapping import (
     triangulate,
 )
 from pipelines.colmap.models import (
+    adjusted,
     from_model,
     is_model,
     load,
@@ -37,6 +39,8 @@ __all__ = [
     "IncrementalJob",
     "absolute_pose",
     "absolute_pose_inliers",
+    "adjusted",
+    "choose_lenses",
     "database_names",
     "drop_database",
     "from_colmap",

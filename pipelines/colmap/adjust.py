@@ -29,14 +29,17 @@ def settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     """
     if not model.num_points3D():
         return
-    told = set() if fix_intrinsics else told_principal_points(model)
+    noise = noise_of(model)
+    told = set() if fix_intrinsics else told_principal_points(model, noise)
     for number, tolerance in enumerate(_TOLERANCES):
-        before = noise_of(model)
+        before = noise
         if told != set(model.cameras):
-            adjuster(model, tolerance, fix_intrinsics=fix_intrinsics).solve()
+            adjuster(model, noise, tolerance, fix_intrinsics=fix_intrinsics).solve()
+            noise = noise_of(model)
         if told:
-            adjuster(model, tolerance, principal_points=told).solve()
-        if number and noise_of(model) > _NARROWER * before:
+            adjuster(model, noise, tolerance, principal_points=told).solve()
+            noise = noise_of(model)
+        if number and noise > _NARROWER * before:
             break
 
 
@@ -49,4 +52,4 @@ def adjust(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     photos move by 0.015, 0.065, 0.005 % of their size instead of 0.018, 0.084, 0.008 (mean of medians over cameras).
     """
     if model.num_points3D():
-        adjuster(model, fix_intrinsics=fix_intrinsics).solve()
+        adjuster(model, noise_of(model), fix_intrinsics=fix_intrinsics).solve()

@@ -7,7 +7,7 @@ free more than the photos tell bends a model, to free less bends it too; the cov
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,69 +26,87 @@ _FEWEST_PHOTOS = 3
 """Of a camera: in one photo alone, a principal point and a rotation are hard to tell apart."""
 _MOST_PHOTOS = 40
 """That are asked: the covariance's time grows with their third power (12 photos: 0.1 s, 300: 35 s, 1.4 GB)."""
+_LONG_TRACKS = 5
+"""Photos that see those points which are asked first."""
 _WORTH = 0.98
 """Share of the noise to which a richer lens must take it: what is told may still not be there, and takes up what else
 is wrong. At Herz-Jesus-P8, whose photos have no distortion, OPENCV moves the principal point by 5 px, fifteen standard
 deviations, and the noise falls by 0.5 %."""
-_SIMPLEST = "SIMPLE_RADIAL"
-_LENSES = ("OPENCV", "RADIAL")
-"""Camera models that take the place of the simplest, those with more parameters first."""
+_RICHER: Mapping[str, tuple[str, ...]] = {"SIMPLE_RADIAL": ("OPENCV", "RADIAL"), "RADIAL": ("OPENCV",)}
+"""Lenses that may take the place of others."""
+_RICHER_ROUND: Mapping[str, tuple[str, ...]] = {"SIMPLE_RADIAL": ("RADIAL",)}
 
 
-def choose_lenses(model: pycolmap.Reconstruction) -> bool:
-    """Give those cameras of an adjusted model a richer lens whose photos tell its parameters and fit it better.
+def choose_lenses(model: pycolmap.Reconstruction, *, tangential: bool) -> bool:
+    """Give those cameras of an adjusted model a richer lens (RADIAL for SIMPLE_RADIAL, OPENCV for either) whose photos
+    tell its parameters and fit it better.
 
     On sample_data seen through a lens with k1 = 0.08, k2 = -0.12 cameras of recon's maps are 0.07 mm off instead of
     3.5, with k1 = -0.12, k2 = 0.05, p1 = 0.0015, p2 = -0.001 they are 0.10 off instead of 2.5 (1.25 with RADIAL).
 
+    Args:
+        tangential: OPENCV too, and principal points free: those of the model are adjusted where its photos tell them.
+            Tangential parameters take up what is wrong with a principal point.
+
     Returns:
         Whether there are any; the model is to be adjusted anew then.
     """
-    told = _told_lenses(model)
+    richer = _RICHER if tangential else _RICHER_ROUND
+    noise, told = noise_of(model), dict[int, str]()
+    for lens in ("OPENCV", "RADIAL"):
+        rest = {key for key in _shared(model) - set(told) if lens in richer.get(model.cameras[key].model_name, ())}
+        if rest:
+            trial = _with_lenses(model, dict.fromkeys(rest, lens))
+            told |= dict.fromkeys(_told(trial, rest, _tells_lens, noise), lens)
     if not told:
         return False
-    noise, richest = (_noise_with(model, lenses, told) for lenses in ({}, told))
-    chosen = {key: lens for key, lens in told.items() if richest[key] < _WORTH * noise[key]}
-    if chosen:
-        plainer = dict.fromkeys(chosen, _LENSES[-1])
-        noise = richest if plainer == chosen else _noise_with(model, plainer, chosen)
-        chosen = {key: lens if richest[key] < _WORTH * noise[key] else plainer[key] for key, lens in chosen.items()}
-        _set_lenses(model, chosen)
+    stands, richest = _noise_by_camera(model), _noise_with(model, told, noise, tangential)
+    chosen = {key: lens for key, lens in told.items() if richest[key] < _WORTH * stands[key]}
+    round_ones = {key: "RADIAL" for key, lens in chosen.items() if "RADIAL" in richer[model.cameras[key].model_name]}
+    if round_ones != chosen:
+        between = _noise_with(model, chosen | round_ones, noise, tangential)
+        chosen |= {key: lens for key, lens in round_ones.items() if richest[key] >= _WORTH * between[key]}
+    _set_lenses(model, chosen)
     return bool(chosen)
 
 
-def _told_lenses(model: pycolmap.Reconstruction) -> dict[int, str]:
-    """For cameras that have the simplest lens, the richest that their photos tell, if any."""
-    rest = {key for key in _shared(model) if model.cameras[key].model_name == _SIMPLEST}
-    told: dict[int, str] = {}
-    for lens in _LENSES:
-        trial = load_pycolmap().Reconstruction(model)
-        _set_lenses(trial, dict.fromkeys(rest, lens))
-        for key, covariance in _covariances(trial, rest).items():
-            camera = trial.cameras[key]
-            if _tells_principal_point(camera, covariance) and _tells_distortion(camera, covariance):
-                told[key] = lens
-        rest -= set(told)
-    return told
+def told_principal_points(model: pycolmap.Reconstruction, noise: float) -> set[int]:
+    """Ids of the cameras whose principal points the photos tell, where the model stands.
+
+    Args:
+        noise: the model's.
+    """
+    return _told(model, _shared(model), _tells_principal_point, noise)
+
+
+def _shared(model: pycolmap.Reconstruction) -> set[int]:
+    photos = Counter(model.images[key].camera_id for key in model.reg_image_ids())
+    return {key for key, count in photos.items() if count >= _FEWEST_PHOTOS}
 
 
 def _set_lenses(model: pycolmap.Reconstruction, lenses: Mapping[int, str]) -> None:
-    """Other lenses for cameras with the simplest, which project as before."""
+    """Richer lenses for cameras, which project as before."""
     for key, lens in lenses.items():
         camera = model.cameras[key]
-        focal, x, y, k = camera.params
+        focal, x, y, *distortion = camera.params
+        k1, k2 = [*distortion, 0.0][:2]
         camera.model = load_pycolmap().CameraModelId.__members__[lens]
-        camera.params = {"OPENCV": [focal, focal, x, y, k, 0, 0, 0], "RADIAL": [focal, x, y, k, 0]}[lens]
+        camera.params = [focal, focal, x, y, k1, k2, 0.0, 0.0] if lens == "OPENCV" else [focal, x, y, k1, k2]
+
+
+def _with_lenses(model: pycolmap.Reconstruction, lenses: Mapping[int, str]) -> pycolmap.Reconstruction:
+    """A copy with other lenses."""
+    copy = load_pycolmap().Reconstruction(model)
+    _set_lenses(copy, lenses)
+    return copy
 
 
 def _noise_with(
-    model: pycolmap.Reconstruction, lenses: Mapping[int, str], principal_points: Collection[int]
+    model: pycolmap.Reconstruction, lenses: Mapping[int, str], noise: float, principal_points: bool
 ) -> dict[int, float]:
-    """:func:`_noise_by_camera` of the model adjusted with other lenses; with principal points, as OPENCV's tangential
-    parameters would take up where these lie."""
-    trial = load_pycolmap().Reconstruction(model)
-    _set_lenses(trial, lenses)
-    adjuster(trial, principal_points=principal_points).solve()
+    """:func:`_noise_by_camera` of the model adjusted with other lenses."""
+    trial = _with_lenses(model, lenses)
+    adjuster(trial, noise, principal_points=lenses if principal_points else ()).solve()
     return _noise_by_camera(trial)
 
 
@@ -103,34 +121,38 @@ def _noise_by_camera(model: pycolmap.Reconstruction) -> dict[int, float]:
     return {camera: float(np.median(found)) for camera, found in seen.items() if found}
 
 
-def told_principal_points(model: pycolmap.Reconstruction) -> set[int]:
-    """Ids of the cameras whose principal points the photos tell, where the model stands."""
-    found = _covariances(model, _shared(model))
-    return {key for key, covariance in found.items() if _tells_principal_point(model.cameras[key], covariance)}
+def _told(
+    model: pycolmap.Reconstruction,
+    cameras: Collection[int],
+    tells: Callable[[pycolmap.Camera, NDArray[np.float64]], bool],
+    noise: float,
+) -> set[int]:
+    """Those of the cameras of which the (P,P) covariance of all parameters tells what ``tells`` looks for.
 
-
-def _shared(model: pycolmap.Reconstruction) -> set[int]:
-    photos = Counter(model.images[key].camera_id for key in model.reg_image_ids())
-    return {key for key, count in photos.items() if count >= _FEWEST_PHOTOS}
-
-
-def _covariances(model: pycolmap.Reconstruction, cameras: Collection[int]) -> Mapping[int, NDArray[np.float64]]:
-    """(P,P) covariance of all parameters of cameras, each asked of its own photos and of those that share most points
-    with them; without those for which some parameter is not told at all."""
+    Each is asked of its own photos and of those that share most points with them. What some points tell, all of them
+    tell, and points that many photos see tell most: they are asked alone first.
+    """
     pycolmap = load_pycolmap()
+    options = pycolmap.BACovarianceOptions()
+    options.params = pycolmap.BACovarianceOptionsParams.ALL
     asked = defaultdict(list)
     for key in sorted(cameras):
         asked[_neighbourhood(model, key)].append(key)
-    options = pycolmap.BACovarianceOptions()
-    options.params = pycolmap.BACovarianceOptionsParams.ALL
-    # With residuals in px, the covariance is that of keypoints that are exact to one px.
-    noise, found = noise_of(model), {}
+    told: set[int] = set()
     for images, keys in asked.items():
-        every = pycolmap.estimate_ba_covariance(options, model, adjuster(model, principal_points=keys, images=images))
-        if every is not None:
-            for key in keys:
-                found[key] = noise**2 * every.get_other_params_cov(model.cameras[key].params)
-    return found
+        for least in (_LONG_TRACKS, 0):
+            if told.issuperset(keys):
+                continue
+            problem = adjuster(model, noise, principal_points=keys, images=images, min_track_length=least)
+            every = pycolmap.estimate_ba_covariance(options, model, problem)
+            for key in keys if every is not None else ():  # None: some parameter is not told at all.
+                camera = model.cameras[key]
+                covariance = every.get_other_params_cov(camera.params)
+                # With residuals in px, the covariance is that of keypoints that are exact to one px; there is none of a
+                # camera whose photos show none of those points.
+                if covariance is not None and tells(camera, noise**2 * covariance):
+                    told.add(key)
+    return told
 
 
 def _neighbourhood(model: pycolmap.Reconstruction, camera: int) -> tuple[int, ...]:
@@ -155,14 +177,17 @@ def _neighbourhood(model: pycolmap.Reconstruction, camera: int) -> tuple[int, ..
     return tuple(sorted(taken))
 
 
+def _tells_lens(camera: pycolmap.Camera, covariance: NDArray[np.float64]) -> bool:
+    return _tells_principal_point(camera, covariance) and _tells_distortion(camera, covariance)
+
+
 def _tells_principal_point(camera: pycolmap.Camera, covariance: NDArray[np.float64]) -> bool:
     variances = np.diag(covariance)[list(camera.principal_point_idxs())]
     return bool(variances.max() < (_SURE * max(camera.width, camera.height)) ** 2)
 
 
 def _tells_distortion(camera: pycolmap.Camera, covariance: NDArray[np.float64]) -> bool:
-    """By where the photo's corners lie with parameters that are off by a standard deviation along each axis of the
-    distortion's part of the covariance."""
+    """By the variance of where the photo's corners lie, as the distortion's part of the covariance gives it."""
     corners = np.array([[x, y, 1.0] for x in (-0.5, 0.5) for y in (-0.5, 0.5)])
     corners *= [camera.width / camera.mean_focal_length(), camera.height / camera.mean_focal_length(), 1]
     rows = list(camera.extra_params_idxs())

@@ -126,7 +126,7 @@ def incremental_mapping(
     for model in found.values():
         with _lenses_of(model, job.database):
             _finish(model, options, job)
-        if job.choose_lenses and choose_lenses(model):
+        if job.choose_lenses and choose_lenses(model, tangential=False):
             with _lenses_of(model, job.database):
                 _finish(model, options, job)
     return largest_first(found.values())
@@ -238,7 +238,7 @@ def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
         found = pycolmap.global_mapping(job.database, job.photos, scratch, options)
     for model in found.values():
         adjust(model, fix_intrinsics=job.fix_intrinsics)
-        if job.choose_lenses and choose_lenses(model):
+        if job.choose_lenses and choose_lenses(model, tangential=False):
             adjust(model, fix_intrinsics=job.fix_intrinsics)
         model.update_point_3d_errors()
     return largest_first(found.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from pipelines import model_files
 from pipelines.colmap.cameras import from_colmap, load_pycolmap, to_colmap
 from pipelines.core.errors import OutputError
-from pipelines.core.types import Model, grouped
+from pipelines.core.types import Camera, Model, grouped
 
 if TYPE_CHECKING:
     import pycolmap
@@ -100,19 +101,41 @@ def to_model(reconstruction: pycolmap.Reconstruction, sources: Mapping[int, str]
         obs_xy[rows] = xy[table[rows, 2]] - 0.5
     return Model(
         names=tuple(image.name for image in images),
-        cameras=tuple(
-            from_colmap(reconstruction.cameras[image.camera_id], (sources or {}).get(image.camera_id, "map"))
-            for image in images
-        ),
+        cameras=_cameras(reconstruction, sources),
         cam_from_world=poses(reconstruction),
-        xyz=np.array([point.xyz for point in points], np.float64).reshape(-1, 3),
+        xyz=_places(points),
         rgb=np.array([point.color for point in points], np.uint8).reshape(-1, 3),
-        errors=np.array([point.error for point in points], np.float32),
+        errors=_errors(points),
         obs_image=table[:, 0].copy(),
         obs_point=table[:, 1].copy(),
         obs_keypoint=table[:, 2].copy(),
         obs_xy=obs_xy,
     )
+
+
+def adjusted(model: Model, reconstruction: pycolmap.Reconstruction, sources: Mapping[int, str] | None = None) -> Model:
+    """What :func:`to_model` makes of a model whose cameras and points, but not observations, have moved since then."""
+    points = [reconstruction.points3D[point_id] for point_id in sorted(reconstruction.points3D)]
+    return replace(
+        model,
+        cameras=_cameras(reconstruction, sources),
+        cam_from_world=poses(reconstruction),
+        xyz=_places(points),
+        errors=_errors(points),
+    )
+
+
+def _cameras(reconstruction: pycolmap.Reconstruction, sources: Mapping[int, str] | None) -> tuple[Camera, ...]:
+    keys = [reconstruction.images[image_id].camera_id for image_id in sorted(reconstruction.reg_image_ids())]
+    return tuple(from_colmap(reconstruction.cameras[key], (sources or {}).get(key, "map")) for key in keys)
+
+
+def _places(points: Sequence[pycolmap.Point3D]) -> NDArray[np.float64]:
+    return np.array([point.xyz for point in points], np.float64).reshape(-1, 3)
+
+
+def _errors(points: Sequence[pycolmap.Point3D]) -> NDArray[np.float32]:
+    return np.array([point.error for point in points], np.float32)
 
 
 def poses(reconstruction: pycolmap.Reconstruction) -> NDArray[np.float64]:
@@ -132,14 +155,21 @@ def set_colours(reconstruction: pycolmap.Reconstruction, rgb: NDArray[np.uint8])
         reconstruction.points3D[point_id].color = colour
 
 
-def set_keypoints(reconstruction: pycolmap.Reconstruction, xy: NDArray[np.float32]) -> None:
-    """Move the keypoints that see a point to (O,2) px, in the order of :func:`to_model`'s observations."""
+def set_keypoints(
+    reconstruction: pycolmap.Reconstruction, model: Model, xy: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Move the keypoints that see a point to (O,2) px, in the order of the observations of ``model``, which is
+    :func:`to_model`'s of it.
+
+    Returns:
+        (O,2) px: where :func:`to_model` finds them from now on.
+    """
     at = np.asarray(xy, np.float64) + 0.5
-    images, row = {key: reconstruction.images[key] for key in reconstruction.reg_image_ids()}, 0
-    for point_id in sorted(reconstruction.points3D):
-        for element in reconstruction.points3D[point_id].track.elements:
-            images[element.image_id].points2D[element.point2D_idx].xy = at[row]
-            row += 1
+    for image_id, rows in zip(sorted(reconstruction.reg_image_ids()), model.rows_of_images, strict=True):
+        keypoints = reconstruction.images[image_id].points2D
+        for keypoint, place in zip(model.obs_keypoint[rows].tolist(), at[rows], strict=True):
+            keypoints[keypoint].xy = place
+    return at.astype(np.float32) - np.float32(0.5)
 
 
 def transform(

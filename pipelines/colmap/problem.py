@@ -16,26 +16,31 @@ if TYPE_CHECKING:
 
 def adjuster(
     model: pycolmap.Reconstruction,
+    noise: float,
     tolerance: float = 1e-3,
     *,
     fix_intrinsics: bool = False,
     principal_points: Collection[int] = (),
     images: Collection[int] = (),
+    min_track_length: int = 0,
 ) -> pycolmap.CeresBundleAdjuster:
     """The problem of all poses and points, and of intrinsics but for principal points; or of all intrinsics of the
     cameras ``principal_points``, while those of the others stay as they are.
 
     Args:
-        tolerance: relative change of the cost, with a loss as wide as residuals are now, at which solving ends.
+        noise: the model's, see :func:`noise_of`, for a loss as wide as residuals are.
+        tolerance: relative change of the cost at which solving ends.
         images: only these; all if empty.
+        min_track_length: points that fewer photos see are left out.
     """
     pycolmap = load_pycolmap()
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
     options.refine_focal_length = options.refine_extra_params = not fix_intrinsics
     options.refine_principal_point = bool(principal_points)
+    options.min_track_length = min_track_length
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
-    options.ceres.loss_function_scale = CAUCHY * noise_of(model)
+    options.ceres.loss_function_scale = CAUCHY * noise
     solver = options.ceres.solver_options
     solver.function_tolerance, solver.gradient_tolerance, solver.parameter_tolerance = tolerance, 1e-10, 1e-10
     # Sums of several threads come in any order.

@@ -228,9 +228,11 @@ def extract_features(
     scorer = descriptors.scorer_for(config.descriptor)
     descriptor = descriptors.load(descriptors.shortlist(config.descriptor))
     made_by = descriptors.fingerprint(config.descriptor)
-    cv2.setNumThreads(max(1, cores() // max(1, len(photos))))  # photos are worked on side by side
 
-    def one(photo: Photo) -> tuple[str, int] | Rejected:
+    def one(index: int) -> tuple[str, int] | Rejected:
+        photo = photos[index]
+        # Photos are worked on side by side; the last ones, which leave cores idle, by several threads each.
+        cv2.setNumThreads(max(1, cores() // (len(photos) - index)))
         key = (made or {}).get(photo.name) or _key(photo, made_by, config, masks)
         path = folder / f"{key}.npz"
         features = _read(path)
@@ -244,12 +246,13 @@ def extract_features(
     done: list[tuple[Photo, str, int]] = []
     rejected: list[Rejected] = []
     with progress.stage("Features", len(photos)) as task:
-        for photo, result in zip(photos, map_items(one, photos), strict=True):
+        for photo, result in zip(photos, map_items(one, range(len(photos))), strict=True):
             if isinstance(result, Rejected):
                 rejected.append(result)
             else:
                 done.append((photo, *result))
             task.advance(note=photo.name)
+    cv2.setNumThreads(1)  # in later stages, too
     return FeatureFiles(
         folder,
         tuple(photo for photo, _, _ in done),

@@ -15,10 +15,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import OutputError
 from pipelines.core.progress import Progress, Task
 from pipelines.features.extract import FeatureFiles
-from pipelines.store.files import fingerprint, make_folder, write_atomic
+from pipelines.store.files import fingerprint
+from pipelines.store.tables import KeptTable
 
 _CODE = 1
 _LEVELS = 127
@@ -64,29 +64,20 @@ def read_looks(
     keypoints = {number: np.flatnonzero(points >= 0) for number, points in point_of.items()}
     counts = {number: len(rows) for number, rows in keypoints.items()}
     made_of = [(files.keys[number], sha256(rows.tobytes()).hexdigest()) for number, rows in keypoints.items()]
-    file = path.with_name(f"{path.name}-{fingerprint('looks', _CODE, made_of)}.npy")
-    table = _read(file, sum(counts.values()))
-    if table is not None:
-        return Looks(table, counts)
-    with progress.stage("Descriptors of points", len(counts)) as task:
-        try:
-            make_folder(path.parent)
-            write_atomic(file, lambda stream: _write(stream, files, keypoints, task))
-        except OutputError as error:
-            progress.say(f"The map's descriptors of points are not kept: {error.what} ({error.why}).")
-            return Looks(np.concatenate(list(_compact(files, keypoints))), counts)
-    for old in set(path.parent.glob(f"{path.name}-*.npy")) - {file}:
-        old.unlink(missing_ok=True)
-    return Looks(np.load(file, mmap_mode="r"), counts)
+    kept = KeptTable(path, fingerprint("looks", _CODE, made_of), "descriptors of points")
+    total = sum(counts.values())
 
+    def fits(table: NDArray) -> bool:
+        return table.ndim == 2 and len(table) == total and table.dtype in (np.int8, np.uint8)
 
-def _read(file: Path, count: int) -> NDArray | None:
-    """The table in a file, mapped into memory; None if it is absent or damaged."""
-    try:
-        table = np.load(file, mmap_mode="r", allow_pickle=False)
-    except Exception:  # a flipped bit in the header may raise anything
-        return None
-    return table if table.ndim == 2 and len(table) == count and table.dtype in (np.int8, np.uint8) else None
+    table = kept.read(fits)
+    if table is None:
+        with progress.stage("Descriptors of points", len(counts)) as task:
+            written = kept.write(lambda stream: _write(stream, files, keypoints, task), progress)
+            table = kept.read(fits) if written else None
+            if table is None:
+                table = np.concatenate(list(_compact(files, keypoints)))
+    return Looks(table, counts)
 
 
 def _write(stream: BinaryIO, files: FeatureFiles, keypoints: Mapping[int, NDArray[np.intp]], task: Task) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import colmap
-from pipelines.core.errors import OutputError, ReconError
+from pipelines.core.errors import ReconError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Model, Photo
 from pipelines.engine import map_items
 from pipelines.images.read import Image, pixel_size, read_gray
 from pipelines.photometric.windows import BLOCK, cut_blocks, lay_over
-from pipelines.store.files import fingerprint, make_folder, write_atomic
+from pipelines.store.files import fingerprint
+from pipelines.store.tables import KeptTable
 
 _CODE = 1
 _ROW = np.dtype([("first", np.int64), ("block", np.uint8, (BLOCK,))])
@@ -70,6 +72,14 @@ class Patches:
         return moved, good
 
 
+def read_photo(model: Model, photos: Mapping[str, Photo], max_side: int, index: int) -> Image | None:
+    """A photo of a model in grey, its longer side at most ``max_side`` px; None if it can no longer be read."""
+    try:
+        return read_gray(photos[model.names[index]], max_side)
+    except (KeyError, ReconError):
+        return None
+
+
 def cut_patches(
     model: Model, max_side: int, read: Callable[[int], Image | None], done: Callable[[int], None]
 ) -> Patches:
@@ -111,45 +121,24 @@ def kept_patches(
         progress: told of the making.
     """
     seen = sha256(model.obs_image.tobytes() + model.obs_point.tobytes() + model.obs_xy.tobytes()).hexdigest()
-    file = path.with_name(f"{path.name}-{fingerprint('patches', _CODE, max_side, seen)}.npy")
-    table = _read_table(file, len(model.xyz))
+    kept = KeptTable(path, fingerprint("patches", _CODE, max_side, seen), "patches")
+    table = kept.read(lambda table: table.shape == (len(model.xyz),) and table.dtype == _ROW)
     if table is None:
-        unread: list[str] = []
+        unread: list[int] = []
 
         def read(index: int) -> Image | None:
-            try:
-                return read_gray(photos[model.names[index]], max_side)
-            except (KeyError, ReconError):
-                unread.append(model.names[index])
-                return None
+            image = read_photo(model, photos, max_side, index)
+            if image is None:
+                unread.append(index)
+            return image
 
         with progress.stage("Patches", len(model.names)) as task:
             made = cut_patches(model, max_side, read, lambda index: task.advance(note=model.names[index]))
         table = np.empty(len(model.xyz), _ROW)
         table["first"], table["block"] = made.first, made.blocks
         if not unread:
-            _keep_table(file, path, table, progress)
+            kept.write(partial(np.save, arr=table), progress)
     return Patches(model, max_side, table["first"], table["block"])
-
-
-def _read_table(file: Path, count: int) -> NDArray | None:
-    """The table in a file, mapped into memory; None if it is absent or damaged."""
-    try:
-        table = np.load(file, mmap_mode="r", allow_pickle=False)
-    except Exception:  # a flipped bit in the header may raise anything
-        return None
-    return table if table.shape == (count,) and table.dtype == _ROW else None
-
-
-def _keep_table(file: Path, path: Path, table: NDArray, progress: Progress) -> None:
-    try:
-        make_folder(path.parent)
-        write_atomic(file, lambda stream: np.save(stream, table))
-    except OutputError as error:
-        progress.say(f"The map's patches are not kept: {error.what} ({error.why}).")
-        return
-    for old in set(path.parent.glob(f"{path.name}-*.npy")) - {file}:
-        old.unlink(missing_ok=True)
 
 
 def _most_central(model: Model) -> NDArray[np.int64]:

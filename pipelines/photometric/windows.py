@@ -20,8 +20,8 @@ _ALIKE = 0.9
 """Least correlation of the two windows, once they lie over each other."""
 _AREA = 9.0
 """Largest change of area between two photos that a window is carried over."""
-_CHUNK = 2000
-"""Windows that are worked on at once: some MB."""
+_CHUNK = 250
+"""Windows that are worked on at once: all that is made of them stays in the processor's cache."""
 
 
 def _square(radius: int) -> NDArray[np.float32]:
@@ -32,7 +32,7 @@ def _square(radius: int) -> NDArray[np.float32]:
 _WINDOW, _BLOCK = _square(_RADIUS), _square(_RADIUS + 1)
 BLOCK = len(_BLOCK)
 """Pixels of a block: a window and one more px to each side, from which its slopes are taken."""
-_WEIGHTS = np.exp(-(_WINDOW**2).sum(axis=1) / (2 * (0.6 * _RADIUS) ** 2))
+_WEIGHTS = np.exp(-(_WINDOW**2).sum(axis=1) / np.float32(2 * (0.6 * _RADIUS) ** 2))
 _WEIGHTS /= _WEIGHTS.sum()
 
 
@@ -45,7 +45,8 @@ def cut_blocks(image: Image, xy: NDArray[np.float32]) -> tuple[NDArray[np.uint8]
     at = _to_working(xy, image)
     blocks = np.zeros((len(xy), BLOCK), np.uint8)
     for part in _chunks(len(xy)):
-        blocks[part] = _sampled(image.pixels, at[part, None] + _BLOCK)
+        x, y = at[part, :1], at[part, 1:]
+        blocks[part] = _sampled(image.pixels, x + _BLOCK[:, 0], y + _BLOCK[:, 1])
     return blocks, _inside(at, image.pixels.shape, _RADIUS + 1)
 
 
@@ -75,7 +76,7 @@ def lay_over(
 def _laid_over(
     pixels: NDArray[np.float32], blocks: NDArray[np.uint8], start: NDArray[np.float32], affine: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    area = np.abs(np.linalg.det(affine))
+    area = np.abs(_determinant(affine))
     usable = (area > 1 / _AREA) & (area < _AREA)
     identity = np.eye(2, dtype=np.float32)
     affine = np.where(usable[:, None, None], affine, identity)
@@ -85,9 +86,9 @@ def _laid_over(
         step = (slopes @ (_seen(pixels, at, affine) - window)[..., None])[..., 0]
         # The photo's window is moved by the inverse of what would move the block's.
         turn = identity + step[:, 2:].reshape(-1, 2, 2) / np.float32(_RADIUS)
-        usable &= np.abs(np.linalg.det(turn)) > 0.1
+        usable &= np.abs(_determinant(turn)) > 0.1
         turn[~usable] = identity
-        affine = affine @ np.linalg.inv(turn)
+        affine = affine @ _inverse(turn)
         at = at - (affine @ step[:, :2, None])[..., 0]
         usable &= np.isfinite(at).all(axis=1) & np.isfinite(affine).all(axis=(1, 2))
         at[~usable], affine[~usable] = start[~usable], identity
@@ -96,8 +97,20 @@ def _laid_over(
     return at, usable & (alike > _ALIKE) & near & _inside(at, pixels.shape, _RADIUS)
 
 
+def _determinant(matrix: NDArray) -> NDArray:
+    """(N,) of (N,2,2); for so small ones LAPACK takes ten times as long."""
+    return matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
+
+
+def _inverse(matrix: NDArray) -> NDArray:
+    (a, b), (c, d) = matrix.transpose(1, 2, 0)
+    adjugate = np.stack([d, -b, -c, a], axis=1).reshape(-1, 2, 2)
+    return adjugate / _determinant(matrix)[:, None, None]
+
+
 def _seen(pixels: NDArray[np.float32], at: NDArray[np.float32], affine: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _even(_sampled(pixels, at[:, None] + _WINDOW @ affine.transpose(0, 2, 1)))
+    x, y = (at[:, i, None] + (affine[:, i, :1] * _WINDOW[:, 0] + affine[:, i, 1:] * _WINDOW[:, 1]) for i in (0, 1))
+    return _even(_sampled(pixels, x, y))
 
 
 def _linearised(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -133,9 +146,8 @@ def _spread(centred: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.sqrt((centred * centred) @ _WEIGHTS) + np.float32(1e-3)
 
 
-def _sampled(pixels: NDArray, at: NDArray[np.float32]) -> NDArray:
-    """(N,W) values of a photo at places (N,W,2)."""
-    x, y = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
+def _sampled(pixels: NDArray, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray:
+    """(N,W) values of a photo at places (N,W)."""
     return cv2.remap(pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 

@@ -9,6 +9,8 @@ Featuremetric Refinement, ICCV 2021) do this with features of a network; grey va
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -16,32 +18,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import colmap
-from pipelines.core.errors import ReconError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Model, Photo
 from pipelines.engine import map_items, opencv_threads_kept
 from pipelines.geometry.similarity import camera_alignment
-from pipelines.images.read import Image, read_gray
-from pipelines.photometric.patches import cut_patches
+from pipelines.photometric.patches import cut_patches, read_photo
 from pipelines.sfm.config import MappingConfig
 
 
 def finish_models(
-    models: Sequence[Any], photos: Mapping[str, Photo], max_side: int, config: MappingConfig, *, progress: Progress
-) -> None:
+    models: Sequence[Any],
+    photos: Mapping[str, Photo],
+    max_side: int,
+    config: MappingConfig,
+    sources: Mapping[int, str],
+    *,
+    progress: Progress,
+) -> list[Model]:
     """Measure the keypoints of COLMAP's models anew, unless the configuration says otherwise, and settle these, each in
     the world that it has.
 
     Args:
         photos, max_side: see :func:`refine_keypoints`.
+        sources: see :func:`pipelines.colmap.to_model`.
+
+    Returns:
+        What became of them.
     """
-    for model in models:
-        before = colmap.poses(model)
-        if config.refine_keypoints:
-            found = refine_keypoints(colmap.to_model(model), photos, max_side, progress=progress)
-            colmap.set_keypoints(model, found)
-        colmap.settle(model, fix_intrinsics=config.fix_intrinsics)
-        colmap.transform(model, *camera_alignment(colmap.poses(model), before))
+    return [_finished(model, photos, max_side, config, sources, progress) for model in models]
+
+
+def _finished(
+    model: Any,
+    photos: Mapping[str, Photo],
+    max_side: int,
+    config: MappingConfig,
+    sources: Mapping[int, str],
+    progress: Progress,
+) -> Model:
+    mapped = colmap.to_model(model)
+    if config.refine_keypoints:
+        found = refine_keypoints(mapped, photos, max_side, progress=progress)
+        mapped = replace(mapped, obs_xy=colmap.set_keypoints(model, mapped, found))
+    colmap.settle(model, fix_intrinsics=config.fix_intrinsics)
+    if config.choose_lenses and not config.fix_intrinsics and colmap.choose_lenses(model, tangential=True):
+        colmap.settle(model, fix_intrinsics=False)
+    colmap.transform(model, *camera_alignment(colmap.poses(model), mapped.cam_from_world))
+    return colmap.adjusted(mapped, model, sources)
 
 
 @opencv_threads_kept()
@@ -59,11 +82,7 @@ def refine_keypoints(
     """
     cv2.setNumThreads(1)  # photos are worked on side by side
 
-    def read(index: int) -> Image | None:
-        try:
-            return read_gray(photos[model.names[index]], max_side)
-        except (KeyError, ReconError):
-            return None
+    read = partial(read_photo, model, photos, max_side)
 
     def measure(index: int) -> NDArray[np.float32]:
         rows = model.rows_of_images[index]

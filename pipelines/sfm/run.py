@@ -271,9 +271,8 @@ def _models(
         if not made:
             raise no_model(given.graph)
         with watch("Keypoints"):
-            finish_models(made, photos, config.features.max_side, config.mapping, progress=progress)
+            models = finish_models(made, photos, config.features.max_side, config.mapping, sources, progress=progress)
         with watch("Colours"):
-            models = [colmap.to_model(model, sources) for model in made]
             colours, thumbnails = colour_points(models, photos, progress=progress)
             for model, rgb in zip(made, colours, strict=True):
                 colmap.set_colours(model, rgb)

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from pipelines import colmap
 from pipelines.core.errors import NoModelError, NoOverlapError
+from pipelines.core.groups import hanging_together
 from pipelines.core.types import Camera, Model, TwoView, Unregistered
 from pipelines.features.extract import FeatureFiles
 
@@ -64,12 +63,7 @@ class MatchGraph:
 
     def components(self) -> list[list[int]]:
         """Photos connected by verified pairs, largest component first; single photos included."""
-        count = len(self.names)
-        pairs = np.array(list(self.views), np.int64).reshape(-1, 2)
-        graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-        number, labels = connected_components(graph, directed=False)
-        groups = [np.flatnonzero(labels == label).tolist() for label in range(number)]
-        return sorted(groups, key=lambda group: (-len(group), group[0]))
+        return hanging_together(len(self.names), self.views)
 
     def weakest_links(self, count: int = 3) -> list[tuple[int, int, int]]:
         """Photos that hang on the fewest verified matches: (photo, best partner, matches), weakest first."""

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.groups import hanging_together
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores, map_items
@@ -148,21 +149,7 @@ def _inside(points: NDArray[np.float64], homography: NDArray, photo: Photo) -> N
 
 def components(count: int, pairs: Mapping[tuple[int, int], Overlap]) -> list[list[int]]:
     """Photos that hang together by kept pairs, the largest group first; single photos are groups of one."""
-    group = list(range(count))
-
-    def root(i: int) -> int:
-        while group[i] != i:
-            group[i] = group[group[i]]
-            i = group[i]
-        return i
-
-    for (i, j), overlap in pairs.items():
-        if overlap.kept:
-            group[root(i)] = root(j)
-    members: dict[int, list[int]] = {}
-    for i in range(count):
-        members.setdefault(root(i), []).append(i)
-    return sorted(members.values(), key=lambda photos: (-len(photos), photos))
+    return hanging_together(count, (pair for pair, overlap in pairs.items() if overlap.kept))
 
 
 @dataclass(frozen=True)

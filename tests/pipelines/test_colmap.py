@@ -9,7 +9,9 @@ import pytest
 from pipelines import colmap
 from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
 from pipelines.colmap.adjust import adjust, settle
+from pipelines.colmap.lenses import _LONG_TRACKS, told_principal_points
 from pipelines.colmap.mapping import _drop_points_of_two_views, _finish
+from pipelines.colmap.problem import noise_of
 from pipelines.core.errors import OutputError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Camera, grouped
@@ -357,3 +359,10 @@ def test_principal_points_are_found_where_enough_photos_tell_them(synthetic):
     assert np.abs(params - true)[[x, y]].max() < 0.5
     kept, off_with_middle = settled(fixed=True)
     assert (kept == middle).all() and off < 0.5 * off_with_middle
+
+    for point in model.points3D.values():  # that few photos see
+        seen_at = [(element.image_id, element.point2D_idx) for element in point.track.elements]
+        for row in rng.permutation(len(seen_at))[_LONG_TRACKS - 1 :]:
+            model.delete_observation(*seen_at[row])
+    assert max(point.track.length() for point in model.points3D.values()) < _LONG_TRACKS
+    assert told_principal_points(model, noise_of(model)) == {camera.camera_id}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from made_photos import encoded, one, save, texture
@@ -14,7 +15,8 @@ from pipelines.core.errors import InputError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Camera, Photo
 from pipelines.export.undistort import photo_of
-from pipelines.features.detectors import DetectorConfig
+from pipelines.features import extract
+from pipelines.features.detectors import DetectorConfig, detect
 from pipelines.features.extract import FeatureConfig, extract_features
 from pipelines.images import formats
 from pipelines.images.exif import focal_in_pixels
@@ -164,6 +166,20 @@ def test_transparency_is_a_mask(tmp_path: Path) -> None:
     assert alpha_mask(one(tmp_path)) is None
     save(tmp_path / "a.png", texture(60, 100))
     assert alpha_mask(one(tmp_path)) is None
+
+
+def test_the_last_photo_has_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for height in (240, 250, 260):
+        save(tmp_path / "photos" / f"{height}.png", texture(height, 320))
+    threads = []
+    monkeypatch.setattr(extract, "cores", lambda: 2)
+    monkeypatch.setattr(extract, "map_items", map)
+    monkeypatch.setattr(extract, "detect", lambda *given: threads.append(cv2.getNumThreads()) or detect(*given))
+    photos, _ = scan(tmp_path / "photos")
+    (tmp_path / "features").mkdir()
+    config = FeatureConfig("rootsift", DetectorConfig(threshold=0.005), fused=False)
+    extract_features(photos, config, tmp_path / "features", progress=Silent())
+    assert threads == [1, 1, 2] and cv2.getNumThreads() == 1
 
 
 def test_what_is_transparent_or_masked_has_no_keypoints(tmp_path: Path) -> None:

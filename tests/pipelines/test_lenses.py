@@ -6,9 +6,10 @@ import numpy as np
 import pycolmap
 import pytest
 
+from pipelines.colmap.adjust import settle
 from pipelines.colmap.lenses import _neighbourhood, choose_lenses, told_principal_points
 from pipelines.colmap.mapping import _lenses_of
-from pipelines.colmap.problem import adjuster
+from pipelines.colmap.problem import noise_of
 
 LENSES = {
     "SIMPLE_RADIAL": [700.0, 508.0, 390.0, -0.1],
@@ -41,17 +42,26 @@ def seen_through(lens, photos=8, noise=0.1):
     model = pycolmap.Reconstruction(true)
     (camera,) = model.cameras.values()
     camera.model, camera.params = pycolmap.CameraModelId.SIMPLE_RADIAL, [710.0, 512.0, 384.0, 0.0]
-    adjuster(model).solve()
+    settle(model, fix_intrinsics=False)
     return true, model
+
+
+def test_tangential_parameters_wait_for_principal_points():
+    _, model = seen_through("OPENCV")
+    assert choose_lenses(model, tangential=False)
+    assert [camera.model_name for camera in model.cameras.values()] == ["RADIAL"]
+    settle(model, fix_intrinsics=False)
+    assert choose_lenses(model, tangential=True)
+    assert [camera.model_name for camera in model.cameras.values()] == ["OPENCV"]
 
 
 @pytest.mark.parametrize("lens", LENSES)
 def test_the_lens_is_the_simplest_that_explains_the_photos(lens):
     true, model = seen_through(lens)
-    assert choose_lenses(model) == (lens != "SIMPLE_RADIAL")
+    assert choose_lenses(model, tangential=True) == (lens != "SIMPLE_RADIAL")
     (camera,) = model.cameras.values()
     assert camera.model_name == lens
-    adjuster(model, principal_points=model.cameras).solve()
+    settle(model, fix_intrinsics=False)
     np.testing.assert_allclose(camera.params[-4:], true.cameras[camera.camera_id].params[-4:], rtol=0.02, atol=2e-3)
 
 
@@ -60,7 +70,7 @@ def test_what_photos_do_not_tell_stays_as_simple_as_it_is():
     _, blurred = seen_through("RADIAL", photos=3, noise=8.0)
     for model in (few, blurred):
         before = {key: camera.params.copy() for key, camera in model.cameras.items()}
-        assert not choose_lenses(model) and not told_principal_points(model)
+        assert not choose_lenses(model, tangential=True) and not told_principal_points(model, noise_of(model))
         for key, camera in model.cameras.items():
             assert camera.model_name == "SIMPLE_RADIAL" and (camera.params == before[key]).all()
 
@@ -74,7 +84,7 @@ def test_of_many_photos_those_are_asked_that_share_most_points():
             model.delete_observation(lonely, index)
     asked = _neighbourhood(model, camera)
     assert len(asked) == len(set(asked)) == 40 and lonely not in asked
-    assert told_principal_points(model) == {camera}
+    assert told_principal_points(model, noise_of(model)) == {camera}
 
 
 def test_a_database_has_the_lenses_of_a_model_while_colmap_goes_on_with_it(tmp_path):

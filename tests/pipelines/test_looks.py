@@ -76,7 +76,7 @@ def test_a_map_that_cannot_be_written_is_searched_all_the_same(tmp_path, monkeyp
     def refused(*_: object) -> None:
         raise OutputError("Cannot write", "read-only")
 
-    monkeypatch.setattr(looks, "write_atomic", refused)
+    monkeypatch.setattr("pipelines.store.tables.write_atomic", refused)
     files = feature_files(tmp_path)
     found = read_looks(tmp_path / "looks-0", files, POINT_OF, progress=Silent())
     assert found.of(0).shape == (3, 64) and not list(tmp_path.glob("looks-*"))

@@ -3,7 +3,7 @@ known exactly."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from true_map import courtyard, true_model
 
+from pipelines import colmap
 from pipelines.core.errors import OutputError
 from pipelines.core.progress import Silent
 from pipelines.images.read import Image, scan
 from pipelines.photometric import patches as patches_module
 from pipelines.photometric.patches import kept_patches
 from pipelines.photometric.windows import BLOCK, cut_blocks, lay_over
-from pipelines.sfm.keypoints import refine_keypoints
+from pipelines.sfm.config import MappingConfig
+from pipelines.sfm.keypoints import finish_models, refine_keypoints
 
 TURN = np.array([[0.95, 0.2, 12.0], [-0.15, 1.08, 30.0], [0, 0, 1]])
 IDENTITY = np.eye(2, dtype=np.float32)
@@ -105,6 +107,19 @@ def test_a_photo_that_is_gone_keeps_its_keypoints(scene):
     assert still[model.obs_image == 1].all() and not still[model.obs_image != 1].all()
 
 
+def test_a_finished_model_is_the_one_that_is_written(scene, tmp_path):
+    photos, model = scene
+    made = colmap.from_model(model)
+    for key in [key for key, point in made.points3D.items() if point.track.length() < 2]:
+        made.delete_point3D(key)
+    (finished,) = finish_models([made], photos, 1600, MappingConfig(), {}, progress=Silent())
+    colmap.write_model(made, tmp_path / "0")
+    written = colmap.read_model(tmp_path / "0")
+    for field in fields(written):
+        np.testing.assert_array_equal(getattr(finished, field.name), getattr(written, field.name), field.name)
+    assert not np.isin(finished.obs_xy, model.obs_xy).all()
+
+
 def test_a_maps_patches_are_kept_and_made_again_when_they_do_not_fit(scene, tmp_path, monkeypatch):
     photos, model = scene
     place = tmp_path / "retrieval" / "patches-0"
@@ -136,6 +151,6 @@ def test_patches_of_a_map_that_cannot_be_written_or_lacks_a_photo_are_made_for_t
     def refuse(*_):
         raise OutputError("Cannot write", "read-only", "")
 
-    monkeypatch.setattr(patches_module, "write_atomic", refuse)
+    monkeypatch.setattr("pipelines.store.tables.write_atomic", refuse)
     assert kept_patches(tmp_path / "patches-0", model, photos, 1600, progress=Silent()).blocks.any()
     assert not list(tmp_path.iterdir())
