@@ -91,16 +91,25 @@ class MatchGraph:
             f"{int(np.median(verified)) if total else 0} verified matches in the median photo"
         ]
         if sizes and sizes[0] == total:
-            lines.append(f"All {total} photos hang together")
+            lines.append(f"{all_of(total)} photos hang together")
         elif sizes:
             alone = total - sum(sizes)
-            lines.append(
-                f"Connected groups of {', '.join(map(str, sizes))} photos" + (f"; {alone} without a link" * bool(alone))
-            )
+            lines.append(f"Connected groups of {listed(sizes)} photos" + (f"; {alone} without a link" * bool(alone)))
         links = [f"{self.names[a]} ({n} with {self.names[b]})" for a, b, n in self.weakest_links()]
         if links:
             lines.append("Weakest links: " + ", ".join(links))
         return lines
+
+
+def all_of(total: int) -> str:
+    """How a sentence about all of several begins."""
+    return "Both" if total == 2 else f"All {total}"
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Numbers as in a sentence: 8, 5 and 3."""
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _other(pair: Pair, index: int) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.core.types import TwoView
-from pipelines.sfm.why import MatchGraph, no_model, no_overlap
+from pipelines.core.types import ComponentRow, TwoView
+from pipelines.sfm.summary import verdict
+from pipelines.sfm.why import MatchGraph, listed, no_model, no_overlap
 
 
 def view(count, config="CALIBRATED", angle=0.2):
@@ -28,8 +29,18 @@ def test_counts_partners_and_components():
     assert made.weakest_links(2) == [(2, 1, 40), (3, 4, 70)]
     lines = made.outlook()
     assert lines[0].startswith("3 of 3 pairs verified; 70 verified matches")
-    assert "groups of 3, 2 photos; 1 without a link" in lines[1]
+    assert "groups of 3 and 2 photos; 1 without a link" in lines[1]
     assert lines[2] == "Weakest links: c (40 with b), d (70 with e), a (100 with b)"
+
+
+def test_sizes_are_told_as_in_a_sentence():
+    assert listed([8]) == "8" and listed([8, 5]) == "8 and 5" and listed([8, 5, 3]) == "8, 5 and 3"
+    sizes = [ComponentRow(f"sparse/{k}", n, 90, 300, 3.3, 0.4) for k, n in enumerate((5, 4))]
+    assert ". 1 photo is in none; the reason stands below." in verdict(10, sizes, ())
+    assert ". 2 photos are in none; the reasons stand below." in verdict(11, sizes, ())
+    assert verdict(4, sizes[1:], ()).startswith("All 4 photos")
+    two = graph({(0, 1): view(50)}, names="ab")
+    assert two.outlook()[1] == "Both photos hang together"
 
 
 def test_ties_go_to_the_first_photo():
