@@ -145,12 +145,13 @@ def test_a_photo_dropped_on_the_page_appears_as_a_camera_in_the_map(running, que
         data = base64.b64encode(query).decode()
         drop = """(async () => {
           const bytes = Uint8Array.from(atob("%s"), (c) => c.charCodeAt(0)), given = new DataTransfer();
-          given.items.add(new File([bytes], "<b>my.jpg", { type: "image/jpeg" }));
+          given.items.add(new File([bytes], "<b>" + "my".repeat(70) + ".jpg", { type: "image/jpeg" }));
           document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: given, bubbles: true }));
         })()"""
         browser.run(drop % data)
         browser.wait("document.getElementById('answer').dataset.verdict === 'found' && !!reconViewer.guest")
-        assert "<b>my.jpg" in browser.run("document.getElementById('reason').textContent")
+        assert "<b>mymy" in browser.run("document.getElementById('reason').textContent")
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "a long name widens the page"
         assert browser.run("reconViewer.model.cameras.length") == 13
         # The camera stands where the answer says, in the page's own frame.
         answer = running.photo(query, "/localize?view=true")[1]
@@ -168,5 +169,10 @@ def test_a_photo_dropped_on_the_page_appears_as_a_camera_in_the_map(running, que
         browser.run(drop % base64.b64encode(foreign()).decode())
         browser.wait("document.getElementById('answer').dataset.verdict === 'not found'")
         assert browser.run("reconViewer.guest === null && reconViewer.model.cameras.length") == 12
+        # What is no photo is named, and no broken picture stands beside it.
+        browser.run(drop % base64.b64encode(b"no photo").decode())
+        browser.wait("document.getElementById('answer').dataset.verdict === 'error'")
+        assert browser.run("document.getElementById('reason').textContent").startswith("<b>mymy")
+        assert browser.wait("document.getElementById('query').hidden")
     finally:
         browser.close()
