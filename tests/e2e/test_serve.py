@@ -142,6 +142,18 @@ def test_a_photo_dropped_on_the_page_appears_as_a_camera_in_the_map(running, que
         browser.wait("document.readyState === 'complete' && !!window.reconViewer")
         assert not browser.run("document.getElementById('stage').classList.contains('broken')"), "no WebGL"
         assert browser.run("reconViewer.model.cameras.length") == 12
+        # The first view has all cameras in it, also where all stand far away, as behind a long lens.
+        unseen = """((factor) => {
+          const { model, control, canvas } = reconViewer, near = model.cameras;
+          model.cameras = near.map((camera) => ({ ...camera, centre: camera.centre.map((x) => factor * x) }));
+          reconViewer.reset(false);
+          const places = model.cameras.map((camera) => control.project(camera.centre));
+          model.cameras = near;
+          reconViewer.reset(false);
+          const inside = (x, y) => x > 0 && y > 0 && x < canvas.clientWidth && y < canvas.clientHeight;
+          return places.filter(([x, y, depth]) => depth <= 0 || !inside(x, y)).length;
+        })(%d)"""
+        assert [browser.run(unseen % factor) for factor in (1, 7)] == [0, 0]
         data = base64.b64encode(query).decode()
         drop = """(async () => {
           const bytes = Uint8Array.from(atob("%s"), (c) => c.charCodeAt(0)), given = new DataTransfer();
