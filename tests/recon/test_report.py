@@ -344,6 +344,26 @@ def test_the_last_tick_of_a_histogram_stands_clear_of_its_neighbour() -> None:
     assert np.diff([float(x) for x, _ in texts]).min() > 30
 
 
+def test_what_is_written_stands_out_from_its_ground() -> None:
+    """WCAG's contrast of small text, 4.5, in both schemes."""
+    style = asset("report.css")
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+
+    def luminance(name: str, scheme: str) -> float:
+        digits = re.search(rf"{name}: #(\w{{6}});", scheme)
+        assert digits, name
+        share = np.array([int(digits[1][k : k + 2], 16) for k in (0, 2, 4)]) / 255
+        return float(
+            np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+        )
+
+    texts = set(re.findall(r"[; {]color: var\((--\w+)\)", style)) - {"--card", "--page"}  # on buttons and the hint
+    for scheme in (light, dark):
+        for text, ground in [*((text, "--card") for text in texts), ("--accent", "--accent-soft")]:
+            pair = sorted((luminance(text, scheme), luminance(ground, scheme)))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (text, ground)
+
+
 def test_of_a_long_name_the_end_is_shown() -> None:
     cut = tables.cut_name("day 1/" + 40 * "long " + "& 0001.jpg")
     assert Page(cut).text == ["day 1/" + 40 * "long " + "& 0001.jpg"] and 'dir="ltr"' in cut
