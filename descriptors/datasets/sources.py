@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from descriptors.contract import DescriptorError
 from descriptors.datasets.brown import brown_tracks, read_brown
 from descriptors.datasets.photos import SUFFIXES
 from descriptors.datasets.scenes import DataError, load_scene, read_tracks, scene_folders
@@ -161,7 +162,8 @@ def _split(given: Given) -> _Sources:
     """Folders, maps' folders with tracks, folders of Brown's sets and of stereo pairs."""
     texts = [str(source) for source in ([given] if isinstance(given, str | Path) else given)]
     if not texts:
-        raise DataError("No data was given to train on. Give a folder with scenes/ and photos/, map:DIR or brown:DIR.")
+        advice = "Give a folder with scenes/ and photos/, map:DIR or brown:DIR."
+        raise DescriptorError(f"No data was given to train on. {advice}")
     kinds: dict[str, list[Path]] = {MAP: [], BROWN: [], PAIRS: [], "": []}
     for text in texts:
         kind = next(kind for kind in kinds if text.startswith(kind))

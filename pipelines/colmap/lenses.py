@@ -60,11 +60,13 @@ def choose_lenses(model: pycolmap.Reconstruction, *, tangential: bool) -> bool:
             told |= dict.fromkeys(_told(trial, rest, _tells_lens, noise), lens)
     if not told:
         return False
-    stands, richest = _noise_by_camera(model), _noise_with(model, told, noise, tangential)
+    free = told.keys() if tangential else ()
+    # As it stands, the model may have been adjusted less than the others will be.
+    stands, richest = (_noise_with(model, lenses, noise, free) for lenses in ({}, told))
     chosen = {key: lens for key, lens in told.items() if richest[key] < _WORTH * stands[key]}
     round_ones = {key: "RADIAL" for key, lens in chosen.items() if "RADIAL" in richer[model.cameras[key].model_name]}
     if round_ones != chosen:
-        between = _noise_with(model, chosen | round_ones, noise, tangential)
+        between = _noise_with(model, chosen | round_ones, noise, free)
         chosen |= {key: lens for key, lens in round_ones.items() if richest[key] >= _WORTH * between[key]}
     _set_lenses(model, chosen)
     return bool(chosen)
@@ -102,11 +104,11 @@ def _with_lenses(model: pycolmap.Reconstruction, lenses: Mapping[int, str]) -> p
 
 
 def _noise_with(
-    model: pycolmap.Reconstruction, lenses: Mapping[int, str], noise: float, principal_points: bool
+    model: pycolmap.Reconstruction, lenses: Mapping[int, str], noise: float, principal_points: Collection[int]
 ) -> dict[int, float]:
     """:func:`_noise_by_camera` of the model adjusted with other lenses."""
     trial = _with_lenses(model, lenses)
-    adjuster(trial, noise, principal_points=lenses if principal_points else ()).solve()
+    adjuster(trial, noise, principal_points=principal_points).solve()
     return _noise_by_camera(trial)
 
 

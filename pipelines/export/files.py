@@ -82,8 +82,8 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
         force: replace an earlier export that stands there.
 
     Raises:
-        OutputError: ``out`` holds files (and no force, or they are no export of ours), is the current folder, or cannot
-            be written.
+        OutputError: ``out`` holds files (and no force, or some are of no export of ours), is the current folder, or
+            cannot be written.
     """
     out = out.resolve()  # "." has no name; and of a link, what it leads to is replaced
     _tidy(out)
@@ -141,9 +141,30 @@ def _check_place(out: Path, force: bool) -> None:
         raise OutputError(
             f"Cannot export to {out}", "an earlier export stands there", "--force to replace it, or another --out"
         )
+    foreign = sorted(_files(out) - _marked(out))
+    if foreign:
+        raise OutputError(
+            f"Cannot replace the export in {out}",
+            f"it holds files that are not of the export ({foreign[0]})",
+            "take them away, or another --out",
+        )
+
+
+def _files(folder: Path) -> set[str]:
+    """The files in a folder, with forward slashes; what file managers leave everywhere does not count."""
+    found = (path for path in folder.rglob("*") if not path.is_dir() and path.name not in (".DS_Store", "Thumbs.db"))
+    return {path.relative_to(folder).as_posix() for path in found}
+
+
+def _marked(folder: Path) -> set[str]:
+    """The files that an export was made of, by its mark; empty for a mark of others."""
+    try:
+        return {MARK, *json.loads((folder / MARK).read_text("utf-8"))["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def write_mark(folder: Path, to: str, files: dict[str, str], **more: str) -> None:
-    """What the folder is, which file holds which photo, and whatever else is to be known of it."""
-    text = {"made_by": "recon export", "to": to, **more, "photos": files}
+    """What the folder is, which file holds which photo, what else is to be known of it, and all files there are."""
+    text = {"made_by": "recon export", "to": to, **more, "photos": files, "files": sorted(_files(folder))}
     (folder / MARK).write_text(json.dumps(text, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -16,7 +16,8 @@ _SAME_ASPECT = 0.01
 
 
 def find_mask(photo: Photo, masks_dir: Path) -> Path | None:
-    """The mask of a photo: ``<name>.png`` (COLMAP's naming, ``a/b.jpg.png``) or the name with .png for its suffix.
+    """The mask of a photo: ``<name>.png`` (COLMAP's naming, ``a/b.jpg.png``) or the name with .png for its suffix, also
+    as .PNG.
 
     Returns:
         None if the photo has no mask, which keeps all of it.
@@ -26,7 +27,8 @@ def find_mask(photo: Photo, masks_dir: Path) -> Path | None:
     """
     if not masks_dir.is_dir():
         raise InputError(f"The masks in {masks_dir} cannot be read", "there is no such folder", "check the name")
-    for name in (photo.name + ".png", PurePath(photo.name).with_suffix(".png").as_posix()):
+    stems = photo.name, PurePath(photo.name).with_suffix("").as_posix()
+    for name in (stem + suffix for stem in stems for suffix in (".png", ".PNG")):
         path = masks_dir / name
         if path.is_file() and path.resolve() != photo.path.resolve():
             return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.images.label import cut, label
 from pipelines.images.read import read_color_image
 from pipelines.recognize.run import Recognised
 
@@ -37,24 +38,9 @@ def draw(result: Recognised) -> NDArray[np.uint8]:
             cv2.polylines(picture, [np.rint(corners).astype(np.int32)], True, tint, width, cv2.LINE_AA, shift=4)
         for x, y in np.rint((find.instance.scene_xy + 0.5) * ratio - 0.5).astype(int).tolist():
             cv2.circle(picture, (x, y), thick, colour, -1, cv2.LINE_AA)
-    labels = []
     for find in result.finds:
-        text = f"{find.thing.name}: {len(find.instance)} inliers, chance 1e{find.instance.log10_chance:.0f}"
+        text = f"{cut(find.thing.name)}: {len(find.instance)} inliers, chance 1e{find.instance.log10_chance:.0f}"
         tint = _COLOURS[names.index(find.thing.name) % len(_COLOURS)]
-        labels.append((((find.instance.corners + 0.5) * ratio).mean(0), text, tint))
-    return _labelled(picture, labels)
-
-
-def _labelled(picture: NDArray[np.uint8], labels: list[tuple[NDArray, str, tuple[int, int, int]]]) -> NDArray[np.uint8]:
-    """Text boxes centred on points, within the picture."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    canvas = Image.fromarray(picture)
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(max(13, round(max(picture.shape[:2]) / 75)))
-    for middle, text, tint in labels:
-        width, height = pen.textbbox((0, 0), text, font)[2:]
-        x = float(np.clip(middle[0] - width / 2, 4, max(4, picture.shape[1] - width - 8)))
-        y = float(np.clip(middle[1] - height / 2, 4, max(4, picture.shape[0] - height - 8)))
-        pen.rectangle((x - 4, y - 3, x + width + 4, y + height + 4), fill=(20, 20, 20))
-        pen.text((x, y), text, tint, font)
-    return np.asarray(canvas)
+        middle = ((find.instance.corners + 0.5) * ratio).mean(0)
+        label(picture, text, middle, max(14, round(max(picture.shape[:2]) / 70)), tint, (20, 20, 20))
+    return picture

@@ -164,7 +164,7 @@ def _run(
     except (NoOverlapError, NoModelError) as error:
         failure = error
     with watch("Reasons"):
-        missing = unregistered(graph, models, files, photo_cameras, seed=config.seed) if models else []
+        missing = unregistered(graph, models, files, photo_cameras, masks=masks, seed=config.seed) if models else []
     if models and len(files.photos) > config.pairs.exhaustive_up_to:
         with watch("Index"):  # of a small map, the first `recon localize` makes it in a second
             map_index(folder, files, seed=config.seed, progress=progress)

@@ -19,7 +19,7 @@ from pipelines.core.types import (
     Unregistered,
 )
 from pipelines.engine import peak_memory
-from pipelines.sfm.why import MatchGraph
+from pipelines.sfm.why import MatchGraph, all_of, listed
 
 _PACKAGES = ("recon", "pycolmap", "opencv-contrib-python", "numpy", "scipy", "onnxruntime", "torch")
 
@@ -45,7 +45,7 @@ def summarise(
     """
     components = tuple(_component(index, model) for index, model in enumerate(models))
     return MapSummary(
-        verdict=failure or _verdict(len(graph.names), components, rejected),
+        verdict=failure or verdict(len(graph.names), components, rejected),
         photos=tuple(_rows(graph, models, cameras)),
         rejected=tuple(rejected),
         unregistered=tuple(unregistered),
@@ -80,18 +80,22 @@ def _component(index: int, model: Model) -> ComponentRow:
     )
 
 
-def _verdict(total: int, components: Sequence[ComponentRow], rejected: Sequence[Rejected]) -> str:
+def verdict(total: int, components: Sequence[ComponentRow], rejected: Sequence[Rejected]) -> str:
+    """The run in a sentence or three: ``total`` readable photos, the models of them, files that were no photos."""
     first = components[0]
     unread = f" {len(rejected)} file{'s were' if len(rejected) > 1 else ' was'} left out." if rejected else ""
     figures = f"{first.points:,} points, mean reprojection error {first.error:.2f} px"
     if first.photos == total:
-        return f"All {total} photos are in one model: {figures}.{unread}"
+        return f"{all_of(total)} photos are in one model: {figures}.{unread}"
     missing = total - sum(component.photos for component in components)
     if len(components) == 1:
         are = "is not; the reason stands" if missing == 1 else "are not; the reasons stand"
         return f"{first.photos} of {total} photos are in the model: {figures}. {missing} {are} below.{unread}"
-    sizes = ", ".join(str(component.photos) for component in components)
-    rest = f" {missing} photos are in none; the reasons stand below." if missing > 0 else ""
+    rest = ""
+    if missing > 0:
+        are = "photo is in none; the reason stands" if missing == 1 else "photos are in none; the reasons stand"
+        rest = f" {missing} {are} below."
+    sizes = listed([component.photos for component in components])
     start = f"{total} photos fell into {len(components)} models, of {sizes} photos"
     return f"{start}; the largest has {figures}.{rest}{unread}"
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from pipelines import colmap
-from pipelines.core.errors import NoModelError, NoOverlapError
+from pipelines.core.errors import InputError, NoModelError, NoOverlapError
 from pipelines.core.groups import hanging_together
-from pipelines.core.types import Camera, Model, TwoView, Unregistered
+from pipelines.core.types import Camera, Model, Photo, TwoView, Unregistered
 from pipelines.features.extract import FeatureFiles
+from pipelines.images.masks import alpha_mask, find_mask, load_mask
 
 Pair = tuple[int, int]
 
 _FEW_KEYPOINTS = 50
+_LITTLE = 0.1
+"""Share of a photo below which what its mask leaves explains that it has few keypoints."""
+_VISIBLE = "masks that are black only where nothing should be seen"
 _POSE_INLIERS = 30
 _POSE_ERROR = 12.0
 """COLMAP's own limits for registering a photo."""
@@ -85,16 +90,25 @@ class MatchGraph:
             f"{int(np.median(verified)) if total else 0} verified matches in the median photo"
         ]
         if sizes and sizes[0] == total:
-            lines.append(f"All {total} photos hang together")
+            lines.append(f"{all_of(total)} photos hang together")
         elif sizes:
             alone = total - sum(sizes)
-            lines.append(
-                f"Connected groups of {', '.join(map(str, sizes))} photos" + (f"; {alone} without a link" * bool(alone))
-            )
+            lines.append(f"Connected groups of {listed(sizes)} photos" + (f"; {alone} without a link" * bool(alone)))
         links = [f"{self.names[a]} ({n} with {self.names[b]})" for a, b, n in self.weakest_links()]
         if links:
             lines.append("Weakest links: " + ", ".join(links))
         return lines
+
+
+def all_of(total: int) -> str:
+    """How a sentence about all of several begins."""
+    return "Both" if total == 2 else f"All {total}"
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Numbers as in a sentence: 8, 5 and 3."""
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _other(pair: Pair, index: int) -> int:
@@ -104,7 +118,10 @@ def _other(pair: Pair, index: int) -> int:
 def no_overlap(graph: MatchGraph, min_inliers: int) -> NoOverlapError:
     """The error for a set in which no pair was verified."""
     best = max(graph.raw.items(), key=lambda item: item[1], default=None)
-    if best is None or best[1] == 0:
+    advice = "photos that overlap by half or more, --max-size 3200, more --max-keypoints, or another --descriptor"
+    if not any(graph.keypoints):
+        why, advice = "none of them has a keypoint", f"sharper photos; with --masks, {_VISIBLE}"
+    elif best is None or best[1] == 0:
         why = "not a single feature of one photo was found again in another"
     else:
         (a, b), count = best
@@ -115,7 +132,7 @@ def no_overlap(graph: MatchGraph, min_inliers: int) -> NoOverlapError:
     return NoOverlapError(
         f"No two of the {len(graph.names)} photos show the same place",
         why,
-        "photos that overlap by half or more, --max-size 3200, more --max-keypoints, or another --descriptor",
+        advice,
     )
 
 
@@ -141,7 +158,13 @@ def no_model(graph: MatchGraph) -> NoModelError:
 
 
 def unregistered(
-    graph: MatchGraph, models: Sequence[Model], files: FeatureFiles, cameras: Sequence[Camera], *, seed: int
+    graph: MatchGraph,
+    models: Sequence[Model],
+    files: FeatureFiles,
+    cameras: Sequence[Camera],
+    *,
+    masks: Path | None = None,
+    seed: int,
 ) -> list[Unregistered]:
     """A reason for every photo that is in no model.
 
@@ -150,15 +173,40 @@ def unregistered(
         models: the models that were made.
         files: features, for the pose test.
         cameras: intrinsics prior of each photo.
+        masks: folder of masks that the features were made with.
         seed: of the pose test's RANSAC.
     """
     registered = {name for model in models for name in model.names}
     lookups = [_point_lookup(model, graph) for model in models]
     missing = [index for index, name in enumerate(graph.names) if name not in registered]
     return [
-        Unregistered(graph.names[index], *_reason(index, graph, models, lookups, registered, files, cameras, seed))
+        Unregistered(
+            graph.names[index],
+            *(
+                _hidden(files.photos[index], graph.keypoints[index], masks)
+                or _reason(index, graph, models, lookups, registered, files, cameras, seed)
+            ),
+        )
         for index in missing
     ]
+
+
+def _hidden(photo: Photo, keypoints: int, masks: Path | None) -> tuple[str, str] | None:
+    """Why a photo of which mask or transparency leaves next to nothing has too few keypoints; None for all others."""
+    if keypoints >= _FEW_KEYPOINTS:
+        return None
+    try:
+        mask = find_mask(photo, masks) if masks else None
+        parts = {"its mask": load_mask(mask, photo) if mask else None, "transparency": alpha_mask(photo)}
+    except InputError:  # gone since
+        return None
+    shares = {name: float(part.mean()) for name, part in parts.items() if part is not None}
+    name = min(shares, key=lambda name: shares[name], default="")
+    if not name or shares[name] > _LITTLE:
+        return None
+    left = f"{shares[name]:.1%}" if shares[name] else "nothing"
+    advice = _VISIBLE if mask else "a photo that is not transparent there"
+    return f"{name} leaves {left} of it, with {keypoints} keypoints", advice
 
 
 PointLookup = Mapping[int, Mapping[int, int]]

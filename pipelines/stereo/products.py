@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.errors import OutputError
 from pipelines.export.ply import write_ply
 from pipelines.images.write import write_picture
 from pipelines.stereo.run import Depth
@@ -30,6 +31,19 @@ FILES = {
     "right.png": "the rectified right picture",
     "stereo.json": "calibration, range, figures",
 }
+
+
+def check_place(out: Path) -> None:
+    """Refuse a folder in which products would take the place of files of others, before any work is done.
+
+    Raises:
+        OutputError: it holds such files, and not what is written first of all.
+    """
+    first, *others = FILES
+    foreign = [name for name in others if (out / name).exists()]
+    if foreign and not (out / first).exists():
+        why = f"it holds a {foreign[0]} that recon stereo did not make"
+        raise OutputError(f"Cannot write to {out}", why, "another folder with --out")
 
 
 def write_products(result: Depth, out: Path) -> dict[str, Any]:

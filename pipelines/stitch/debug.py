@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.types import Photo
+from pipelines.images.label import cut, label
 from pipelines.images.read import read_color_image
 from pipelines.images.write import write_picture
 from pipelines.stitch.overlap import Overlap
@@ -115,21 +116,23 @@ def _side_by_side(a: Photo, b: Photo, overlap: Overlap) -> NDArray[np.uint8]:
 
 def _graph(names: Sequence[str], overlaps: Mapping[tuple[int, int], Overlap]) -> NDArray[np.uint8]:
     """Photos on a circle; pairs that overlap joined by lines with their inliers, pairs that do not by faint ones."""
-    from PIL import Image, ImageDraw, ImageFont
+    import cv2
 
     side = 900
-    canvas = Image.new("RGB", (side, side), (250, 250, 250))
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
+    canvas = np.full((side, side, 3), 250, np.uint8)
     turn = 2 * math.pi / max(1, len(names))
-    at = [(side / 2 + 360 * math.sin(turn * i), side / 2 - 360 * math.cos(turn * i)) for i in range(len(names))]
+    at = [
+        (round(side / 2 + 360 * math.sin(turn * i)), round(side / 2 - 360 * math.cos(turn * i)))
+        for i in range(len(names))
+    ]
     for (i, j), overlap in overlaps.items():
         tint, width = ((20, 130, 150), 3) if overlap.kept else ((215, 215, 220), 1)
-        pen.line([at[i], at[j]], tint, width)
+        cv2.line(canvas, at[i], at[j], tint, width, cv2.LINE_AA)
     for (i, j), overlap in overlaps.items():
         if overlap.kept:
             middle = ((at[i][0] + at[j][0]) / 2, (at[i][1] + at[j][1]) / 2)
-            pen.text(middle, str(len(overlap)), (20, 60, 80), font, anchor="mm", stroke_width=2, stroke_fill="white")
+            label(canvas, str(len(overlap)), middle, 15, (20, 60, 80), (250, 250, 250))
     for (x, y), name in zip(at, names, strict=True):
-        pen.ellipse((x - 7, y - 7, x + 7, y + 7), fill=(200, 85, 60))
-        pen.text((x, y - 18), name[-24:], (30, 30, 30), font, anchor="mm", stroke_width=2, stroke_fill="white")
-    return np.asarray(canvas)
+        cv2.circle(canvas, (x, y), 7, (200, 85, 60), -1, cv2.LINE_AA)
+        label(canvas, cut(name, 24), (x, y + 24 if y > side / 2 else y - 24), 15, (30, 30, 30), (250, 250, 250))
+    return canvas

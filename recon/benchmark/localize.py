@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipelines.features.extract import FeatureConfig
 from pipelines.images.read import scan
 from pipelines.localize.result import Verdict
 from pipelines.store.files import make_folder, write_text
+from recon.benchmark.names import in_file, named
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,11 @@ def run_benchmark(
     """
     strangers = _some(scan(others)[0], setting.others) if others is not None else []
     groups: list[Group] = []
-    for dataset in datasets:
-        scene = read_scene(dataset)
+    for name, dataset in named(datasets).items():
+        scene = replace(read_scene(dataset), name=name)
         for descriptor in descriptors:
             features = FeatureConfig(descriptor, DetectorConfig(max_keypoints=setting.max_features), setting.max_size)
-            work = make_folder(out / "maps" / f"{scene.name}-{Path(descriptor).stem}")
+            work = make_folder(out / "maps" / f"{in_file(name)}-{Path(descriptor).stem}")
             sets = LeaveOneOut(scene, features, work, setting.seed)
             whole = sets.whole(progress)
             reference = sets.reference(whole)

@@ -30,7 +30,7 @@ def write_page(path: Path, groups: Sequence[Group], setting: Setting) -> None:
             parts.append(markup.section(f"{title}: rotations", _dots(rows, "rotation", metric)))
     timed = [group for group in groups if group.seconds]
     if timed:
-        times = [Bar(f"{g.dataset} · {g.contestant}", sum(g.seconds.values())) for g in timed]
+        times = [Bar(f"{g.dataset} · {g.contestant} · {g.intrinsics}", sum(g.seconds.values())) for g in timed]
         parts.append(markup.section("Seconds a query (medians of the stages, added)", bars(times, "{:.2f} s".format)))
     parts.append(markup.section("Every photo", _trials(groups)))
     given = f"{setting.max_features:,} features at {setting.max_size:,} px, seed {setting.seed}"

@@ -13,11 +13,13 @@ body{margin:0;font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var
 main{max-width:1180px;margin:auto;padding:2rem 1rem}h1{font-size:1.5rem;margin:0 0 .3rem}
 h2{font-size:1.05rem;margin:0 0 .8rem}p{color:var(--soft);margin:.2rem 0 1.4rem}
 section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1.1rem 1.2rem;margin:0 0 1.2rem;
-overflow-x:auto}svg{display:block;max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
+overflow-x:auto}svg{display:block;width:100%;min-width:660px;height:auto}
+svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
 svg .soft{fill:var(--soft)}table{border-collapse:collapse;font-variant-numeric:tabular-nums;white-space:nowrap}
 td,th{padding:.35rem .8rem .35rem 0;text-align:right;border-bottom:1px solid var(--line)}
-td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}th{font-weight:600;color:var(--soft)}
-.key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .35em 0 1em;vertical-align:-.05em}
+td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}th{font-weight:600;color:var(--soft);white-space:normal;vertical-align:bottom}
+.key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .35em 0 0;vertical-align:-.05em}
+.named{white-space:nowrap;margin-right:1em}
 """
 
 

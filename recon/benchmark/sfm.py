@@ -21,6 +21,7 @@ from pipelines.core.progress import Progress
 from pipelines.engine import cores
 from pipelines.images.read import scan
 from pipelines.store.files import make_folder, write_text
+from recon.benchmark.names import in_file, named
 from recon.benchmark.process import run_process
 
 PEER = "pycolmap SIFT"
@@ -93,19 +94,20 @@ def run_benchmark(
     """
     rows: list[Row] = []
     contestants = [PEER, *descriptors]
-    with progress.stage("Benchmark", len(datasets) * len(contestants)) as task:
-        for dataset in datasets:
+    sets = named(datasets)
+    with progress.stage("Benchmark", len(sets) * len(contestants)) as task:
+        for name, dataset in sets.items():
             images = dataset / "images" if (dataset / "images").is_dir() else dataset
             photos, _ = scan(images)
             truth = read_truth(dataset, {photo.name: (photo.width, photo.height) for photo in photos})
             if setting.fix_intrinsics and not truth:
                 raise InputError(f"{dataset} has no ground truth", "fixed intrinsics are taken from it")
             for contestant in contestants:
-                work = out / f"{dataset.resolve().name}-{Path(contestant).stem.replace(' ', '-')}"
+                work = out / f"{in_file(name)}-{in_file(Path(contestant).stem)}"
                 shutil.rmtree(work, ignore_errors=True)
                 make_folder(work)
                 command = _command(contestant, images, work, setting, truth)
-                row = _measure(dataset.resolve().name, contestant, command, work, len(photos), truth)
+                row = _measure(name, contestant, command, work, len(photos), truth)
                 rows.append(row)
                 task.advance(note=f"{row.dataset} {contestant}")
                 progress.say(line(row))

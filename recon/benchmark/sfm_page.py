@@ -14,7 +14,7 @@ from recon.benchmark import markup
 from recon.benchmark.sfm import PEER, Row, Setting, table
 
 _STAGE_COLOURS = ("#0e8ca4", "#55b8a6", "#e2a23b", "#c8553d", "#7a5195", "#8a8f98", "#3d5a80", "#b5838d",
-                  "#6a994e", "#2b2d42")  # fmt: skip
+                  "#6a994e", "#9c6644", "#c39bd3", "#8d9a2f")  # fmt: skip
 
 
 def write_page(path: Path, rows: Sequence[Row], setting: Setting) -> None:
@@ -109,8 +109,8 @@ def _stage_bars(rows: Sequence[Row]) -> str:
 
 def _stage_key(rows: Sequence[Row]) -> str:
     keys = [
-        f'<span class="key" style="background:{colour}"></span>{escape(stage)}'
+        f'<span class="named"><span class="key" style="background:{colour}"></span>{escape(stage)}</span> '
         for stage, colour in zip(_stages(rows), _STAGE_COLOURS * 3, strict=False)
     ]
-    rest = '<span class="key" style="background:var(--line)"></span>start-up and reporting'
+    rest = '<span class="named"><span class="key" style="background:var(--line)"></span>start-up and reporting</span>'
     return f"<p style='margin:.8rem 0 0'>{''.join(keys)}{rest}</p>"

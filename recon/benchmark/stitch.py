@@ -24,6 +24,7 @@ from pipelines.engine import cores
 from pipelines.images.read import scan
 from pipelines.stitch.local import Shifts
 from pipelines.store.files import make_folder, write_text
+from recon.benchmark.names import in_file, named
 from recon.benchmark.process import Ran, as_installed, run_process
 
 PEER = "OpenCV Stitcher"
@@ -121,27 +122,27 @@ def run_benchmark(
         InputError: a set without photos.
     """
     rows: list[Row] = []
-    sets = sets_of(folders)
+    sets = named(sets_of(folders))
     modules = "recon.cli.stitch, pipelines.stitch.told, pipelines.benchmarks.opencv_stitch"
     subprocess.run([sys.executable, "-c", f"import {modules}"], env=as_installed(), check=True)  # compiles them
     contestants = [PEER, *descriptors]
     with progress.stage("Benchmark", len(contestants) * len(sets)) as task:
-        for folder in sets:
+        for name, folder in sets.items():
             photos, _ = scan(folder / "images" if (folder / "images").is_dir() else folder)
             truth = read_truth(folder, {photo.name: (photo.width, photo.height) for photo in photos})
             points = find_checkpoints(photos)
             made = []
             for contestant in contestants:
-                made.append(_run(folder.resolve().name, contestant, photos, make_folder(out), setting))
-                task.advance(note=f"{folder.name} {contestant}")
+                made.append(_run(name, contestant, photos, make_folder(out), setting))
+                task.advance(note=f"{name} {contestant}")
             for one in made:
-                rows.append(_row(folder.resolve().name, one, made, photos, points, truth))
+                rows.append(_row(name, one, made, photos, points, truth))
                 progress.say(line(rows[-1]))
     return rows
 
 
 def _run(name: str, contestant: str, photos: Sequence[Photo], out: Path, setting: Setting) -> _Made:
-    picture = out / f"{name}-{Path(contestant).stem.replace(' ', '-').lower()}.jpg"
+    picture = out / f"{in_file(name)}-{in_file(Path(contestant).stem).lower()}.jpg"
     notes = picture.with_suffix(".json")
     for path in (picture, notes):
         path.unlink(missing_ok=True)
@@ -229,14 +230,20 @@ def _size(path: Path) -> tuple[int, int]:
 
 def line(row: Row) -> str:
     """One row as text."""
+    return f"{row.dataset:<16} {row.contestant:<16} {'  '.join(facts(row))}"
+
+
+def facts(row: Row) -> list[str]:
+    """A row's figures as text."""
     if row.failure:
-        return f"{row.dataset:<16} {row.contestant:<16} no panorama: {row.failure}"
-    truth = "" if row.rotation is None else f"  rotation {math.degrees(row.rotation):.4f}°  focal {row.focal:.2%}"
-    return (
-        f"{row.dataset:<16} {row.contestant:<16} {row.used}/{row.photos}  residual {row.median:.2f} px median, "
-        f"{row.rms:.2f} rms of {row.checkpoints}{truth}  {row.seconds:.1f} s, {row.cpu:.1f} s CPU, "
-        f"{row.peak_memory / 1e6:.0f} MB"
-    )
+        return [f"no panorama: {row.failure}"]
+    truth = [] if row.rotation is None else [f"rotation {math.degrees(row.rotation):.4f}°", f"focal {row.focal:.2%}"]
+    return [
+        f"{row.used}/{row.photos}",
+        f"residual {row.median:.2f} px median, {row.rms:.2f} rms of {row.checkpoints}",
+        *truth,
+        f"{row.seconds:.1f} s, {row.cpu:.1f} s CPU, {row.peak_memory / 1e6:.0f} MB",
+    ]
 
 
 def peer_of(row: Row, rows: Sequence[Row]) -> Row:

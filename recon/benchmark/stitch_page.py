@@ -11,7 +11,7 @@ from pathlib import Path
 from pipelines.images.formats import pillow
 from pipelines.store.files import write_text
 from recon.benchmark import markup
-from recon.benchmark.stitch import PEER, Row, Setting, line, table
+from recon.benchmark.stitch import PEER, Row, Setting, facts, table
 
 _THUMBNAIL = (1000, 420)
 _STYLE = """
@@ -42,7 +42,7 @@ def write_page(path: Path, rows: Sequence[Row], setting: Setting) -> None:
 
 
 def _figure(row: Row) -> str:
-    words = escape(" ".join(line(row).split()[len(row.dataset.split()) :]))
+    words = escape(" · ".join([row.contestant, *facts(row)]))
     if not row.picture:
         return f"<figure><figcaption>{words}</figcaption></figure>"
     with pillow().open(row.picture) as picture:

@@ -117,7 +117,7 @@ def _root(
 
 def main() -> None:
     """Run a command; errors end as one sentence and a documented exit code."""
-    from pipelines.core.errors import ConfigError, OutputError, ReconError
+    from pipelines.core.errors import ConfigError, InputError, OutputError, ReconError
 
     gc.set_threshold(_OBJECTS)
     for stream in (sys.stdout, sys.stderr):
@@ -129,7 +129,9 @@ def main() -> None:
     except ReconError as error:
         _fail(error.sentence, error.exit_code)
     except _descriptor_error() as error:
-        _fail(str(error), ConfigError.exit_code)
+        from descriptors.datasets.scenes import DataError
+
+        _fail(str(error), (InputError if isinstance(error, DataError) else ConfigError).exit_code)
     except typer.TyperException as error:
         _fail_usage(error)
     except MemoryError:

@@ -14,6 +14,7 @@ _Compare = Annotated[str, typer.Option(help="Several descriptors, one under the 
 
 
 def match(
+    context: typer.Context,
     a: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Another photo.", show_default=False)],
     out: _Out = Path("matches.png"),
@@ -53,6 +54,10 @@ def match(
     from recon.cli.terminal import print_json
 
     names = [name.strip() for name in compare.split(",") if name.strip()] or [descriptor]
+    given = context.get_parameter_source("descriptor")
+    if compare and given is not None and given.name != "DEFAULT":
+        why = "--compare names all that are wanted"
+        raise ConfigError("--descriptor and --compare do not go together", why, f"--compare {descriptor},{compare}")
     if npz and len(names) > 1:
         raise ConfigError("An NPZ holds one result", f"--compare asks for {len(names)}", "--descriptor for one of them")
     check_suffix(out)

@@ -46,7 +46,7 @@ def stereo(
     """
     from pipelines.images.intrinsics import parse_intrinsics
     from pipelines.stereo.calib import read_calibration
-    from pipelines.stereo.products import FILES, write_products
+    from pipelines.stereo.products import FILES, check_place, write_products
     from pipelines.stereo.run import StereoConfig, read_photos
     from pipelines.stereo.run import stereo as run
     from pipelines.stereo.span import parse_span
@@ -58,6 +58,7 @@ def stereo(
     check_no_map(out)
     for name in FILES if out.is_dir() else ():
         check_file(out / name, (left, right))
+    check_place(out)
     config = StereoConfig(
         descriptor,
         max_side=max_size,

@@ -16,6 +16,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.report import tables
+
 GRAPH_LIMIT = 40  # photos on a circle up to here, a matrix beyond
 _LABEL = 12  # letters of a name beside the circle
 
@@ -112,7 +114,11 @@ def track_histogram(lengths: NDArray[np.integer]) -> str:
         counts.tolist(),
         [v - 0.5 for v in range(2, last + 2)],
         [f"points seen by {text} photos" for text in texts],
-        ticks=[(v, text) for v, text in zip(values, texts, strict=True) if (v - 2) % each == 0 or v == last],
+        ticks=[
+            (v, text)
+            for v, text in zip(values, texts, strict=True)
+            if v == last or ((v - 2) % each == 0 and last - v >= each)
+        ],
         mark=float(lengths.mean()) if len(lengths) else math.nan,
         mark_text=f"mean {lengths.mean():.2f}" if len(lengths) else "",
         x_label="Track length (photos that see a point)",
@@ -232,7 +238,7 @@ def match_matrix(names: Sequence[str], links: Sequence[tuple[int, int, int, int]
     image = base64.b64encode(_png(matrix, palette)).decode("ascii")
     return (
         f'<div class="matrix"><img src="data:image/png;base64,{image}" alt="Verified matches of all pairs of photos">'
-        f'<div class="ends"><span>{escape(names[0])}</span><span>{escape(names[-1])}</span></div></div>'
+        f'<div class="ends">{tables.cut_name(names[0])}{tables.cut_name(names[-1])}</div></div>'
         f'<div class="scale">1 match <i></i> {most:,} matches</div>'
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -147,9 +148,8 @@ def memory(size: int) -> str:
 
 
 def small_unit(text: str) -> str:
-    """HTML of a number and its unit, which is set small."""
-    number, _, unit = text.partition(" ")
-    return f"{number} <small>{unit}</small>" if unit else number
+    """HTML of numbers and their units, which are set small."""
+    return re.sub(r" ([A-Za-z]+)", r" <small>\1</small>", text)
 
 
 def _figures(summary: MapSummary) -> str:

@@ -25,6 +25,12 @@ _COLUMNS = (
 CAMERA_SOURCES = {"given": "you", "exif": "EXIF", "guess": "a guess", "map": "the map"}
 
 
+def cut_name(name: str) -> str:
+    """HTML of a photo's name, of which a narrow column shows the end: it tells a photo from its neighbours."""
+    text = escape(name, quote=True)
+    return f'<span class="cut" title="{text}"><bdi dir="ltr">{text}</bdi></span>'
+
+
 def _status(component: int | None, models: int) -> str:
     """In which model a photo is; just "yes" where there is only one."""
     if component is None:
@@ -47,12 +53,12 @@ def _photo_row(index: int, row: PhotoRow, models: int, top: int) -> str:
     inside = row.component is not None
     best = "–"
     if row.best:
-        best = f'<div class="best"><span>{escape(row.best[0])}</span><small>{row.best[1]:,}</small></div>'
+        best = f'<div class="best">{cut_name(row.best[0])}<small>{row.best[1]:,}</small></div>'
     known = inside and math.isfinite(row.error)
     focal = f"{row.focal_px:,.0f}" if math.isfinite(row.focal_px) and row.focal_px > 0 else "–"
     meter = f'<span class="meter"><i style="width:{100 * row.observations / max(top, 1):.0f}%"></i></span>'
     cells = (
-        (name, "left", f'<div class="photo"><img data-thumb="{index}" alt=""><span title="{name}">{name}</span></div>'),
+        (name, "left", f'<div class="photo"><img data-thumb="{index}" alt="">{cut_name(row.name)}</div>'),
         (-1 if row.component is None else row.component, "left", _status(row.component, models)),
         (row.keypoints, "", f"{row.keypoints:,}"),
         (row.verified, "", f"{row.verified:,}"),
@@ -149,8 +155,7 @@ def link_table(summary: MapSummary) -> str:
         return '<p class="note">No two photos of a model are linked by verified matches.</p>'
     rows = []
     for a, b, verified, raw in links:
-        names = (escape(summary.photos[k].name, quote=True) for k in (a, b))
-        first, second = (f'<td class="left name"><span title="{name}">{name}</span></td>' for name in names)
+        first, second = (f'<td class="left name">{cut_name(summary.photos[k].name)}</td>' for k in (a, b))
         share = f"{verified / raw:.0%}" if raw else "–"
         rows.append(
             f'<tr data-pick="{b}">{first}{second}<td>{verified:,}</td><td class="soft">{raw:,}</td>'

@@ -104,7 +104,7 @@ def test_photos_without_a_single_keypoint(tmp_path):
     for name, grey in (("a.png", 90), ("b.png", 91)):
         cv2.imwrite(str(folder / name), np.full((200, 300), grey, np.uint8))
     outcome = recon("sfm", folder, "--out", tmp_path / "map", *QUICK)
-    assert_complaint_only(outcome, 4, "No two of the 2 photos", "not a single feature")
+    assert_complaint_only(outcome, 4, "No two of the 2 photos", "none of them has a keypoint")
 
 
 def test_files_that_are_no_photos_never_stop_the_others(some, photos, tmp_path):

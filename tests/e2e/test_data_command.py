@@ -25,6 +25,14 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
     assert told.code == 2 and "Try: hpatches" in told.sentences[0]
 
 
+def test_training_data_that_cannot_be_used_are_files_and_not_options(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for given, said in ((tmp_path / "gone", "neither a folder scenes nor photos"), (tmp_path, "no photo")):
+        told = recon("train", "l2net", "--data", given, "--out", tmp_path / "made.safetensors", "--minutes", "1")
+        assert told.code == 3 and said in told.sentences[0], told
+    assert recon("train", "l2ent", "--data", tmp_path).code == 2
+
+
 def test_patches_of_no_detector_or_seed_are_refused(tmp_path: Path) -> None:
     for option, given, said in (("--detectors", " ,", "--detectors names no detector"), ("--seed", "-1", "A seed of")):
         told = recon("data", "hpatches-patches", tmp_path, "--out", tmp_path / "made", option, given)

@@ -59,6 +59,8 @@ def test_nothing_in_common_and_bad_options(photos, sample_data, tmp_path):
     assert_refused(recon("match", a, other, "--model", "Q", "-o", picture), 2, "'Q'", "--model auto")
     assert_refused(recon("match", a, other, "--model", "f", "-o", picture), 2, "'f'", "--model F")
     assert_refused(recon("match", a, other, "--descriptor", "l3net", "-o", picture), 2, "l3net", "Did you mean")
+    both = recon("match", a, other, "--compare", "sift,orb", "--descriptor", "l2net", "-o", picture)
+    assert_refused(both, 2, "--descriptor and --compare", "--compare l2net,sift,orb")
     assert_refused(recon("match", a, other, "--compare", "sift,orb", "--npz", tmp_path / "m.npz", "-o", picture), 2)
     assert_refused(recon("match", a, photos / "courtyard_02.jpg", "-o", tmp_path / "no" / "m.png", *SMALL), 6, "m.png")
     copy = Path(shutil.copy(a, tmp_path / "a.jpg"))

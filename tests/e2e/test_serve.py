@@ -142,15 +142,28 @@ def test_a_photo_dropped_on_the_page_appears_as_a_camera_in_the_map(running, que
         browser.wait("document.readyState === 'complete' && !!window.reconViewer")
         assert not browser.run("document.getElementById('stage').classList.contains('broken')"), "no WebGL"
         assert browser.run("reconViewer.model.cameras.length") == 12
+        # The first view has all cameras in it, also where all stand far away, as behind a long lens.
+        unseen = """((factor) => {
+          const { model, control, canvas } = reconViewer, near = model.cameras;
+          model.cameras = near.map((camera) => ({ ...camera, centre: camera.centre.map((x) => factor * x) }));
+          reconViewer.reset(false);
+          const places = model.cameras.map((camera) => control.project(camera.centre));
+          model.cameras = near;
+          reconViewer.reset(false);
+          const inside = (x, y) => x > 0 && y > 0 && x < canvas.clientWidth && y < canvas.clientHeight;
+          return places.filter(([x, y, depth]) => depth <= 0 || !inside(x, y)).length;
+        })(%d)"""
+        assert [browser.run(unseen % factor) for factor in (1, 7)] == [0, 0]
         data = base64.b64encode(query).decode()
         drop = """(async () => {
           const bytes = Uint8Array.from(atob("%s"), (c) => c.charCodeAt(0)), given = new DataTransfer();
-          given.items.add(new File([bytes], "<b>my.jpg", { type: "image/jpeg" }));
+          given.items.add(new File([bytes], "<b>" + "my".repeat(70) + ".jpg", { type: "image/jpeg" }));
           document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: given, bubbles: true }));
         })()"""
         browser.run(drop % data)
         browser.wait("document.getElementById('answer').dataset.verdict === 'found' && !!reconViewer.guest")
-        assert "<b>my.jpg" in browser.run("document.getElementById('reason').textContent")
+        assert "<b>mymy" in browser.run("document.getElementById('reason').textContent")
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "a long name widens the page"
         assert browser.run("reconViewer.model.cameras.length") == 13
         # The camera stands where the answer says, in the page's own frame.
         answer = running.photo(query, "/localize?view=true")[1]
@@ -168,5 +181,10 @@ def test_a_photo_dropped_on_the_page_appears_as_a_camera_in_the_map(running, que
         browser.run(drop % base64.b64encode(foreign()).decode())
         browser.wait("document.getElementById('answer').dataset.verdict === 'not found'")
         assert browser.run("reconViewer.guest === null && reconViewer.model.cameras.length") == 12
+        # What is no photo is named, and no broken picture stands beside it.
+        browser.run(drop % base64.b64encode(b"no photo").decode())
+        browser.wait("document.getElementById('answer').dataset.verdict === 'error'")
+        assert browser.run("document.getElementById('reason').textContent").startswith("<b>mymy")
+        assert browser.wait("document.getElementById('query').hidden")
     finally:
         browser.close()

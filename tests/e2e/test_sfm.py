@@ -353,14 +353,14 @@ def test_two_scenes_are_two_components_and_both_are_kept(mixed):
     assert [len(scene) for scene in scenes] == [5, 4]
     assert {name.split("_")[0] for name in scenes[0]} == {"courtyard"}
     assert {name.split("_")[0] for name in scenes[1]} == {"mirrored"}
-    assert "12 photos fell into 2 models, of 5, 4 photos" in outcome.out
+    assert "12 photos fell into 2 models, of 5 and 4 photos" in outcome.out
     components = ledger_of(home / "map")["result"]["components"]
     assert [component["folder"] for component in components] == ["sparse/0", "sparse/1"]
 
 
 def test_before_mapping_the_links_are_told(mixed):
     err = mixed[1].err
-    assert "pairs verified" in err and "Connected groups of 5, 4 photos; 3 without a link" in err
+    assert "pairs verified" in err and "Connected groups of 5 and 4 photos; 3 without a link" in err
     assert "Weakest links: " in err
 
 

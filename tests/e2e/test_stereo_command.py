@@ -183,6 +183,17 @@ def test_photos_named_as_the_products_are_not_overwritten(pair, tmp_path) -> Non
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_files_of_others_are_not_replaced_and_earlier_products_are(pair, tmp_path) -> None:
+    quick = ("stereo", *pair[:2], "--calib", pair[2], "--cost", "census", "--max-size", "200", "-o", tmp_path)
+    (tmp_path / "right.png").write_text("a picture of somebody")
+    assert_refused(recon(*quick), 6, "right.png that recon stereo did not make", "--out")
+    assert (tmp_path / "right.png").read_text() == "a picture of somebody" and len(list(tmp_path.iterdir())) == 1
+    (tmp_path / "right.png").unlink()
+    assert recon(*quick).code == 0
+    (tmp_path / "stereo.json").unlink()  # as of a run that was killed
+    assert recon(*quick).code == 0 and (tmp_path / "stereo.json").is_file()
+
+
 def test_products_need_no_room_beside_their_folder(pair, tmp_path, monkeypatch) -> None:
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")

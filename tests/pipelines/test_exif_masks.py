@@ -120,11 +120,14 @@ def test_masks_by_both_names_and_their_meaning(tmp_path: Path) -> None:
     mask[:, 60:] = 1
     save(tmp_path / "masks" / "a" / "x.jpg.png", mask)
     save(tmp_path / "masks" / "y.png", mask)
+    save(tmp_path / "upper" / "y.png", mask)
+    (tmp_path / "upper" / "y.png").rename(tmp_path / "upper" / "y.PNG")
     x, y, z = scan(tmp_path / "photos")[0]
     masks = tmp_path / "masks"
     assert find_mask(x, masks) == masks / "a" / "x.jpg.png"
     assert find_mask(y, masks) == masks / "y.png"
     assert find_mask(z, masks) is None
+    assert find_mask(y, tmp_path / "upper") in (tmp_path / "upper" / "y.PNG", tmp_path / "upper" / "y.png")
     seen = load_mask(masks / "y.png", y)
     assert seen.dtype == bool and seen.shape == (80, 120) and seen.sum() == 80 * 60
     xy = np.array([[59.4, 0], [59.6, 79.4], [119.4, 10], [119.6, 10], [-0.6, 3], [80, 79.6], [np.nan, 4]])

@@ -128,6 +128,12 @@ def test_only_exports_are_replaced_and_only_when_asked(model: Model, photos: Pat
     export(model, photos, out, "poses", force=True)
     assert not (out / "points.ply").exists() and (out / "poses.csv").exists()
 
+    (out / "stereo").mkdir()
+    (out / "stereo" / "depth.bin").write_text("hours of another program's work")
+    with pytest.raises(OutputError, match=r"it holds files that are not of the export \(stereo/depth\.bin\)"):
+        export(model, photos, out, "ply", force=True)
+    assert (out / "stereo" / "depth.bin").is_file() and (out / "poses.csv").exists()
+
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.tex").write_text("years of work")

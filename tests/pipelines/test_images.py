@@ -16,6 +16,7 @@ from PIL import Image as Pil
 
 from pipelines.core.errors import InputError
 from pipelines.images import formats
+from pipelines.images.label import cut, label
 from pipelines.images.read import natural_key, read_color, read_color_image, read_gray, scan
 from pipelines.images.write import write_picture
 
@@ -328,3 +329,17 @@ def test_a_damaged_video_is_told_in_our_sentence_alone(tmp_path):
     # In a process of its own: FFmpeg asks once how much it is to say.
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "half.mp4 cannot be read" in done.stdout and done.stderr == ""
+
+
+def test_labels_show_names_of_every_script_and_stay_in_the_picture() -> None:
+    def drawn(text: str) -> np.ndarray:
+        picture = np.full((60, 300, 3), 200, np.uint8)
+        label(picture, text, (290, 5), 20, (0, 0, 0), (255, 255, 255))
+        assert (picture[0, 0] == 200).all() and (picture < 100).any()
+        return picture
+
+    different = [drawn(text) for text in ("é", "ü", "ж", "写", "真", "?")]  # a font without them shows one box for all
+    assert not any((a == b).all() for k, a in enumerate(different) for b in different[:k])
+    drawn("not Unicode: \udcff")
+    drawn(cut(60 * "long" + ".jpg", 12))
+    assert cut("short.jpg") == "short.jpg" and cut(60 * "a" + "7.jpg", 8) == "…aa7.jpg"

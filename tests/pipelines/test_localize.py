@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from descriptors.views import Views
 from pipelines.core.errors import ConfigError
-from pipelines.core.types import Camera, Features, Model
+from pipelines.core.types import Camera, Features, Model, Photo
 from pipelines.images.read import pixel_size
 from pipelines.localize.guided import guided_matches, view_distances
+from pipelines.localize.overlay import draw_overlay
 from pipelines.localize.pose import Fit, coverage, fit_pose, project
 from pipelines.localize.query import LocalizeConfig
 from pipelines.localize.refine import Refined, refine
-from pipelines.localize.result import Localisation, Origin, QueryPose, Verdict
+from pipelines.localize.result import Evidence, Localisation, Origin, QueryPose, Verdict
 from pipelines.localize.sightings import Sightings, keypoint_variance, point_covariances
 from pipelines.localize.verdict import judge
 
@@ -294,3 +296,16 @@ def test_an_answer_as_json_has_numbers_by_hand():
 def test_impossible_options_are_refused(options):
     with pytest.raises(ConfigError):
         LocalizeConfig(**options)
+
+
+def test_thousands_of_matches_leave_the_photo_visible(tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((800, 1000, 3), 128, np.uint8))
+    photo = Photo("grey.png", tmp_path / "grey.png", 1000, 800, "")
+    for count in (40, 4000):
+        xy, xyz = scene(count)
+        evidence = Evidence(xy, xyz, np.arange(count) % 10 > 0)
+        pose = QueryPose(POSE, CAMERA, Origin.GIVEN, "sparse/0", count, count, 1.0, 0.1, 0.01, 0.001, 8.0)
+        answer = Localisation("grey.png", Verdict.FOUND, "told", pose=pose, evidence=evidence)
+        drawn = draw_overlay(photo, answer, xyz)[:760].astype(int)
+        changed = (np.abs(drawn - 128).max(axis=2) > 60).mean()
+        assert count * 8 / drawn[:, :, 0].size < changed < 0.25, (count, changed)

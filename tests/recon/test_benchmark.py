@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pipelines.benchmarks.truth import PoseErrors, TrueCamera, distinct_points, 
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Camera, Model
+from recon.benchmark.names import named
 from recon.benchmark.process import run_process
 from recon.benchmark.sfm import PEER, Row, Setting, run_benchmark, table, write_results
 from recon.benchmark.sfm_page import write_page
@@ -44,6 +46,17 @@ def test_a_process_is_measured_without_the_memory_of_this_one(tmp_path):
     ran = run_process([sys.executable, "-c", program], tmp_path / "messages.txt")
     assert (ran.code, ran.said) == (3, "it failed") and ran.seconds > 0.2
     assert 1e6 < ran.peak_memory < 1e8 < ballast.nbytes
+
+
+def test_sets_of_one_name_are_told_apart(tmp_path):
+    one, other = tmp_path / "one" / "photos", tmp_path / "other" / "photos"
+    assert named([one, tmp_path / "church", other]) == {
+        "one/photos": one,
+        "church": tmp_path / "church",
+        "other/photos": other,
+    }
+    assert named([one, tmp_path / "x" / ".." / "one" / "photos"]) == {"photos": one}
+    assert list(named([Path("/a"), Path("/b/a")])) == ["a", "b/a"]
 
 
 def test_table_and_ratio():

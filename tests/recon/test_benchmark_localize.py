@@ -108,6 +108,7 @@ def test_results_and_page(tmp_path):
     write_page(tmp_path / "page.html", groups, Setting())
     page = (tmp_path / "page.html").read_text()
     assert "set &lt;1&gt;" in page and "set <1>" not in page and "nan" not in page
+    assert page.count("RootSIFT + OpenCV · given<") == 3  # centres, rotations, seconds
     assert page.count("<circle") == 8 and "http://" not in page and "https://" not in page
 
 

@@ -18,6 +18,7 @@ import pytest
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Camera, ComponentRow, MapSummary, Model, PhotoRow, Rejected, Unregistered
 from recon.report import drawing, scene, tables, write_report
+from recon.report.page import asset
 
 HOSTILE = "Дом & <b>\"é' </script><script>alert(1)</script><!--.jpg"
 
@@ -297,7 +298,7 @@ def test_numbers_of_the_page(tmp_path: Path) -> None:
     model = ring_model(("a", "b", "c"), UP, points=1234)
     text = written(tmp_path, summary_of([model]), [model])
     assert "1,234" in text and f"{model.track_lengths.mean():.2f}" in text
-    assert "1 <small>min 4 s</small>" in text and "123 <small>MB</small>" in text
+    assert "1 <small>min</small> 4 <small>s</small>" in text and "123 <small>MB</small>" in text
     bars = [
         attrs["data-tip"] for tag, attrs in Page(text).elements if tag == "rect" and "photos:" in str(attrs["data-tip"])
     ]
@@ -334,6 +335,40 @@ def test_weakest_links_hold_the_model_together() -> None:
     # a-c and b-d are weaker, but there are better ways between these photos; x is in no model.
     assert tables.weakest_links(summary) == [(2, 3, 20, 99), (1, 2, 80, 99), (0, 1, 90, 99)]
     assert tables.weakest_links(summary, 1) == [(2, 3, 20, 99)]
+
+
+def test_the_last_tick_of_a_histogram_stands_clear_of_its_neighbour() -> None:
+    drawn = drawing.track_histogram(np.arange(2, 60))
+    texts = re.findall(r'<text x="([\d.]+)" y="235" text-anchor="middle">([\d+]+)<', drawn)
+    assert [texts[0][1], texts[-1][1]] == ["2", "40+"]
+    assert np.diff([float(x) for x, _ in texts]).min() > 30
+
+
+def test_what_is_written_stands_out_from_its_ground() -> None:
+    """WCAG's contrast of small text, 4.5, in both schemes."""
+    style = asset("report.css")
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+
+    def luminance(name: str, scheme: str) -> float:
+        digits = re.search(rf"{name}: #(\w{{6}});", scheme)
+        assert digits, name
+        share = np.array([int(digits[1][k : k + 2], 16) for k in (0, 2, 4)]) / 255
+        return float(
+            np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+        )
+
+    texts = set(re.findall(r"[; {]color: var\((--\w+)\)", style)) - {"--card", "--page"}  # on buttons and the hint
+    for scheme in (light, dark):
+        for text, ground in [*((text, "--card") for text in texts), ("--accent", "--accent-soft")]:
+            pair = sorted((luminance(text, scheme), luminance(ground, scheme)))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (text, ground)
+
+
+def test_of_a_long_name_the_end_is_shown() -> None:
+    cut = tables.cut_name("day 1/" + 40 * "long " + "& 0001.jpg")
+    assert Page(cut).text == ["day 1/" + 40 * "long " + "& 0001.jpg"] and 'dir="ltr"' in cut
+    rule = next(line for line in asset("report.css").splitlines() if line.startswith(".cut"))
+    assert "direction: rtl" in rule and "text-overflow: ellipsis" in rule
 
 
 def test_labels_stay_distinct() -> None:

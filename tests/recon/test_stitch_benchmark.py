@@ -66,14 +66,17 @@ def test_sets_are_folders_of_photos_or_folders_of_such(sample_data, tmp_path):
 
 def test_all_contestants_on_two_photos_that_overlap_and_two_that_do_not(sample_data, tmp_path):
     for name, numbers in {"turned": (1, 2), "apart": (1, 4)}.items():
-        (tmp_path / "sets" / name).mkdir(parents=True)
+        (tmp_path / name / "photos").mkdir(parents=True)
         for number in numbers:
-            shutil.copy(sample_data / "panorama" / "images" / f"pano_{number}.jpg", tmp_path / "sets" / name)
-    shutil.copy(sample_data / "panorama" / "cameras.json", tmp_path / "sets" / "turned")
+            shutil.copy(sample_data / "panorama" / "images" / f"pano_{number}.jpg", tmp_path / name / "photos")
+    shutil.copy(sample_data / "panorama" / "cameras.json", tmp_path / "turned" / "photos")
     out = tmp_path / "out"
-    rows = run_benchmark([tmp_path / "sets"], ["rootsift", "orb"], out, Setting(640), progress=Silent())
+    sets = [tmp_path / name / "photos" for name in ("apart", "turned")]
+    rows = run_benchmark(sets, ["rootsift", "orb"], out, Setting(640), progress=Silent())
     every = [PEER, "rootsift", "orb"]
-    assert [(row.dataset, row.contestant) for row in rows] == [(s, one) for s in ("apart", "turned") for one in every]
+    assert [(row.dataset, row.contestant) for row in rows] == [
+        (f"{name}/photos", one) for name in ("apart", "turned") for one in every
+    ]
     assert all(row.used == 0 and row.failure and not row.picture for row in rows[:3])
     assert len({row.median for row in rows[3:]}) == 3
     for row in rows[3:]:
@@ -86,4 +89,5 @@ def test_all_contestants_on_two_photos_that_overlap_and_two_that_do_not(sample_d
     write_page(out / "stitch.html", rows, Setting(640))
     page = (out / "stitch.html").read_text()
     text = re.sub(r"base64,[\w+/=]*", "", page)  # three letters of a picture may be any
+    assert "<figcaption>rootsift · 2/2 · residual " in text
     assert page.count("data:image/jpeg") == 3 and "nan" not in text and "https://" not in text

@@ -44,7 +44,10 @@ class Orbit {
       const p = [model.xyz[3 * i], model.xyz[3 * i + 1], model.xyz[3 * i + 2]];
       if (Math.hypot(...p) < 1.15) want.push(p);
     }
-    for (const camera of model.cameras) if (Math.hypot(...camera.centre) < 6) want.push(camera.centre);
+    // A camera far beyond the others would make all else small.
+    const far = model.cameras.map((camera) => Math.hypot(...camera.centre)).sort((a, b) => a - b);
+    const reach = Math.max(6, 1.5 * far[far.length >> 1]);
+    for (const camera of model.cameras) if (Math.hypot(...camera.centre) < reach) want.push(camera.centre);
     if (!want.length) want.push([0, 0, 0]);
     const state = { target: [0, 0, 0], azimuth, elevation, distance: 3, roll: 0, fov: FOV };
     const tall = Math.tan(FOV / 2) * 0.9, wide = (tall * canvas.width) / canvas.height;

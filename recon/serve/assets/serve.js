@@ -53,6 +53,7 @@
     const mine = ++turn;
     if (url) URL.revokeObjectURL(url);
     url = URL.createObjectURL(file);
+    picture.hidden = false;
     picture.src = url;
     if (viewer) viewer.welcome(null);
     tell("busy", file.name);
@@ -62,7 +63,7 @@
       const reply = await fetch(`localize?${query}`, { method: "POST", body: file, headers });
       const found = await reply.json();
       if (mine !== turn) return; // another photo was dropped meanwhile
-      if (!reply.ok) { tell("error", `${found.error}. Try: ${found.try || "again"}.`); return; }
+      if (!reply.ok) { tell("error", `${file.name}: ${found.error}. Try: ${found.try || "again"}.`); return; }
       tell(found.verdict, `${found.query}: ${found.reason}.` + (found.try ? ` Try: ${found.try}.` : ""), factsOf(found));
       if (viewer && found.view) {
         if (viewer.component !== found.view.component) viewer.show(found.view.component);
@@ -73,6 +74,7 @@
     }
   }
 
+  picture.addEventListener("error", () => { picture.hidden = true; }); // what is no photo, or one that only recon reads
   $("file").addEventListener("change", (event) => { if (event.target.files[0]) send(event.target.files[0]); });
   for (const name of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(name, (event) => {
