@@ -37,6 +37,22 @@ def test_a_mesh_lies_on_the_surface_with_fewer_triangles_too(ball: np.ndarray) -
         assert outwards.min() > 0.9
 
 
+def test_where_points_lie_farther_apart_the_mesh_is_whole_too() -> None:
+    """A floor of which the far half has a point for each twenty-five of the near half, as a photo's has."""
+    floor = []
+    for start, apart in ((0.0, 0.01), (1.0, 0.05)):
+        x, y = np.meshgrid(np.arange(start, start + 1, apart), np.arange(0, 1, apart))
+        half = np.zeros(x.size, POINT)
+        half["x"], half["y"], half["nz"], half["size"] = x.ravel(), y.ravel(), 1, apart
+        floor.append(half)
+    points = np.concatenate(floor)
+    mesh = poisson(points, spacing(points))
+    sides = mesh.xyz[mesh.faces[:, 1:]] - mesh.xyz[mesh.faces[:, :1]]
+    area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
+    far = mesh.xyz[mesh.faces].mean(axis=1)[:, 0] > 1.05
+    assert 0.9 < area[~far].sum() < 1.2 and 0.85 < area[far].sum() < 1.2
+
+
 def test_of_hardly_any_points_the_mesh_is_empty(ball: np.ndarray) -> None:
     bare = ball[:5].copy()
     for name in ("nx", "ny", "nz"):
