@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.dense.project import transfer
 from pipelines.dense.views import View
-from pipelines.depth.filters import speckles
+from pipelines.depth.filters import speckles, weighted_median
 
 _WINDOW = 3
 """Half side, px, of the window that a plane is fitted to."""
@@ -25,6 +25,8 @@ _SAME = 0.01
 """Relative difference of depth within which a pixel of the window belongs to the surface."""
 _SPECKLE = 1 / 12000
 """Share of the picture that a piece of surface fills at least."""
+_ALIKE_REACH, _ALIKE_SPREAD = 4, 8.0
+"""Half side, px, of the window in which most pixels that look like one (grey levels) must have a depth as it has."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ def check(
 ) -> Checked:
     """Keep what enough other photos agree about, as the mean of what they say, smoothed within each surface.
 
+    Photos agree about the sky beside a silhouette, too: windows that the edge lies in give it the depth of what stands
+    before it. It looks like sky, though, of which most has no depth: what most pixels of its looks lack is dropped.
+
     Args:
         views: all photos.
         index: the photo.
@@ -61,20 +66,26 @@ def check(
         read: index -> (H,W) depth, 0 where unknown.
         consistent: photos that must agree, as far as there are so many; one at least.
         max_pixels: largest distance between a pixel and where it comes back to, px.
-        max_depth: largest relative difference of depths.
+        max_depth: largest difference of depths, in sides of a pixel at that depth.
+
+    Raises:
+        InputError: the picture cannot be read back.
     """
     view, depth = views[index], read(index)
+    relative = max_depth / view.intrinsics[0, 0]
     total = np.where(depth > 0, 1 / np.maximum(depth, 1e-30), 0).astype(np.float32)
     count = np.zeros(depth.shape, np.uint8)
     for other in others:
         there = transfer(view.intrinsics, view.cam_from_world, views[other].intrinsics, views[other].cam_from_world)
         back = transfer(views[other].intrinsics, views[other].cam_from_world, view.intrinsics, view.cam_from_world)
-        _compare(depth, read(other), *there, *back, max_pixels, max_depth, total, count)
+        _compare(depth, read(other), *there, *back, max_pixels, relative, total, count)
     kept = (count >= min(consistent, max(1, len(others)))) & (depth > 0)
     inverse = np.where(kept, total / (count + np.float32(1)), 0).astype(np.float32)
     least = max(16, int(inverse.size * _SPECKLE))
     scale = np.log(np.maximum(inverse, 1e-30)).astype(np.float32)
-    inverse[~speckles(scale, kept, least=least, step=2 * _SAME)] = 0
+    kept = speckles(scale, kept, least=least, step=2 * _SAME)
+    most = weighted_median(kept.astype(np.float32), view.read(), reach=_ALIKE_REACH, spread=_ALIKE_SPREAD, where=kept)
+    inverse[most < 1] = 0
     smooth, slope = _planes(inverse, _WINDOW, _FEWEST, np.float32(_SAME))
     depth = np.where(smooth > 0, 1 / np.maximum(smooth, 1e-30), 0).astype(np.float32)
     count[depth == 0] = 0

@@ -48,6 +48,8 @@ def thinned(
 ) -> tuple[NDArray[np.void], NDArray[np.int32]]:
     """At most about ``limit`` of ``total`` points, chosen evenly from all photos, and the photo of each.
 
+    The sizes of points grow as the distances between them do.
+
     Args:
         parts: index of a photo, and its points.
         total: points of all parts.
@@ -58,6 +60,7 @@ def thinned(
     kept, source = [np.empty(0, POINT)], [np.empty(0, np.int32)]
     for index, part in parts:
         some = part if share == 1 else part[rng.random(len(part)) < share]
+        some["size"] /= np.sqrt(share)
         kept.append(some)
         source.append(np.full(len(some), index, np.int32))
     return np.concatenate(kept), np.concatenate(source)

@@ -20,7 +20,7 @@ class DenseConfig:
         neighbours: photos that each one is compared with.
         consistent: other photos that must agree about a point, as far as a photo has so many neighbours.
         max_pixels: largest reprojection error between photos that agree, px of the depth maps.
-        max_depth: largest relative difference of the depths of photos that agree.
+        max_depth: largest difference of the depths of photos that agree, in sides of a pixel at that depth.
         mesh: ``poisson`` or ``none``.
         triangles: of the mesh at most; 0 keeps as many as come.
     """
@@ -29,8 +29,8 @@ class DenseConfig:
     descriptor: str = "census"
     neighbours: int = 5
     consistent: int = 2
-    max_pixels: float = 1.0
-    max_depth: float = 0.01
+    max_pixels: float = 2.0
+    max_depth: float = 5.0
     mesh: str = "poisson"
     triangles: int = 1_000_000
 

@@ -17,10 +17,11 @@ from pipelines.dense.project import transfer
 from pipelines.dense.views import View
 
 POINT = np.dtype(
-    [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
+    [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz", "size")]
     + [(name, "u1") for name in ("red", "green", "blue", "views")]
 )
-"""A point of the cloud: place and normal in the world, colour, number of photos that agree about it."""
+"""A point of the cloud: place and normal in the world, side of its photo's pixel at its distance, colour, number of
+photos that agree about it."""
 _SAME = 0.01
 """Relative difference of depth within which two maps hold the same point."""
 
@@ -77,6 +78,7 @@ def fuse(
     colours = view.read()[rows, columns]
     for channel, name in enumerate(("red", "green", "blue")):
         points[name] = colours[:, channel]
+    points["size"] = np.linalg.norm(cam, axis=1) / view.intrinsics[0, 0]
     points["views"] = own.count[rows, columns] + 1
     return points
 

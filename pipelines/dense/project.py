@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
@@ -49,9 +50,10 @@ def warp(
     Returns:
         (H,W) uint8, linearly interpolated, and (H,W) bool, where the other photo has a pixel.
     """
-    out, seen = np.zeros(inverse.shape, np.uint8), np.zeros(inverse.shape, np.bool_)
-    _warp(picture, inverse, np.float32(offset), a.astype(np.float32), b.astype(np.float32), out, seen)
-    return out, seen
+    x, y = places(inverse, offset, a, b)
+    seen = (x >= 0) & (y >= 0) & (x <= picture.shape[1] - 1) & (y <= picture.shape[0] - 1)
+    out = cv2.remap(picture, np.where(seen, x, -2), np.where(seen, y, -2), cv2.INTER_LINEAR)
+    return np.asarray(out, np.uint8), seen
 
 
 @njit(cache=True, parallel=True, fastmath=True)
@@ -70,28 +72,3 @@ def _places(inverse, offset, a, b, xs, ys):  # type: ignore[no-untyped-def]  # p
             else:
                 xs[y, x] = np.nan
                 ys[y, x] = np.nan
-
-
-@njit(cache=True, parallel=True, fastmath=True)
-def _warp(picture, inverse, offset, a, b, out, seen):  # type: ignore[no-untyped-def]  # pragma: no cover
-    height, width = inverse.shape
-    bottom, right = picture.shape[0] - 1, picture.shape[1] - 1
-    for y in prange(height):
-        row0 = a[0, 1] * y + a[0, 2]
-        row1 = a[1, 1] * y + a[1, 2]
-        row2 = a[2, 1] * y + a[2, 2]
-        for x in range(width):
-            w = inverse[y, x] + offset
-            depth = a[2, 0] * x + row2 + b[2] * w
-            if depth <= np.float32(1e-6) or w <= 0:
-                continue
-            u = (a[0, 0] * x + row0 + b[0] * w) / depth
-            v = (a[1, 0] * x + row1 + b[1] * w) / depth
-            if u < 0 or v < 0 or u > right or v > bottom:
-                continue
-            left, top = min(int(u), right - 1), min(int(v), bottom - 1)
-            s, t = u - left, v - top
-            above = picture[top, left] * (1 - s) + picture[top, left + 1] * s
-            below = picture[top + 1, left] * (1 - s) + picture[top + 1, left + 1] * s
-            out[y, x] = np.uint8(above * (1 - t) + below * t + np.float32(0.5))
-            seen[y, x] = True

@@ -31,6 +31,7 @@ from pipelines.depth.sgm import Penalties
 
 SIZE = 400
 NUMBERS = range(4, 9)
+AGREED = {name: getattr(DenseConfig(), name) for name in ("consistent", "max_pixels", "max_depth")}
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,7 @@ def scene(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Scene:
             task.index,
             task.neighbours,
             lambda index: depth[index].depth,
-            consistent=2,
-            max_pixels=1.0,
-            max_depth=0.01,
+            **AGREED,
         )
         for task in tasks
     ]
@@ -128,11 +127,25 @@ def test_what_only_one_photo_says_is_dropped(scene):
     wrong[50:150, 100:200] = 3.6
     task = scene.tasks[2]
     maps = {**{index: one.depth for index, one in enumerate(scene.depth)}, 2: wrong}
-    checked = check(scene.views, 2, task.neighbours, maps.__getitem__, consistent=2, max_pixels=1.0, max_depth=0.01)
+    checked = check(scene.views, 2, task.neighbours, maps.__getitem__, **AGREED)
     assert np.mean(checked.depth[55:145, 105:195] > 0) < 0.01
     assert np.mean(checked.depth[:, 210:] > 0) == pytest.approx(np.mean(scene.checked[2].depth[:, 210:] > 0), abs=0.02)
-    alone = check(scene.views, 2, [], maps.__getitem__, consistent=2, max_pixels=1.0, max_depth=0.01)
+    alone = check(scene.views, 2, [], maps.__getitem__, **AGREED)
     assert not alone.depth.any(), "no neighbour has a depth to agree with"
+
+
+def test_sky_beside_a_silhouette_is_dropped_though_all_photos_agree_about_it(scene):
+    """The exact depth, grown by three pixels into the sky, as windows that hold an edge grow it."""
+    maps, skies = {}, {}
+    for index, view in enumerate(scene.views):
+        exact = cv2.resize(scene.truth.depth(view.name), (view.width, view.height), interpolation=cv2.INTER_NEAREST)
+        maps[index] = np.where(exact > 0, exact, cv2.dilate(exact, np.ones((7, 7)))).astype(np.float32)
+        skies[index] = exact == 0
+    checked = check(scene.views, 2, scene.tasks[2].neighbours, maps.__getitem__, **AGREED)
+    grown = skies[2] & (maps[2] > 0)
+    beside = ~skies[2] & (cv2.dilate(grown.astype(np.uint8), np.ones((7, 7))) > 0)
+    assert grown.sum() > 1000 and np.mean(checked.depth[grown] > 0) < 0.55
+    assert np.mean(checked.depth[beside] > 0) > 0.75
 
 
 # --- fusion -----------------------------------------------------------------------------------------------------------

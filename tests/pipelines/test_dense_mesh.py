@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import InputError
+from pipelines.dense.cloud import thinned
 from pipelines.dense.fuse import POINT
 from pipelines.dense.mesh import poisson, spacing
 from pipelines.dense.mesh_files import Mesh, read_mesh, write_mesh
@@ -35,6 +36,30 @@ def test_a_mesh_lies_on_the_surface_with_fewer_triangles_too(ball: np.ndarray) -
         assert (np.abs(mesh.rgb.astype(int) - (200, 0, 0)) <= 1).all()
         outwards = (mesh.normals * (mesh.xyz - 5)).sum(axis=1)
         assert outwards.min() > 0.9
+
+
+def test_where_points_lie_farther_apart_the_mesh_is_whole_too() -> None:
+    """A floor of which the far half has a point for each twenty-five of the near half, as a photo's has."""
+    floor = []
+    for start, apart in ((0.0, 0.01), (1.0, 0.05)):
+        x, y = np.meshgrid(np.arange(start, start + 1, apart), np.arange(0, 1, apart))
+        half = np.zeros(x.size, POINT)
+        half["x"], half["y"], half["nz"], half["size"] = x.ravel(), y.ravel(), 1, apart
+        floor.append(half)
+    points = np.concatenate(floor)
+    mesh = poisson(points, spacing(points))
+    sides = mesh.xyz[mesh.faces[:, 1:]] - mesh.xyz[mesh.faces[:, :1]]
+    area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
+    far = mesh.xyz[mesh.faces].mean(axis=1)[:, 0] > 1.05
+    assert 0.9 < area[~far].sum() < 1.2 and 0.85 < area[far].sum() < 1.2
+
+
+def test_points_of_a_thinned_cloud_are_larger_as_they_lie_farther_apart() -> None:
+    part = np.zeros(10_000, POINT)
+    part["size"] = 0.1
+    points, source = thinned([(3, part)], len(part), 2500)
+    assert len(points) == pytest.approx(2500, rel=0.1) and (source == 3).all()
+    np.testing.assert_allclose(points["size"], 0.2, rtol=1e-6)
 
 
 def test_of_hardly_any_points_the_mesh_is_empty(ball: np.ndarray) -> None:
