@@ -24,6 +24,8 @@ from sample_data.raytrace import Camera
 SOURCE = Path(__file__).parent / "sfm"
 _WIDER = 1.005
 """Step in which the focal length grows."""
+_FOUND = 0.01
+"""Pixels to which a ray that was found leads back."""
 _EXACT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 100, 1e-12)
 
 
@@ -42,13 +44,29 @@ def through_lens(camera: Camera, distortion: np.ndarray) -> tuple[Camera, np.nda
     """
     size = np.array([camera.width, camera.height])
     x, y = np.meshgrid(*map(np.arange, size))
-    pixels = np.stack([x, y], axis=-1).reshape(-1, 1, 2).astype(np.float64)
+    pixels = np.stack([x, y], axis=-1).astype(np.float64)
+    border = np.concatenate([pixels[[0, -1]].reshape(-1, 2), pixels[:, [0, -1]].reshape(-1, 2)])
+
+    def rays_of(intrinsics: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        return cv2.undistortPoints(pixels.reshape(-1, 1, 2), intrinsics, distortion, criteria=_EXACT).reshape(-1, 2)
+
+    def seen_along(rays: np.ndarray) -> np.ndarray:
+        return rays @ camera.K[:2, :2].T + camera.K[:2, 2]
+
+    def unfolded(intrinsics: np.ndarray, rays: np.ndarray, pixels: np.ndarray) -> bool:
+        """Whether the rays were found: beyond its largest angle a polynomial takes several to one place, or none."""
+        forth, _ = cv2.projectPoints(
+            np.column_stack([rays, np.ones(len(rays))])[:, None], np.zeros(3), np.zeros(3), intrinsics, distortion
+        )
+        return bool(np.abs(forth.reshape(-1, 2) - pixels).max() < _FOUND)
+
     for scale in _WIDER ** np.arange(np.log(4) / np.log(_WIDER)):
         intrinsics = camera.K * [[scale, 1, 1], [1, scale, 1], [1, 1, 1]]
-        rays = cv2.undistortPoints(pixels, intrinsics, distortion, criteria=_EXACT).reshape(-1, 2)
-        seen = rays @ camera.K[:2, :2].T + camera.K[:2, 2]
-        if seen.min() >= 0 and (seen <= size - 1).all():
-            return replace(camera, K=intrinsics), seen.reshape(*x.shape, 2).astype(np.float32)
+        rays = rays_of(intrinsics, border)
+        seen = seen_along(rays)
+        if seen.min() >= 0 and (seen <= size - 1).all() and unfolded(intrinsics, rays, border):
+            every = seen_along(rays_of(intrinsics, pixels))
+            return replace(camera, K=intrinsics), every.reshape(*x.shape, 2).astype(np.float32)
     raise ValueError(f"a lens with k1, k2, p1, p2 = {distortion.tolist()} sees more than the photo shows")
 
 
@@ -65,7 +83,10 @@ def main() -> None:
     known = json.loads((SOURCE / "cameras.json").read_text())
     for number, (name, entry) in enumerate(known["photos"].items()):
         pinhole = Camera(np.array(entry["K"]), np.array(entry["cam_from_world"]), entry["width"], entry["height"])
-        camera, seen = through_lens(pinhole, distortion)
+        try:
+            camera, seen = through_lens(pinhole, distortion)
+        except ValueError as error:
+            parser.error(str(error))
         photo = np.asarray(Image.open(SOURCE / "images" / name))
         taken = cv2.remap(photo, seen[..., 0], seen[..., 1], cv2.INTER_LANCZOS4)
         write_photo(given.out / "images" / name, taken, camera, f"2026:05:17 10:{number:02}:00")
