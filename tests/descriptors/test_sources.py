@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from descriptors.contract import DescriptorError
 from descriptors.datasets.scenes import DataError
 from descriptors.datasets.sources import (
     described,
@@ -102,7 +103,7 @@ def test_folders_and_maps_go_together(tmp_path):
 def test_what_is_missing_is_told(tmp_path):
     with pytest.raises(DataError, match=f"given as map:{tmp_path}"):
         training_tracks(tmp_path, magnification=7.5)
-    with pytest.raises(DataError, match="No data"):
+    with pytest.raises(DescriptorError, match="No data"):
         training_tracks([], magnification=7.5)
     with pytest.raises(DataError, match="no photo"):
         photos_below(tmp_path)
