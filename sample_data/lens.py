@@ -79,7 +79,6 @@ def main() -> None:
     distortion = np.zeros(4)
     numbers = [float(number) for number in given.distortion.split(",")]
     distortion[: len(numbers)] = numbers
-    (given.out / "images").mkdir(parents=True, exist_ok=True)
     known = json.loads((SOURCE / "cameras.json").read_text())
     for number, (name, entry) in enumerate(known["photos"].items()):
         pinhole = Camera(np.array(entry["K"]), np.array(entry["cam_from_world"]), entry["width"], entry["height"])
@@ -87,6 +86,7 @@ def main() -> None:
             camera, seen = through_lens(pinhole, distortion)
         except ValueError as error:
             parser.error(str(error))
+        (given.out / "images").mkdir(parents=True, exist_ok=True)
         photo = np.asarray(Image.open(SOURCE / "images" / name))
         taken = cv2.remap(photo, seen[..., 0], seen[..., 1], cv2.INTER_LANCZOS4)
         write_photo(given.out / "images" / name, taken, camera, f"2026:05:17 10:{number:02}:00")

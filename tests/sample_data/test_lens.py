@@ -34,8 +34,10 @@ def test_the_command_writes_photos_and_their_truth(tmp_path: Path, monkeypatch: 
     assert all(cv2.imread(str(tmp_path / "images" / name)).shape == (768, 1024, 3) for name in truth["photos"])
 
 
-def test_too_strong_a_lens_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["lens", "--out", "unused", "--distortion=-30,0"])
+def test_too_strong_a_lens_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["lens", "--out", str(tmp_path / "none"), "--distortion=-30,0"])
     with pytest.raises(SystemExit):
         lens.main()
-    assert "sees more than the photo shows" in capsys.readouterr().err
+    assert "sees more than the photo shows" in capsys.readouterr().err and not (tmp_path / "none").exists()
