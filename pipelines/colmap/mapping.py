@@ -108,27 +108,30 @@ def incremental_mapping(
     if job.fix_intrinsics:
         options.ba_refine_focal_length = options.ba_refine_extra_params = False
         options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
-    # Points that two photos see are left out, if there are others: two photos, or a chain of them, have no others.
-    for leave_out in (True, False):
-        options.triangulation.ignore_two_view_tracks = leave_out
-        with _scratch(job.database.parent) as scratch, _lenses_of(start, job.database):
-            found = pycolmap.incremental_mapping(
-                database_path=job.database,
-                image_path=job.photos,
-                output_path=scratch,
-                options=options,
-                input_path=start or "",
-                initial_image_pair_callback=job.on_photo,
-                next_image_callback=job.on_photo,
-            )
-        if found:
-            break
+    known = pycolmap.Reconstruction(start).cameras.values() if start is not None else ()
+    with _lenses_of(known, job.database):
+        # Points that two photos see are left out, if there are others: two photos, or a chain of them, have no others.
+        for leave_out in (True, False):
+            options.triangulation.ignore_two_view_tracks = leave_out
+            with _scratch(job.database.parent) as scratch:
+                found = pycolmap.incremental_mapping(
+                    database_path=job.database,
+                    image_path=job.photos,
+                    output_path=scratch,
+                    options=options,
+                    input_path=start or "",
+                    initial_image_pair_callback=job.on_photo,
+                    next_image_callback=job.on_photo,
+                )
+            if found:
+                matches = _matches(job.database, options)
+                break
     for model in found.values():
-        with _lenses_of(model, job.database):
-            _finish(model, options, job)
+        _finish(model, matches, options, fix_intrinsics=job.fix_intrinsics)
         if job.choose_lenses and choose_lenses(model, tangential=False):
-            with _lenses_of(model, job.database):
-                _finish(model, options, job)
+            with _lenses_of(model.cameras.values(), job.database):
+                matches_again = _matches(job.database, options)
+            _finish(model, matches_again, options, fix_intrinsics=job.fix_intrinsics)
     return largest_first(found.values())
 
 
@@ -136,7 +139,21 @@ _ROUNDS, _STILL = 3, 1e-3
 """Of :func:`_finish` at most, and the change of a focal length below which it is over."""
 
 
-def _finish(model: pycolmap.Reconstruction, options: pycolmap.IncrementalPipelineOptions, job: IncrementalJob) -> None:
+def _matches(database: Path, options: pycolmap.IncrementalPipelineOptions) -> pycolmap.DatabaseCache:
+    pycolmap = load_pycolmap()
+    seen = pycolmap.DatabaseCacheOptions()
+    seen.min_num_matches = options.min_num_matches
+    with closing(pycolmap.Database.open(database)) as opened:
+        return pycolmap.DatabaseCache.create(opened, seen)
+
+
+def _finish(
+    model: pycolmap.Reconstruction,
+    matches: pycolmap.DatabaseCache,
+    options: pycolmap.IncrementalPipelineOptions,
+    *,
+    fix_intrinsics: bool,
+) -> None:
     """Take up what matches show of a finished model and adjust it, until focal lengths stay as they are.
 
     What the mapper has left out while cameras were wrong, it seldom looks at again, and the rest holds the cameras
@@ -145,10 +162,6 @@ def _finish(model: pycolmap.Reconstruction, options: pycolmap.IncrementalPipelin
     focal lengths nothing else tells, by 0.52 and 0.63 %; there are 0.5 to 1.5 % more observations.
     """
     pycolmap = load_pycolmap()
-    with closing(pycolmap.Database.open(job.database)) as database:
-        seen = pycolmap.DatabaseCacheOptions()
-        seen.min_num_matches = options.min_num_matches
-        matches = pycolmap.DatabaseCache.create(database, seen)
     for _ in range(_ROUNDS):
         mapper = pycolmap.IncrementalMapper(matches)
         mapper.begin_reconstruction(model)
@@ -160,7 +173,7 @@ def _finish(model: pycolmap.Reconstruction, options: pycolmap.IncrementalPipelin
         if options.triangulation.ignore_two_view_tracks:
             _drop_points_of_two_views(model)
         before = {key: camera.mean_focal_length() for key, camera in model.cameras.items()}
-        adjust(model, fix_intrinsics=job.fix_intrinsics)
+        adjust(model, fix_intrinsics=fix_intrinsics)
         if all(abs(model.cameras[key].mean_focal_length() / focal - 1) < _STILL for key, focal in before.items()):
             break
     # Wrong keypoints, which bend nothing any more, now stand out.
@@ -172,15 +185,14 @@ def _finish(model: pycolmap.Reconstruction, options: pycolmap.IncrementalPipelin
 
 
 @contextmanager
-def _lenses_of(model: pycolmap.Reconstruction | Path | None, path: Path) -> Iterator[None]:
-    """A database whose cameras have the lenses of a model: COLMAP goes on with no others. Afterwards it has its own:
-    for a model to be begun, those of another have too many parameters."""
-    pycolmap = load_pycolmap()
-    known = put_lenses(pycolmap.Reconstruction(model).cameras.values(), path) if model is not None else []
+def _lenses_of(cameras: Iterable[pycolmap.Camera], database: Path) -> Iterator[None]:
+    """A database with the lenses of a model's cameras: COLMAP goes on with no others. Afterwards it has its own: for a
+    model to be begun, those of another have too many parameters."""
+    known = put_lenses(cameras, database)
     try:
         yield
     finally:
-        put_lenses(known, path)
+        put_lenses(known, database)
 
 
 def put_lenses(cameras: Iterable[pycolmap.Camera], path: Path) -> list[pycolmap.Camera]:

@@ -10,7 +10,7 @@ from pipelines import colmap
 from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
 from pipelines.colmap.adjust import adjust, settle
 from pipelines.colmap.lenses import _LONG_TRACKS, told_principal_points
-from pipelines.colmap.mapping import _drop_points_of_two_views, _finish
+from pipelines.colmap.mapping import _drop_points_of_two_views, _finish, _matches
 from pipelines.colmap.problem import noise_of
 from pipelines.core.errors import OutputError
 from pipelines.core.progress import Silent
@@ -250,7 +250,7 @@ def test_a_finished_model_takes_up_what_its_matches_show(synthetic, fixed):
             camera.params = np.array([1.03 * camera.params[0], *camera.params[1:]])
     options = pycolmap.IncrementalPipelineOptions()
     options.triangulation.ignore_two_view_tracks = True
-    _finish(model, options, job(folder, fix_intrinsics=fixed))
+    _finish(model, _matches(folder / "ours.db", options), options, fix_intrinsics=fixed)
     assert model.num_points3D() >= 0.98 * points and model.compute_num_observations() >= 0.98 * seen
     assert errors(colmap.to_model(model), truth, names).centre_max < 0.05
 

@@ -101,6 +101,6 @@ def test_a_database_has_the_lenses_of_a_model_while_colmap_goes_on_with_it(tmp_p
             return database.read_camera(camera.camera_id)
 
     for other in (rich, model):
-        with _lenses_of(other, tmp_path / "a.db"):
+        with _lenses_of(other.cameras.values(), tmp_path / "a.db"):
             assert stands().model == other.cameras[camera.camera_id].model
         assert stands().model_name == "SIMPLE_RADIAL" and (stands().params == camera.params).all()
