@@ -6,7 +6,7 @@ Written and tested against pycolmap 4.2; other modules never import pycolmap.
 """
 
 from pipelines.colmap.adjust import settle
-from pipelines.colmap.cameras import from_colmap, pixels_of_rays, rays_of_pixels, to_colmap, version
+from pipelines.colmap.cameras import from_colmap, pixels_of_rays, rays_of_pixels, to_colmap
 from pipelines.colmap.lenses import choose_lenses
 from pipelines.colmap.mapping import (
     IncrementalJob,
@@ -65,7 +65,6 @@ __all__ = [
     "transform",
     "triangulate",
     "verify_pair",
-    "version",
     "write_database",
     "write_model",
     "write_text",

@@ -21,11 +21,6 @@ def load_pycolmap() -> Any:
     return pycolmap
 
 
-def version() -> str:
-    """Version of the installed pycolmap."""
-    return load_pycolmap().__version__
-
-
 def to_colmap(camera: Camera, camera_id: int = 0) -> pycolmap.Camera:
     """COLMAP's camera for ours; only a focal length that was given or read from EXIF counts as known."""
     pycolmap = load_pycolmap()

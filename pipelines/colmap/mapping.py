@@ -25,7 +25,6 @@ class IncrementalJob:
 
     Attributes:
         database: made by :func:`write_database`.
-        photos: folder of the photos (COLMAP wants one to exist; no photo is read).
         seed: seed of all random choices.
         min_model_size: components with fewer photos are dropped.
         fix_intrinsics: keep all camera parameters as they are in the database.
@@ -35,7 +34,6 @@ class IncrementalJob:
     """
 
     database: Path
-    photos: Path
     seed: int
     min_model_size: int
     fix_intrinsics: bool
@@ -46,7 +44,7 @@ class IncrementalJob:
 
 @contextmanager
 def _scratch(beside: Path) -> Iterator[Path]:
-    """A folder for what COLMAP insists on writing itself.
+    """A folder for what COLMAP insists on writing itself, and for the photos that it asks for and does not read.
 
     Raises:
         OutputError: COLMAP failed on a full disk, in whatever words.
@@ -58,6 +56,30 @@ def _scratch(beside: Path) -> Iterator[Path]:
             if nearly_full(beside):
                 raise OSError(errno.ENOSPC, "disk full") from error
             raise
+
+
+_PIXEL_THRESHOLDS = (
+    ("mapper", "init_max_error"),
+    ("mapper", "abs_pose_max_error"),
+    ("mapper", "filter_max_reproj_error"),
+    ("triangulation", "merge_max_reproj_error"),
+    ("triangulation", "complete_max_reproj_error"),
+)
+
+
+def _incremental_options(job: IncrementalJob) -> pycolmap.IncrementalPipelineOptions:
+    """COLMAP's own, with the job's seed and thresholds, for the same model each time."""
+    pycolmap = load_pycolmap()
+    pycolmap.set_random_seed(job.seed)
+    options = pycolmap.IncrementalPipelineOptions()
+    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = job.seed
+    # From 50,000 residuals on, COLMAP adjusts in threads, whose sums come in any order: no two models are equal.
+    options.num_threads = 1
+    options.extract_colors = False
+    for part, threshold in _PIXEL_THRESHOLDS:
+        holder = getattr(options, part)
+        setattr(holder, threshold, getattr(holder, threshold) * job.error_scale)
+    return options
 
 
 def incremental_mapping(
@@ -83,11 +105,7 @@ def incremental_mapping(
         The models, most photos first; empty if there was no good initial pair.
     """
     pycolmap = load_pycolmap()
-    pycolmap.set_random_seed(job.seed)
-    options = pycolmap.IncrementalPipelineOptions()
-    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = job.seed
-    # From 50,000 residuals on, COLMAP adjusts in threads, whose sums come in any order: no two models are equal.
-    options.num_threads = 1
+    options = _incremental_options(job)
     # COLMAP adjusts everything anew whenever the model has grown by a tenth, and each neighbourhood twice, to the last
     # digit. On rendered photos with exact truth this lighter work gave the same cameras (1.51 mm either way) in less
     # than half of the time, and on cyprus, monstree and cippus the same number of points to 0.3 %; see adjust.
@@ -95,13 +113,11 @@ def incremental_mapping(
     options.ba_local_max_refinements, options.ba_local_max_num_iterations = 1, 5
     options.ba_global_function_tolerance, options.ba_local_function_tolerance = 1e-4, 1e-3
     options.min_model_size = job.min_model_size
-    options.extract_colors = False
     options.image_names = list(names)
     options.multiple_models = start is None and begin is None
     if begin is not None:
         options.init_image_id1, options.init_image_id2 = begin[0] + 1, begin[1] + 1
         options.init_num_trials = 1
-    _scale_thresholds(options, job.error_scale)
     if snapshots is not None:
         options.snapshot_path = snapshots
         options.snapshot_frames_freq = snapshot_every
@@ -116,7 +132,7 @@ def incremental_mapping(
             with _scratch(job.database.parent) as scratch:
                 found = pycolmap.incremental_mapping(
                     database_path=job.database,
-                    image_path=job.photos,
+                    image_path=scratch,
                     output_path=scratch,
                     options=options,
                     input_path=start or "",
@@ -225,15 +241,6 @@ def _drop_points_of_two_views(model: pycolmap.Reconstruction) -> None:
         model.delete_point3D(point_id)
 
 
-_PIXEL_THRESHOLDS = (
-    ("mapper", "init_max_error"),
-    ("mapper", "abs_pose_max_error"),
-    ("mapper", "filter_max_reproj_error"),
-    ("triangulation", "merge_max_reproj_error"),
-    ("triangulation", "complete_max_reproj_error"),
-)
-
-
 def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
     """Global mapping (GLOMAP) of a database; models as in :func:`incremental_mapping`. It reports no progress."""
     pycolmap = load_pycolmap()
@@ -247,7 +254,7 @@ def global_mapping(job: IncrementalJob) -> list[pycolmap.Reconstruction]:
     if job.fix_intrinsics:
         mapper.bundle_adjustment.refine_focal_length = mapper.bundle_adjustment.refine_extra_params = False
     with _scratch(job.database.parent) as scratch:
-        found = pycolmap.global_mapping(job.database, job.photos, scratch, options)
+        found = pycolmap.global_mapping(job.database, scratch, scratch, options)
     for model in found.values():
         adjust(model, fix_intrinsics=job.fix_intrinsics)
         if job.choose_lenses and choose_lenses(model, tangential=False):
@@ -263,23 +270,11 @@ def triangulate(job: IncrementalJob, cameras: pycolmap.Reconstruction) -> pycolm
         job: of a database whose cameras and photos have the ids of the model's.
         cameras: a model of cameras and poses without points, see :func:`pipelines.colmap.from_model`.
     """
-    pycolmap = load_pycolmap()
-    pycolmap.set_random_seed(job.seed)
-    options = pycolmap.IncrementalPipelineOptions()
-    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = job.seed
-    options.num_threads = 1
-    options.extract_colors = False
-    _scale_thresholds(options, job.error_scale)
+    options = _incremental_options(job)
     with _scratch(job.database.parent) as scratch:
-        return pycolmap.triangulate_points(
-            cameras, job.database, job.photos, scratch, clear_points=True, options=options, refine_intrinsics=False
+        return load_pycolmap().triangulate_points(
+            cameras, job.database, scratch, scratch, clear_points=True, options=options, refine_intrinsics=False
         )
-
-
-def _scale_thresholds(options: pycolmap.IncrementalPipelineOptions, factor: float) -> None:
-    for part, threshold in _PIXEL_THRESHOLDS:
-        holder = getattr(options, part)
-        setattr(holder, threshold, getattr(holder, threshold) * factor)
 
 
 def largest_first(models: Iterable[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -12,24 +12,25 @@ from typing import Any
 import numpy as np
 
 from pipelines import colmap
+from pipelines.core.clock import timed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, ReconError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Model, Photo, Rejected
 from pipelines.features.extract import FeatureConfig, extract_features
 from pipelines.geometry.two_view import VerifyConfig
-from pipelines.geometry.verify import verify_pairs
 from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior, check_model
 from pipelines.images.read import scan
-from pipelines.matching.match import Geometries, MatchConfig, match_pairs
+from pipelines.matching.match import MatchConfig
 from pipelines.pairs.map_index import map_index
 from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import MappingConfig, SfmConfig
+from pipelines.sfm.matching import match_photos
 from pipelines.sfm.photos import check_folders_apart, say_left_out
-from pipelines.sfm.run import SfmResult, Stopwatch, ledger_of, settings_of
-from pipelines.sfm.summary import summarise
-from pipelines.sfm.why import MatchGraph, no_overlap, unregistered
+from pipelines.sfm.run import SfmResult
+from pipelines.sfm.summary import ledger_of, settings_of, summarise
+from pipelines.sfm.why import no_overlap, unregistered
 from pipelines.store.files import fingerprint
 from pipelines.store.folder import MapFolder
 
@@ -71,8 +72,8 @@ def import_model(
             or the map would lie among the photos.
         NoOverlapError, NoModelError: our features give no points for these cameras.
     """
-    watch = Stopwatch()
-    with watch("Reading"):
+    seconds: dict[str, float] = {}
+    with timed(seconds, "Reading"):
         place = _model_folder(source)
         if folder.sparse.resolve() in (place.resolve(), *place.resolve().parents):
             raise ConfigError(
@@ -89,13 +90,13 @@ def import_model(
     folder.create()
     with folder.locked():
         say_left_out(folder, photos, progress)
-        work = _matched(given, photos, cameras, folder, config, images, watch, progress)
+        work = _matched(given, photos, cameras, folder, config, seconds, progress)
         used = [work.cameras[index] for index in work.camera_of]
         with mapping.new_database(folder, work, progress):
-            with watch("Triangulation"):
+            with timed(seconds, "Triangulation"):
                 made = _triangulated(given, work, used, folder, config)
             model = colmap.to_model(made, dict.fromkeys(range(1, len(work.cameras) + 1), "given"))
-            with watch("Colours"):
+            with timed(seconds, "Colours"):
                 by_name = {photo.name: photo for photo in work.files.photos}
                 colours, thumbnails = colour_points([model], by_name, progress=progress)
                 colmap.set_colours(made, colours[0])
@@ -110,7 +111,7 @@ def import_model(
             cameras=used,
             rejected=[*absent, *work.files.rejected],
             unregistered=unregistered(work.graph, models, work.files, used, seed=seed),
-            timings=watch.seconds,
+            timings=seconds,
             settings=settings_of(config),
         )
         ledger = ledger_of(summary, work.files, config, work.cameras, work.camera_of, None, str(source.resolve()))
@@ -125,8 +126,7 @@ def _matched(
     cameras: Mapping[str, Camera],
     folder: MapFolder,
     config: SfmConfig,
-    images: Path,
-    watch: Stopwatch,
+    seconds: MutableMapping[str, float],
     progress: Progress,
 ) -> mapping.MappingInput:
     """Features of the photos and their verified matches.
@@ -134,28 +134,20 @@ def _matched(
     Raises:
         NoOverlapError: no pair was verified.
     """
-    name = config.features.descriptor
-    with watch("Features"):
+    with timed(seconds, "Features"):
         files = extract_features(photos, config.features, folder.features, progress=progress)
     names = tuple(photo.name for photo in files.photos)
     used = [cameras[own] for own in names]
-    with watch("Pairs"):
+    with timed(seconds, "Pairs"):
         pairs = _pairs(given, names, config.pairs.neighbours) or select_pairs(
             files.photos, PairConfig(), load_features=files.load, seed=config.seed, progress=progress
         )
-    with watch("Matching"):
-        geometries = Geometries(used, config.verification, config.seed)
-        keys = match_pairs(files, pairs, name, config.matching, geometries, folder.matches, progress=progress)
-    with watch("Verification"):
-        views = verify_pairs(
-            files, keys, used, config.verification, folder.matches, seed=config.seed, progress=progress
-        )
-    graph = MatchGraph(names, files.counts, mapping.raw_counts(folder, keys), views)
-    if not views:
+    graph, keys = match_photos(folder, files, pairs, used, config, seconds, progress)
+    if not graph.views:
         raise no_overlap(graph, config.verification.min_inliers)
     distinct = tuple(dict.fromkeys(used))
     camera_of = tuple(distinct.index(camera) for camera in used)
-    return mapping.MappingInput(files, graph, keys, distinct, camera_of, images)
+    return mapping.MappingInput(files, graph, keys, distinct, camera_of)
 
 
 def _triangulated(
@@ -166,7 +158,7 @@ def _triangulated(
     Raises:
         NoModelError: there are none.
     """
-    job = mapping.mapping_job(folder, work, config.mapping, seed=config.seed, on_photo=lambda: None)
+    job = mapping.mapping_job(folder, work, config.mapping, seed=config.seed)
     made = colmap.triangulate(job, colmap.from_model(cameras_alone(given, work.graph.names, used)))
     if not made.num_points3D():
         raise NoModelError(

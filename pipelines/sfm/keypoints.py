@@ -8,7 +8,7 @@ Featuremetric Refinement, ICCV 2021) do this with features of a network; grey va
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,36 +26,25 @@ from pipelines.photometric.patches import cut_patches, read_photo
 from pipelines.sfm.config import MappingConfig
 
 
-def finish_models(
-    models: Sequence[Any],
+def finish_model(
+    model: Any,
     photos: Mapping[str, Photo],
     max_side: int,
     config: MappingConfig,
     sources: Mapping[int, str],
     *,
     progress: Progress,
-) -> list[Model]:
-    """Measure the keypoints of COLMAP's models anew, unless the configuration says otherwise, and settle these, each in
-    the world that it has.
+) -> Model:
+    """Measure the keypoints of COLMAP's model anew, unless the configuration says otherwise, and settle it in the world
+    that it has.
 
     Args:
         photos, max_side: see :func:`refine_keypoints`.
         sources: see :func:`pipelines.colmap.to_model`.
 
     Returns:
-        What became of them.
+        What became of it.
     """
-    return [_finished(model, photos, max_side, config, sources, progress) for model in models]
-
-
-def _finished(
-    model: Any,
-    photos: Mapping[str, Photo],
-    max_side: int,
-    config: MappingConfig,
-    sources: Mapping[int, str],
-    progress: Progress,
-) -> Model:
     mapped = colmap.to_model(model)
     if config.refine_keypoints:
         found = refine_keypoints(mapped, photos, max_side, progress=progress)

@@ -46,7 +46,6 @@ class MappingInput:
         match_keys: pair -> key of its raw matches.
         cameras: the distinct cameras.
         camera_of: index of its camera for each photo.
-        photos_dir: a folder that exists.
     """
 
     files: FeatureFiles
@@ -54,7 +53,6 @@ class MappingInput:
     match_keys: dict[Pair, str]
     cameras: tuple[Camera, ...]
     camera_of: tuple[int, ...]
-    photos_dir: Path
 
 
 @contextmanager
@@ -112,11 +110,7 @@ def map_photos(
     """
     names = given.graph.names
     with progress.stage("Mapping", len(names)) as task:
-
-        def on_photo() -> None:
-            task.advance()
-
-        job = mapping_job(folder, given, config, seed=seed, on_photo=on_photo)
+        job = mapping_job(folder, given, config, seed=seed, on_photo=task.advance)
         if grow:
             return _continued(job, component_folders(folder), names)
         if config.mapper == "global":
@@ -129,12 +123,16 @@ def map_photos(
 
 
 def mapping_job(
-    folder: MapFolder, given: MappingInput, config: MappingConfig, *, seed: int, on_photo: Callable[[], None]
+    folder: MapFolder,
+    given: MappingInput,
+    config: MappingConfig,
+    *,
+    seed: int,
+    on_photo: Callable[[], None] = lambda: None,
 ) -> colmap.IncrementalJob:
     """What COLMAP is told of a mapping; thresholds grow with photos beyond 1,600 px."""
     return colmap.IncrementalJob(
         database=folder.next_database,
-        photos=given.photos_dir,
         seed=seed,
         min_model_size=min(config.min_model_size, len(given.graph.names)),
         fix_intrinsics=config.fix_intrinsics,
@@ -305,15 +303,6 @@ def keep_models(
         shutil.rmtree(draft, ignore_errors=True)
         if folder.sparse.exists():
             shutil.rmtree(folder.sparse_before, ignore_errors=True)
-
-
-def raw_counts(folder: MapFolder, match_keys: dict[Pair, str]) -> dict[Pair, int]:
-    """Number of unverified matches of each pair."""
-    counts: dict[Pair, int] = {}
-    for pair, key in sorted(match_keys.items()):
-        found = read_matches(folder.matches, key)
-        counts[pair] = 0 if found is None else found.distinct
-    return counts
 
 
 def read_models(folder: MapFolder, sources: dict[int, str]) -> list[Model]:

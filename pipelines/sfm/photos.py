@@ -23,7 +23,6 @@ class GivenPhotos:
     """The photos of a run: those of the map that grows come first, so that their image ids stay.
 
     Attributes:
-        directory: a folder that exists.
         known: how many of the photos are in the map that grows; 0 for a new map.
         features: of these: photo name -> key of features, unless the descriptor is another one now.
         cameras, camera_of: of these: the cameras of the map, and which each photo has.
@@ -32,7 +31,6 @@ class GivenPhotos:
 
     photos: tuple[Photo, ...]
     rejected: tuple[Rejected, ...]
-    directory: Path
     known: int = 0
     features: Mapping[str, str] = field(default_factory=dict)
     cameras: tuple[Camera, ...] = ()
@@ -100,7 +98,7 @@ def collect_photos(
         cameras = tuple(from_plain(Camera, entry) for entry in ledger["cameras"])
         camera_of = tuple(entry["camera"] for entry in ledger["photos"])
     check_enough(photos, rejected)
-    return GivenPhotos(tuple(photos), tuple(rejected), directory, len(known), features, cameras, camera_of, imported)
+    return GivenPhotos(tuple(photos), tuple(rejected), len(known), features, cameras, camera_of, imported)
 
 
 def _each_once(photos: Sequence[Photo]) -> tuple[list[Photo], list[Rejected]]:

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import descriptors
 from pipelines import colmap
-from pipelines.core.config import finite, to_plain
+from pipelines.core.clock import timed
 from pipelines.core.errors import ConfigError, NoModelError, NoOverlapError, ReconError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, MapSummary, Model, Photo, Rejected
 from pipelines.features.extract import FeatureFiles, extract_features
-from pipelines.geometry.verify import verify_pairs
 from pipelines.images.cameras import assign_cameras
-from pipelines.matching.match import Geometries, get_ready, match_pairs
+from pipelines.matching.match import get_ready
 from pipelines.pairs.map_index import map_index, retrieval_folder
 from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.photometric.patches import kept_patches
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import SfmConfig
-from pipelines.sfm.keypoints import finish_models
+from pipelines.sfm.keypoints import finish_model
+from pipelines.sfm.matching import match_photos
 from pipelines.sfm.photos import GivenPhotos, check_enough, collect_photos, say_left_out, say_masks
-from pipelines.sfm.summary import summarise
-from pipelines.sfm.why import MatchGraph, no_model, no_overlap, unregistered
+from pipelines.sfm.summary import ledger_of, settings_of, summarise
+from pipelines.sfm.why import no_model, no_overlap, unregistered
 from pipelines.store.files import fingerprint
 from pipelines.store.folder import MapFolder
 
@@ -50,21 +48,6 @@ class SfmResult:
     thumbnails: Mapping[str, bytes]
     failure: ReconError | None
     ledger: Mapping[str, Any]
-
-
-class Stopwatch:
-    """Seconds per stage, in the order of work."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - begin, 3)
 
 
 def run_sfm(
@@ -98,9 +81,9 @@ def run_sfm(
         OutputError: the folder cannot be written.
         BusyError: another run is at work in the folder.
     """
-    watch = Stopwatch()
+    seconds: dict[str, float] = {}
     descriptors.spec(descriptors.shortlist(config.features.descriptor))
-    with watch("Reading"):
+    with timed(seconds, "Reading"):
         given = collect_photos(source, folder, grow, masks, progress)
     # Wrong intrinsics, lists of pairs and masks are told before the long work, not after it.
     _cameras(given.photos, config, given)
@@ -110,7 +93,7 @@ def run_sfm(
     folder.create()
     with folder.locked():
         say_left_out(folder, given.photos, progress)
-        result = _run(given, folder, config, masks, grow, progress, watch)
+        result = _run(given, folder, config, masks, grow, seconds, progress)
         if result.failure and folder.finished:
             progress.warn(f"The finished map in {folder.root} stays as it was")
         else:
@@ -126,12 +109,12 @@ def _run(
     config: SfmConfig,
     masks: Path | None,
     grow: bool,
+    seconds: MutableMapping[str, float],
     progress: Progress,
-    watch: Stopwatch,
 ) -> SfmResult:
     if not any(folder.matches.glob("*.npz")):  # a run that goes on has few pairs to match, or none
         get_ready()
-    with watch("Features"):
+    with timed(seconds, "Features"):
         files = extract_features(
             given.photos, config.features, folder.features, masks=masks, made=given.features, progress=progress
         )
@@ -140,36 +123,26 @@ def _run(
     rejected = given.rejected + files.rejected
     cameras, camera_of = _cameras(files.photos, config, given)
     photo_cameras = [cameras[index] for index in camera_of]
-    with watch("Pairs"):
+    with timed(seconds, "Pairs"):
         pairs = _pairs(files, config, rejected, given.known, progress)
-    with watch("Matching"):
-        geometries = Geometries(photo_cameras, config.verification, config.seed)
-        match_keys = match_pairs(
-            files, pairs, config.features.descriptor, config.matching, geometries, folder.matches, progress=progress
-        )
-    with watch("Verification"):
-        views = verify_pairs(
-            files, match_keys, photo_cameras, config.verification, folder.matches, seed=config.seed, progress=progress
-        )
-    names = tuple(photo.name for photo in files.photos)
-    graph = MatchGraph(names, files.counts, mapping.raw_counts(folder, match_keys), views)
+    graph, match_keys = match_photos(folder, files, pairs, photo_cameras, config, seconds, progress)
     for line in graph.outlook():
         progress.say(line)
-    to_map = mapping.MappingInput(files, graph, match_keys, cameras, camera_of, given.directory)
+    to_map = mapping.MappingInput(files, graph, match_keys, cameras, camera_of)
     failure: ReconError | None = None
     models: list[Model] = []
     thumbnails: dict[str, bytes] = {}
     try:
-        models, thumbnails = _models(folder, to_map, config, grow, progress, watch)
+        models, thumbnails = _models(folder, to_map, config, grow, seconds, progress)
     except (NoOverlapError, NoModelError) as error:
         failure = error
-    with watch("Reasons"):
+    with timed(seconds, "Reasons"):
         missing = unregistered(graph, models, files, photo_cameras, masks=masks, seed=config.seed) if models else []
     if models and len(files.photos) > config.pairs.exhaustive_up_to:
-        with watch("Index"):  # of a small map, the first `recon localize` makes it in a second
+        with timed(seconds, "Index"):  # of a small map, the first `recon localize` makes it in a second
             map_index(folder, files, seed=config.seed, progress=progress)
     if config.mapping.refine_keypoints:
-        with watch("Index"):
+        with timed(seconds, "Index"):
             by_name = {photo.name: photo for photo in files.photos}
             for number, model in enumerate(models):
                 where = retrieval_folder(folder) / f"patches-{number}"
@@ -180,7 +153,7 @@ def _run(
         cameras=photo_cameras,
         rejected=rejected,
         unregistered=missing,
-        timings=watch.seconds,
+        timings=seconds,
         settings=settings_of(config),
         failure="" if failure is None else failure.sentence,
     )
@@ -232,8 +205,8 @@ def _models(
     given: mapping.MappingInput,
     config: SfmConfig,
     grow: bool,
+    seconds: MutableMapping[str, float],
     progress: Progress,
-    watch: Stopwatch,
 ) -> tuple[list[Model], dict[str, bytes]]:
     """The coloured models, and thumbnails of the photos; leaves the models in ``folder.sparse``.
 
@@ -258,74 +231,26 @@ def _models(
     stands = mapping.models_key(folder) == key and mapping.component_folders(folder)
     if stands and colmap.database_names(folder.database) == list(given.graph.names):
         progress.say("The models are up to date")
-        with watch("Colours"):
+        with timed(seconds, "Colours"):
             thumbnails = colour_points([], photos, progress=progress)[1]
         return mapping.read_models(folder, sources), thumbnails
     if not given.graph.views:
         raise no_overlap(given.graph, config.verification.min_inliers)
     with mapping.new_database(folder, given, progress, grow=grow):
-        with watch("Mapping"):
+        with timed(seconds, "Mapping"):
             made = mapping.map_photos(
                 folder, given, config.mapping, seed=config.seed, grow=grow, key=key, progress=progress
             )
         if not made:
             raise no_model(given.graph)
-        with watch("Keypoints"):
-            models = finish_models(made, photos, config.features.max_side, config.mapping, sources, progress=progress)
-        with watch("Colours"):
+        with timed(seconds, "Keypoints"):
+            models = [
+                finish_model(model, photos, config.features.max_side, config.mapping, sources, progress=progress)
+                for model in made
+            ]
+        with timed(seconds, "Colours"):
             colours, thumbnails = colour_points(models, photos, progress=progress)
             for model, rgb in zip(made, colours, strict=True):
                 colmap.set_colours(model, rgb)
             mapping.keep_models(folder, made, key, grown=grow)
     return [replace(model, rgb=rgb) for model, rgb in zip(models, colours, strict=True)], thumbnails
-
-
-def settings_of(config: SfmConfig) -> dict[str, str]:
-    """The configuration as option -> value, nested names joined by dots."""
-
-    def flatten(plain: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-        for key, value in plain.items():
-            if isinstance(value, Mapping):
-                yield from flatten(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", "" if value is None else str(value)
-
-    return dict(flatten(to_plain(config), ""))
-
-
-def ledger_of(
-    summary: MapSummary,
-    files: FeatureFiles,
-    config: SfmConfig,
-    cameras: Sequence[Camera],
-    camera_of: Sequence[int],
-    failure: ReconError | None,
-    imported: str = "",
-) -> dict[str, Any]:
-    """What recon.json says; ``imported`` is the model of others that the map was made of, if it was."""
-    plain = finite(to_plain(summary))
-    return {
-        "status": "done" if failure is None else "failed",
-        "verdict": summary.verdict,
-        "exit_code": 0 if failure is None else failure.exit_code,
-        "seed": config.seed,
-        "descriptor": config.features.descriptor,
-        "descriptor_fingerprint": descriptors.fingerprint(config.features.descriptor),
-        "config": to_plain(config),
-        "cameras": to_plain(list(cameras)),
-        "photos": [
-            {
-                "name": photo.name,
-                "path": str(photo.path.resolve()),
-                "width": photo.width,
-                "height": photo.height,
-                "content": photo.content,
-                "exif": to_plain(photo.exif),
-                "camera": camera,
-                "features": key,
-            }
-            for photo, camera, key in zip(files.photos, camera_of, files.keys, strict=True)
-        ],
-        "result": {key: value for key, value in plain.items() if key != "verdict"},
-        **({"imported": imported} if imported else {}),
-    }

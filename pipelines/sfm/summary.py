@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+import descriptors
+from pipelines.core.config import finite, to_plain
+from pipelines.core.errors import ReconError
 from pipelines.core.types import (
     Camera,
     ComponentRow,
@@ -19,6 +23,8 @@ from pipelines.core.types import (
     Unregistered,
 )
 from pipelines.engine import peak_memory
+from pipelines.features.extract import FeatureFiles
+from pipelines.sfm.config import SfmConfig
 from pipelines.sfm.why import MatchGraph, all_of, listed
 
 _PACKAGES = ("recon", "pycolmap", "opencv-contrib-python", "numpy", "scipy", "onnxruntime", "torch")
@@ -129,3 +135,54 @@ def _rows(graph: MatchGraph, models: Sequence[Model], cameras: Sequence[Camera])
             )
         )
     return rows
+
+
+def settings_of(config: SfmConfig) -> dict[str, str]:
+    """The configuration as option -> value, nested names joined by dots."""
+
+    def flatten(plain: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+        for key, value in plain.items():
+            if isinstance(value, Mapping):
+                yield from flatten(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", "" if value is None else str(value)
+
+    return dict(flatten(to_plain(config), ""))
+
+
+def ledger_of(
+    summary: MapSummary,
+    files: FeatureFiles,
+    config: SfmConfig,
+    cameras: Sequence[Camera],
+    camera_of: Sequence[int],
+    failure: ReconError | None,
+    imported: str,
+) -> dict[str, Any]:
+    """What recon.json says; ``imported`` is the model of others that the map was made of, '' if it was not."""
+    plain = finite(to_plain(summary))
+    return {
+        "status": "done" if failure is None else "failed",
+        "verdict": summary.verdict,
+        "exit_code": 0 if failure is None else failure.exit_code,
+        "seed": config.seed,
+        "descriptor": config.features.descriptor,
+        "descriptor_fingerprint": descriptors.fingerprint(config.features.descriptor),
+        "config": to_plain(config),
+        "cameras": to_plain(list(cameras)),
+        "photos": [
+            {
+                "name": photo.name,
+                "path": str(photo.path.resolve()),
+                "width": photo.width,
+                "height": photo.height,
+                "content": photo.content,
+                "exif": to_plain(photo.exif),
+                "camera": camera,
+                "features": key,
+            }
+            for photo, camera, key in zip(files.photos, camera_of, files.keys, strict=True)
+        ],
+        "result": {key: value for key, value in plain.items() if key != "verdict"},
+        **({"imported": imported} if imported else {}),
+    }

@@ -118,7 +118,6 @@ def synthetic(tmp_path_factory):
 def job(folder, **changes):
     values = dict(
         database=folder / "ours.db",
-        photos=folder,
         seed=0,
         min_model_size=3,
         fix_intrinsics=True,

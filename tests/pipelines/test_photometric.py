@@ -19,7 +19,7 @@ from pipelines.photometric import patches as patches_module
 from pipelines.photometric.patches import kept_patches
 from pipelines.photometric.windows import BLOCK, cut_blocks, lay_over
 from pipelines.sfm.config import MappingConfig
-from pipelines.sfm.keypoints import finish_models, refine_keypoints
+from pipelines.sfm.keypoints import finish_model, refine_keypoints
 
 TURN = np.array([[0.95, 0.2, 12.0], [-0.15, 1.08, 30.0], [0, 0, 1]])
 IDENTITY = np.eye(2, dtype=np.float32)
@@ -112,7 +112,7 @@ def test_a_finished_model_is_the_one_that_is_written(scene, tmp_path):
     made = colmap.from_model(model)
     for key in [key for key, point in made.points3D.items() if point.track.length() < 2]:
         made.delete_point3D(key)
-    (finished,) = finish_models([made], photos, 1600, MappingConfig(), {}, progress=Silent())
+    finished = finish_model(made, photos, 1600, MappingConfig(), {}, progress=Silent())
     colmap.write_model(made, tmp_path / "0")
     written = colmap.read_model(tmp_path / "0")
     for field in fields(written):
