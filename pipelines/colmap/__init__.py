@@ -18,6 +18,7 @@ from pipelines.colmap.mapping import (
 )
 from pipelines.colmap.models import (
     adjusted,
+    component_folders,
     from_model,
     is_model,
     load,
@@ -41,6 +42,7 @@ __all__ = [
     "absolute_pose_inliers",
     "adjusted",
     "choose_lenses",
+    "component_folders",
     "database_names",
     "drop_database",
     "from_colmap",

@@ -41,6 +41,12 @@ def _counts(folder: Path) -> tuple[int, int] | None:
     return model_files.counts(folder, parameters)
 
 
+def component_folders(sparse: Path) -> list[Path]:
+    """The models ``0``, ``1`` … in the folder ``sparse`` of a map, largest first."""
+    found = [path for path in sparse.glob("*") if path.name.isdigit() and is_model(path)]
+    return sorted(found, key=lambda path: int(path.name))
+
+
 def load(folder: Path) -> pycolmap.Reconstruction:
     """Read a COLMAP model (binary or text)."""
     return load_pycolmap().Reconstruction(folder)

@@ -13,7 +13,6 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from pipelines.dense.project import transfer
 from pipelines.dense.views import View
 from pipelines.depth.filters import speckles, weighted_median
 
@@ -76,8 +75,7 @@ def check(
     total = np.where(depth > 0, 1 / np.maximum(depth, 1e-30), 0).astype(np.float32)
     count = np.zeros(depth.shape, np.uint8)
     for other in others:
-        there = transfer(view.intrinsics, view.cam_from_world, views[other].intrinsics, views[other].cam_from_world)
-        back = transfer(views[other].intrinsics, views[other].cam_from_world, view.intrinsics, view.cam_from_world)
+        there, back = view.onto(views[other]), views[other].onto(view)
         _compare(depth, read(other), *there, *back, max_pixels, relative, total, count)
     kept = (count >= min(consistent, max(1, len(others)))) & (depth > 0)
     inverse = np.where(kept, total / (count + np.float32(1)), 0).astype(np.float32)

@@ -13,7 +13,6 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from pipelines.dense.agree import Checked
-from pipelines.dense.project import transfer
 from pipelines.dense.views import View
 
 POINT = np.dtype(
@@ -63,8 +62,7 @@ def fuse(
     view, own = views[index], read(index)
     new = own.depth > 0
     for other in before:
-        a, b = transfer(view.intrinsics, view.cam_from_world, views[other].intrinsics, views[other].cam_from_world)
-        _drop_known(own.depth, read(other).depth, a, b, _SAME, new)
+        _drop_known(own.depth, read(other).depth, *view.onto(views[other]), _SAME, new)
     rows, columns = np.nonzero(new)
     depth = own.depth[rows, columns].astype(np.float64)
     pixels = np.column_stack([columns, rows, np.ones(len(rows))])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.types import Model
+from pipelines.dense.mesh import raycasting, tensor
 from pipelines.dense.mesh_files import Mesh
 from pipelines.dense.views import View
 
@@ -22,15 +21,8 @@ def from_surface(xyz: NDArray[np.float64], mesh: Mesh | None, points: NDArray[np
 
         cloud = np.column_stack([points[name] for name in "xyz"])
         return np.asarray(cKDTree(cloud).query(xyz)[0], np.float64)
-    import open3d
-
-    o3d: Any = open3d  # its type hints know no arrays
-    middle = mesh.xyz.mean(axis=0)
-    scene = o3d.t.geometry.RaycastingScene()
-    places = o3d.core.Tensor(np.ascontiguousarray(mesh.xyz - middle, np.float32))
-    scene.add_triangles(places, o3d.core.Tensor(mesh.faces.astype(np.uint32)))
-    asked = o3d.core.Tensor(np.ascontiguousarray(xyz - middle, np.float32))
-    return scene.compute_distance(asked).numpy().astype(np.float64)
+    scene, middle = raycasting(mesh)
+    return scene.compute_distance(tensor(xyz - middle, np.float32)).numpy().astype(np.float64)
 
 
 def against_map(model: Model, view: View, depth: NDArray[np.float32], index: int) -> tuple[float, float]:

@@ -85,6 +85,23 @@ def _finished(made: Any, middle: NDArray[np.float64], most: int) -> Mesh:
     )
 
 
+def raycasting(mesh: Mesh) -> tuple[Any, NDArray[np.float64]]:
+    """open3d's scene of a mesh, and where its origin lies (3,): of 32 bit, coordinates must be small to be exact."""
+    import open3d
+
+    middle, scene = mesh.xyz.mean(axis=0), open3d.t.geometry.RaycastingScene()
+    scene.add_triangles(tensor(mesh.xyz - middle, np.float32), tensor(mesh.faces, np.uint32))
+    return scene, middle
+
+
+def tensor(values: NDArray, kind: type) -> Any:
+    """open3d's array of numbers of a kind."""
+    import open3d
+
+    o3d: Any = open3d  # its type hints know no arrays
+    return o3d.core.Tensor(np.ascontiguousarray(values, kind))
+
+
 def _piece_sizes(faces: NDArray[np.int32], vertices: int) -> NDArray[np.int64]:
     """(F,) for each of the triangles (F,3), how many its connected piece has (open3d takes twenty times as long)."""
     from scipy.sparse import coo_matrix

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.dense.mesh import raycasting, tensor
 from pipelines.dense.mesh_files import Mesh
 from pipelines.dense.neighbours import Task
 from pipelines.dense.views import View
@@ -18,7 +18,6 @@ TURNTABLE = (4, 3)
 """Columns and rows of the sheet that shows a mesh from around."""
 _NOTHING = (46, 42, 40)
 _SKY = 255
-_THUMBNAIL = 480
 _FILLED, _SHOWN = 0.86, 0.96
 """Share of a turntable picture's sides that is filled, and share of the points that end within each side: what stands
 apart, as a tree behind a wall, may be cut."""
@@ -33,14 +32,6 @@ def depth_picture(depth: NDArray[np.float32], task: Task) -> NDArray[np.uint8]:
     colours = cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
     colours[depth <= 0] = _NOTHING
     return np.asarray(colours[..., ::-1], np.uint8)
-
-
-def thumbnail(pixels: NDArray[np.uint8]) -> bytes:
-    """(H,W,3) RGB as a JPEG of 480 px at most."""
-    shrink = min(1.0, _THUMBNAIL / max(pixels.shape[:2]))
-    size = max(1, round(pixels.shape[1] * shrink)), max(1, round(pixels.shape[0] * shrink))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])[1].tobytes()
 
 
 @dataclass(frozen=True)
@@ -108,20 +99,11 @@ class Renderer:
     """Draws a mesh on the CPU."""
 
     def __init__(self, mesh: Mesh) -> None:
-        import open3d
-
-        o3d: Any = open3d  # its type hints know no arrays
         self._mesh = mesh
-        self._middle = mesh.xyz.mean(axis=0)
-        self._scene = o3d.t.geometry.RaycastingScene()
-        places = o3d.core.Tensor(np.ascontiguousarray(mesh.xyz - self._middle, np.float32))
-        self._scene.add_triangles(places, o3d.core.Tensor(mesh.faces.astype(np.uint32)))
+        self._scene, self._middle = raycasting(mesh)
 
     def __call__(self, turn: Turn) -> NDArray[np.uint8]:
         """(H,W,3) RGB."""
-        import open3d
-
-        o3d: Any = open3d
         rotation, shift = turn.cam_from_world[:, :3], turn.cam_from_world[:, 3]
         eye = -rotation.T @ shift - self._middle
         x, y = np.meshgrid(np.arange(turn.width), np.arange(turn.height))
@@ -129,8 +111,8 @@ class Renderer:
             [(x - turn.width / 2) / turn.focal, (y - turn.height / 2) / turn.focal, np.ones(x.shape)], axis=-1
         )
         rays = cam @ rotation
-        table = np.concatenate([np.broadcast_to(eye, rays.shape), rays], axis=-1).astype(np.float32)
-        hit = self._scene.cast_rays(o3d.core.Tensor(table))
+        table = np.concatenate([np.broadcast_to(eye, rays.shape), rays], axis=-1)
+        hit = self._scene.cast_rays(tensor(table, np.float32))
         face = hit["primitive_ids"].numpy().astype(np.int64)
         met = np.isfinite(hit["t_hit"].numpy())
         corners = self._mesh.faces[np.where(met, face, 0)]

@@ -21,18 +21,22 @@ from pipelines.dense.measure import COMPLETE, against_map, from_surface
 from pipelines.dense.mesh import spacing
 from pipelines.dense.mesh_files import ENDINGS, Mesh
 from pipelines.dense.neighbours import plan
-from pipelines.dense.picture import depth_picture, thumbnail
+from pipelines.dense.picture import depth_picture
 from pipelines.dense.result import DenseOutput, DenseResult, PhotoDepth
 from pipelines.dense.stages import Work, check_all, fuse_all, make_mesh, sweep_all
 from pipelines.dense.views import prepare_views
 from pipelines.depth.cost import CostFunction
 from pipelines.engine import peak_memory
 from pipelines.export.run import photo_places, read_component
+from pipelines.images.write import thumbnail
 from pipelines.store.files import write_errors, write_text
 from pipelines.store.folder import MapFolder, check_no_map
 
 _MESH_POINTS = 6_000_000
 """Points that a mesh is made of at most; a larger cloud is thinned for it."""
+
+_THUMBNAIL = 480, 84
+"""Longer side, px, and JPEG quality of the pictures in the report."""
 
 
 def run_dense(
@@ -79,15 +83,16 @@ def run_dense(
     check_no_map(folder.root)
     folder.create()
     with MapFolder(folder.root).locked():
-        work = Work(folder, config, model, [], progress)
-        with timed(work.seconds, "Photos"):
-            work.views = prepare_views(model, places, known, folder.pictures, config.size, progress=progress)
+        seconds: dict[str, float] = {}
+        with timed(seconds, "Photos"):
+            views = prepare_views(model, places, known, folder.pictures, config.size, progress=progress)
+        work = Work(folder, config, model, views, progress, seconds)
         _plan(work, map_folder)
-        with timed(work.seconds, "Depth"):
+        with timed(seconds, "Depth"):
             sweep_all(work, cost)
-        with timed(work.seconds, "Agreement"):
+        with timed(seconds, "Agreement"):
             check_all(work)
-        with timed(work.seconds, "Fusion"):
+        with timed(seconds, "Fusion"):
             total = fuse_all(work)
         if not total:
             raise NoOverlapError(
@@ -97,7 +102,7 @@ def run_dense(
             )
         points, source = thinned(work.parts(), total, _MESH_POINTS)
         step = spacing(points)
-        with timed(work.seconds, "Mesh"):
+        with timed(seconds, "Mesh"):
             mesh = make_mesh(work, points, step)
         result = _result(work, total, step, mesh, points)
         if publish is not None:
@@ -157,10 +162,10 @@ def _thumbnails(work: Work) -> tuple[dict[str, bytes], dict[str, bytes]]:
     photos: dict[str, bytes] = {}
     maps: dict[str, bytes] = {}
     for index, view in enumerate(work.views):
-        photos[view.name] = thumbnail(view.read())
+        photos[view.name] = thumbnail(view.read(), *_THUMBNAIL)
         if index in work.tasks:
             depth = work.read_checked(index).depth
-            maps[view.name] = thumbnail(depth_picture(depth, work.tasks[index]))
+            maps[view.name] = thumbnail(depth_picture(depth, work.tasks[index]), *_THUMBNAIL)
     return photos, maps
 
 

@@ -40,9 +40,11 @@ class Work:
 
     Attributes:
         folder, config, model, views, progress: of the run.
-        tasks: of the photos that have neighbours, by index.
-        depth, checked, points: key of each photo's file.
         seconds: per stage.
+        tasks: of the photos that have neighbours, by index.
+        why: why the others have none.
+        depth, checked, points: key of each photo's file.
+        counts: points that each photo added to the cloud.
     """
 
     folder: DenseFolder
@@ -50,13 +52,13 @@ class Work:
     model: Model
     views: list[View]
     progress: Progress
+    seconds: dict[str, float]
     tasks: dict[int, Task] = field(default_factory=dict)
     why: dict[int, str] = field(default_factory=dict)
     depth: dict[int, str] = field(default_factory=dict)
     checked: dict[int, str] = field(default_factory=dict)
     points: dict[int, str] = field(default_factory=dict)
     counts: dict[int, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def parts(self) -> Iterator[tuple[int, NDArray[np.void]]]:
         """Index of each photo, and the points that it added, from disk."""

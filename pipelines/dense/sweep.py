@@ -123,7 +123,7 @@ def _motion(view: View, others: Sequence[View], task: Task) -> float:
     pixels = np.column_stack([x.ravel(), y.ravel(), np.ones(x.size)])
     lengths = []
     for other in others:
-        a, b = transfer(view.intrinsics, view.cam_from_world, other.intrinsics, other.cam_from_world)
+        a, b = view.onto(other)
         ends = [pixels @ a.T + b * inverse for inverse in np.linspace(task.far, task.near, 17)]
         ahead = np.all([end[:, 2] > 1e-6 for end in ends], axis=0)
         track = np.array([end[ahead, :2] / end[ahead, 2:] for end in ends])

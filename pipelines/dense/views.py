@@ -15,6 +15,7 @@ from pipelines import colmap
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Model
+from pipelines.dense.project import transfer
 from pipelines.engine import map_items
 from pipelines.export.undistort import check_photos, photo_of, pinhole_camera
 from pipelines.images.read import read_color_image
@@ -62,6 +63,10 @@ class View:
                 f"{self.file} cannot be read back", "it is missing or damaged", "run the same command again"
             )
         return np.asarray(pixels[..., ::-1], np.uint8)
+
+    def onto(self, other: View) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A and b of :func:`pipelines.dense.project.transfer`, from this photo to another."""
+        return transfer(self.intrinsics, self.cam_from_world, other.intrinsics, other.cam_from_world)
 
     def plain(self) -> tuple[object, ...]:
         """What its geometry and pixels are, for fingerprints."""

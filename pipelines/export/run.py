@@ -131,7 +131,7 @@ def read_component(map_folder: Path, component: int) -> Model:
         return colmap.read_model(numbered)
     if component == 0 and colmap.is_model(map_folder):
         return colmap.read_model(map_folder)
-    have = [path.name for path in sorted(folder.sparse.glob("*")) if path.name.isdigit() and colmap.is_model(path)]
+    have = [path.name for path in colmap.component_folders(folder.sparse)]
     if have:
         raise InputError(
             f"There is no model {component} in {map_folder}", f"it has {', '.join(have)}", f"--component {have[0]}"

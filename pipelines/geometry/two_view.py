@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Camera, TwoView
 from pipelines.geometry.chance import log_false_alarms
 
 _MAX_ERROR = 100.0
 _MIN_INLIERS = 8
 """Eight points give a fundamental matrix by themselves."""
-_USUAL_SIDE = 1600
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,6 @@ class VerifyConfig:
         if self.min_inliers < _MIN_INLIERS:
             what = f"{self.min_inliers} verified matches are too few to tell a pair from chance"
             raise ConfigError(what, f"{_MIN_INLIERS} at least are needed", "--min-matches 15")
-
-
-def pixel_scale(cameras: tuple[Camera, Camera]) -> float:
-    """What thresholds at 1,600 px are multiplied by for a pair of larger photos."""
-    return max(1.0, max(max(camera.width, camera.height) for camera in cameras) / _USUAL_SIDE)
 
 
 def estimate_two_view(
@@ -72,7 +67,7 @@ def estimate_two_view(
         cameras,
         xy,
         matches,
-        max_error=config.max_error * pixel_scale(cameras),
+        max_error=config.max_error * threshold_scale(*cameras),
         min_inliers=config.min_inliers,
         seed=seed,
     )

@@ -8,13 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.core.progress import Progress
+from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Camera, TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
 from pipelines.geometry.residuals import residuals
-from pipelines.geometry.two_view import VerifyConfig, estimate_two_view, pixel_scale
+from pipelines.geometry.two_view import VerifyConfig, estimate_two_view
 from pipelines.matching.match import blockwise, read_matches
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
@@ -22,10 +24,9 @@ _CODE = 5
 _MATRICES = ("essential", "fundamental", "homography", "b_from_a")
 
 
-def read_two_view(path: Path) -> TwoView | None:
-    """A pair's geometry from its file; None if there is no file, or the pair has no geometry."""
-    arrays = read_arrays(path)
-    if arrays is None or not len(arrays["inliers"]):
+def _two_view(arrays: Mapping[str, NDArray]) -> TwoView | None:
+    """A pair's geometry from its file; None if the pair has none."""
+    if not len(arrays["inliers"]):
         return None
     return TwoView(
         raw=int(arrays["raw"]),
@@ -83,8 +84,9 @@ def verify_pairs(
         a, b = pair
         key = fingerprint("verified", _CODE, match_keys[pair], cameras[a], cameras[b], config, seed)
         path = folder / f"{key}.npz"
-        if read_arrays(path) is not None:
-            return read_two_view(path)
+        known = read_arrays(path)
+        if known is not None:
+            return _two_view(known)
         found = read_matches(folder, match_keys[pair])
         if found is None:
             raise FileNotFoundError(folder / f"{match_keys[pair]}.npz")
@@ -92,7 +94,7 @@ def verify_pairs(
         view = estimate_two_view(of_pair, places, found.matches, config, seed=seed, tested=found.guided)
         if view is not None and config.guided_error:
             waiting = found.pairs[found.distinct :]
-            near = residuals(view, places, waiting) <= config.guided_error * pixel_scale(of_pair)
+            near = residuals(view, places, waiting) <= config.guided_error * threshold_scale(*of_pair)
             inliers = np.concatenate([view.inliers, waiting[near]])
             view = replace(view, inliers=inliers, raw=view.raw + int(near.sum()))
         _write_two_view(path, view, found.distinct)

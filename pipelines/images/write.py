@@ -44,3 +44,13 @@ def write_picture(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) ->
     mark[SOFTWARE] = OWN_PICTURE
     kind = Image.registered_extensions()[path.suffix.lower()]
     write_atomic(path, lambda stream: picture.save(stream, kind, exif=mark, **_OPTIONS.get(kind, {})))
+
+
+def thumbnail(pixels: NDArray[np.uint8], side: int, quality: int) -> bytes:
+    """(H,W,3) RGB as a JPEG whose longer side is ``side`` px at most."""
+    import cv2
+
+    shrink = min(1.0, side / max(pixels.shape[:2]))
+    size = max(1, round(pixels.shape[1] * shrink)), max(1, round(pixels.shape[0] * shrink))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()

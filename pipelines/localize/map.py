@@ -15,7 +15,7 @@ from pipelines import colmap
 from pipelines.core.config import from_plain
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera, Exif, Model, Photo
+from pipelines.core.types import Camera, Model
 from pipelines.features.extract import FeatureConfig, FeatureFiles
 from pipelines.localize.looks import Looks, read_looks
 from pipelines.localize.result import Localisation
@@ -24,7 +24,7 @@ from pipelines.pairs.map_index import map_index, retrieval_folder
 from pipelines.pairs.retrieval import RetrievalIndex
 from pipelines.photometric.patches import Patches, kept_patches
 from pipelines.store.alignment import ModelAlignment, read_alignment
-from pipelines.store.folder import MapFolder
+from pipelines.store.folder import MapFolder, photo_of
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ def load_map(root: Path, *, progress: Progress) -> LocalMap:
     folder = MapFolder(root)
     ledger = folder.finished_ledger()
     _check_descriptor(root, ledger)
-    photos = tuple(_photo(entry) for entry in ledger["photos"])
+    photos = tuple(photo_of(entry) for entry in ledger["photos"])
     keys = tuple(entry["features"] for entry in ledger["photos"])
     files = FeatureFiles(folder.features, photos, keys, (0,) * len(keys), ())
-    side = from_plain(FeatureConfig, ledger["config"]["features"]).max_side
+    features = from_plain(FeatureConfig, ledger["config"]["features"])
     exact = ledger["config"]["mapping"].get("refine_keypoints", False)
-    components = tuple(_components(folder, files, side if exact else 0, progress))
+    components = tuple(_components(folder, files, features.max_side if exact else 0, progress))
     if not components:
         raise InputError(
             f"The map in {root} has no model", f"nothing can be read from {folder.sparse}", "run `recon sfm` again"
@@ -115,7 +115,7 @@ def load_map(root: Path, *, progress: Progress) -> LocalMap:
         folder,
         files,
         map_index(folder, files, seed=seed, progress=progress),
-        from_plain(FeatureConfig, ledger["config"]["features"]),
+        features,
         from_plain(MatchConfig, ledger["config"]["matching"]),
         components,
         seed,
@@ -134,18 +134,12 @@ def _check_descriptor(root: Path, ledger: Mapping[str, Any]) -> None:
         )
 
 
-def _photo(entry: Mapping[str, Any]) -> Photo:
-    exif = from_plain(Exif, entry["exif"])
-    return Photo(entry["name"], Path(entry["path"]), entry["width"], entry["height"], entry["content"], exif)
-
-
 def _components(folder: MapFolder, files: FeatureFiles, max_side: int, progress: Progress) -> list[Component]:
     """The models of a map; with their patches at a working resolution of ``max_side`` px, or without (0)."""
     numbers = {photo.name: number for number, photo in enumerate(files.photos)}
-    paths = [path for path in folder.sparse.glob("*") if path.name.isdigit() and colmap.is_model(path)]
     found = [
         _component(path, numbers, files, retrieval_folder(folder), max_side, progress)
-        for path in sorted(paths, key=lambda path: int(path.name))
+        for path in colmap.component_folders(folder.sparse)
     ]
     return [part for part in found if part is not None]
 

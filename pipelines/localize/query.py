@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines.core.clock import timed
 from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.geometry.earth import to_places
 from pipelines.images.cameras import CameraConfig, camera_prior
@@ -174,11 +175,10 @@ class Localizer:
 
     def _same_camera(self, photo: Photo) -> Camera | None:
         """The refined intrinsics of the map's photos of the same make, model, size and EXIF focal length."""
+        photos, wanted = self._map.files.photos, self._config.cameras.model
         for part in self._map.components:
             for number, camera in part.cameras.items():
-                if self._config.cameras.model in ("", camera.model) and _key(self._map.files.photos[number]) == _key(
-                    photo
-                ):
+                if wanted in ("", camera.model) and _key(photos[number]) == _key(photo):
                     return camera
         return None
 
@@ -208,7 +208,7 @@ class Localizer:
         point = table.point
         seen = self._sightings(photo, features, table.part, table.keypoint, point)
         matched = len(np.unique(table.keypoint))
-        max_error = self._config.max_error * max(1.0, max(photo.width, photo.height) / 1600)
+        max_error = self._config.max_error * threshold_scale(photo)
         fit = fit_pose(guess.camera, seen, max_error=max_error, seed=self._map.seed, focal_sigma=guess.focal_sigma)
         pose = None if fit is None else _measured(fit, seen, table, guess)
         verdict, reason, advice = judge(pose, matched)
@@ -218,7 +218,7 @@ class Localizer:
             return Localisation(
                 photo.name, verdict, reason, advice, keypoints=len(features), photos=photos, evidence=evidence
             )
-        photos = self._supporting(table, fit.inliers)
+        photos, guided = self._supporting(table, fit.inliers), 0
         if self._config.guided:
             keypoint, fresh = self._guided(features, table, fit, max_error)
             more = self._sightings(photo, features, table.part, keypoint, fresh)
@@ -227,14 +227,10 @@ class Localizer:
             again = refit(start, guess.camera, both, max_error=max_error, focal_sigma=guess.focal_sigma)
             if again is not None:
                 guided = int(again.inliers[len(seen) :].sum())
-                measured = _measured(again, both, table, guess)
-                pose = replace(measured, inliers=pose.inliers, coverage=pose.coverage, guided=guided)
                 fit, seen, point = again, both, np.concatenate([point, fresh])
-        exact = self._exact(photo, table.part, point, fit, seen, guess, max_error)
-        if exact is not None:
-            seen_exactly, fit = exact
-            measured = _measured(fit, seen_exactly, table, guess)
-            pose = replace(measured, inliers=pose.inliers, coverage=pose.coverage, guided=pose.guided)
+        exactly, fit = self._exact(photo, table.part, point, fit, seen, guess, max_error) or (seen, fit)
+        measured = _measured(fit, exactly, table, guess)
+        pose = replace(measured, inliers=pose.inliers, coverage=pose.coverage, guided=guided)
         evidence = Evidence(seen.xy, seen.xyz, fit.inliers)
         return Localisation(photo.name, verdict, reason, advice, pose, len(features), photos, evidence=evidence)
 

@@ -2,9 +2,8 @@
 
 The limits were chosen on photos whose place is known: 12 of sample_data and of the validation scenes kermit, et and
 cyprus, each in a map that lacks them, and 60 photos of other places (``photos/`` of the shared data) in each of these
-four maps, all with 2,000 keypoints a photo. The best wrong pose had 6 inliers; the right ones had 26 to 1,160. Since
-queries are matched with points instead of photos, and intrinsics are estimated whole, 49 photos of other places in each
-of the maps of cyprus and sample_data (8,192 keypoints a photo) had 7 at most.
+four maps, all with 2,000 keypoints a photo. The best wrong pose had 6 inliers; the right ones had 26 to 1,160. With
+8,192 keypoints a photo, 49 photos of other places in each of the maps of cyprus and sample_data had 7 at most.
 """
 
 from __future__ import annotations

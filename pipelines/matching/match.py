@@ -20,10 +20,11 @@ from descriptors.rerank import Described, RerankRule, rerank_matches
 from descriptors.views import Views, match_views
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
+from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Camera, TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
-from pipelines.geometry.two_view import VerifyConfig, estimate_two_view, pixel_scale
+from pipelines.geometry.two_view import VerifyConfig, estimate_two_view
 from pipelines.matching.candidates import Candidates, first_at_place, one_per_place
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
@@ -279,7 +280,7 @@ def _along_lines(files: FeatureFiles, matcher: Matcher, config: MatchConfig, geo
         def geometry(matches: NDArray[np.int32]) -> TwoView | None:
             return estimate_two_view(cameras, (a.xy, b.xy), matches, geometries.config, seed=geometries.seed)
 
-        band = geometries.config.max_error * pixel_scale(cameras)
+        band = geometries.config.max_error * threshold_scale(*cameras)
         return coarse_to_fine(a, b, geometry, Rule(matcher.ratio, matcher.waiting, band, matcher.distance))
 
     return match

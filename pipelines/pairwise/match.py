@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.engine import map_items
 from pipelines.features.extract import FeatureConfig
@@ -157,7 +158,7 @@ def match_two(photos: tuple[Photo, Photo], config: PairConfig) -> PairResult:
     first, second = map_items(front.describe, photos, workers=1 if front.is_metric_network else 2)
     found = front.match(first, second)
     described = time.perf_counter()
-    scale = max(1.0, max(max(photo.width, photo.height) for photo in photos) / 1600)
+    scale = threshold_scale(*photos)
     cameras = tuple(camera_prior(photo, CameraConfig(model="SIMPLE_PINHOLE")) for photo in photos)
     matrices = cameras[0].K, cameras[1].K
     a, b = first.xy[found.pairs[:, 0]].astype(np.float64), second.xy[found.pairs[:, 1]].astype(np.float64)

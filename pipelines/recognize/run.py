@@ -13,6 +13,7 @@ import descriptors
 from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
+from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Photo, Rejected
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureConfig
@@ -123,7 +124,7 @@ class Recogniser:
         features = self._front.describe(scene)
         candidates = self.index.candidates(features, self.config.compare)
         limit = math.log10(self.config.chance)
-        max_error = self.config.max_error * max(1.0, max(scene.width, scene.height) / 1600)
+        max_error = self.config.max_error * threshold_scale(scene)
 
         def one(index: int) -> list[tuple[int, Instance]]:
             thing = self.index.files.load(index)

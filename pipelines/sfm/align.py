@@ -17,7 +17,7 @@ from pipelines import colmap
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.geometry.earth import Place, to_metres
 from pipelines.geometry.similarity import similarity
-from pipelines.sfm.mapping import component_folders, keep_models, models_key
+from pipelines.sfm.mapping import keep_models, models_key
 from pipelines.store.alignment import ModelAlignment, alignment_text, read_alignment
 from pipelines.store.folder import MapFolder
 
@@ -194,7 +194,7 @@ class _Move:
 def _apply(folder: MapFolder, fit: Any) -> dict[str, ModelAlignment]:
     """Move each model as ``fit`` says, and write all of them in place of the old."""
     with folder.locked():
-        paths = component_folders(folder)
+        paths = colmap.component_folders(folder.sparse)
         models = [colmap.load(path) for path in paths]
         known = read_alignment(folder.sparse)
         made: dict[str, ModelAlignment] = {}

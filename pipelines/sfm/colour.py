@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,9 +12,11 @@ from pipelines.core.progress import Progress
 from pipelines.core.types import Model, Photo
 from pipelines.engine import map_items
 from pipelines.images.read import read_color
+from pipelines.images.write import thumbnail
 
 _SIDE = 1024
-_THUMBNAIL_SIDE = 320
+_THUMBNAIL = 320, 80
+"""Longer side, px, and JPEG quality."""
 
 
 def colour_points(
@@ -44,7 +45,7 @@ def colour_points(
             task.advance(note=photo.name)
             if pixels is None:
                 continue
-            thumbnails[photo.name] = _thumbnail(pixels)
+            thumbnails[photo.name] = thumbnail(pixels, *_THUMBNAIL)
             for model, total in zip(models, sums, strict=True):
                 if photo.name in model.names:
                     _add(total, model, model.names.index(photo.name), pixels, photo)
@@ -64,11 +65,3 @@ def _add(total: NDArray, model: Model, image: int, pixels: NDArray[np.uint8], ph
     points = model.obs_point[rows]
     np.add.at(total[:, :3], points, pixels[lines, columns])
     np.add.at(total[:, 3], points, 1)
-
-
-def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
-    height, width = pixels.shape[:2]
-    factor = _THUMBNAIL_SIDE / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

@@ -15,6 +15,7 @@ from pipelines import colmap
 from pipelines.core.clock import timed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, ReconError
 from pipelines.core.progress import Progress
+from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Camera, Model, Photo, Rejected
 from pipelines.features.extract import FeatureConfig, extract_features
 from pipelines.geometry.two_view import VerifyConfig
@@ -171,7 +172,7 @@ def _triangulated(
 
 def _warn_of_rough(error: float, cameras: Sequence[Camera], progress: Progress) -> None:
     """Say so where the points fit hardly better than matches that agree with the cameras by chance."""
-    if error > _ROUGH * max(1.0, max(max(camera.width, camera.height) for camera in cameras) / 1600):
+    if error > _ROUGH * threshold_scale(*cameras):
         progress.warn(
             f"The points lie {error:.1f} px from their keypoints: the images are not those of the model, or its "
             "cameras are rough, and places found in this map may be wrong"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines import colmap
 from pipelines.core.progress import Progress
+from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Camera, Model
 from pipelines.engine import map_items
 from pipelines.features.extract import FeatureFiles
@@ -112,7 +113,7 @@ def map_photos(
     with progress.stage("Mapping", len(names)) as task:
         job = mapping_job(folder, given, config, seed=seed, on_photo=task.advance)
         if grow:
-            return _continued(job, component_folders(folder), names)
+            return _continued(job, colmap.component_folders(folder.sparse), names)
         if config.mapper == "global":
             return colmap.global_mapping(job)
         if len(names) <= config.snapshot_every:
@@ -137,7 +138,7 @@ def mapping_job(
         min_model_size=min(config.min_model_size, len(given.graph.names)),
         fix_intrinsics=config.fix_intrinsics,
         choose_lenses=config.choose_lenses and not config.fix_intrinsics,
-        error_scale=max(1.0, max(max(camera.width, camera.height) for camera in given.cameras) / 1600),
+        error_scale=threshold_scale(*given.cameras),
         on_photo=on_photo,
     )
 
@@ -199,7 +200,7 @@ def _carried(folder: MapFolder, models: Sequence[Any]) -> str:
     known = read_alignment(folder.sparse)
     names = [colmap.registered_names(model) for model in models]
     carried: dict[str, ModelAlignment] = {}
-    for path in component_folders(folder):
+    for path in colmap.component_folders(folder.sparse):
         entry = known.get(f"sparse/{path.name}")
         before = colmap.registered_names(colmap.load(path)) if entry is not None else set()
         for number, own in enumerate(names):
@@ -245,14 +246,6 @@ def _and_of_the_rest(
     left = [name for name in names if name not in taken]
     more = colmap.incremental_mapping(job, names=left, **snapshots) if len(left) >= job.min_model_size else []
     return colmap.largest_first([*models, *more])
-
-
-def component_folders(folder: MapFolder) -> list[Path]:
-    """The models of a map on disk, largest first."""
-    if not folder.sparse.is_dir():
-        return []
-    found = [path for path in folder.sparse.iterdir() if path.name.isdigit() and colmap.is_model(path)]
-    return sorted(found, key=lambda path: int(path.name))
 
 
 def models_key(folder: MapFolder) -> str:
@@ -307,4 +300,4 @@ def keep_models(
 
 def read_models(folder: MapFolder, sources: dict[int, str]) -> list[Model]:
     """The models of a map, largest first; see :func:`pipelines.colmap.to_model` for ``sources``."""
-    return [colmap.to_model(colmap.load(path), sources) for path in component_folders(folder)]
+    return [colmap.to_model(colmap.load(path), sources) for path in colmap.component_folders(folder.sparse)]

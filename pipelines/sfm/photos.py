@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any
 
 import descriptors
 from pipelines.core.config import from_plain
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera, Exif, Photo, Rejected
+from pipelines.core.types import Camera, Photo, Rejected
 from pipelines.images.masks import find_mask
 from pipelines.images.read import scan
 from pipelines.sfm.config import SfmConfig
-from pipelines.store.folder import MapFolder
+from pipelines.store.folder import MapFolder, photo_of
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def collect_photos(
     imported = ""
     if grow:
         ledger = folder.finished_ledger()
-        known = [_known_photo(entry) for entry in ledger["photos"]]
+        known = [photo_of(entry) for entry in ledger["photos"]]
         contents = {photo.content for photo in known}
         fresh = [photo for photo in photos if photo.content not in contents]
         if not fresh:
@@ -171,11 +170,6 @@ def check_folders_apart(source: Path, other: Path, role: str, option: str) -> No
         raise ConfigError(
             f"{source} is the folder of the photos and {role} at once", "", f"another folder for {option}"
         )
-
-
-def _known_photo(entry: Mapping[str, Any]) -> Photo:
-    exif = from_plain(Exif, entry["exif"])
-    return Photo(entry["name"], Path(entry["path"]), entry["width"], entry["height"], entry["content"], exif)
 
 
 def _renamed(photos: Sequence[Photo], taken: set[str], label: str) -> list[Photo]:

@@ -228,7 +228,7 @@ def _models(
         grow,
     )
     sources = {number: camera.source for number, camera in enumerate(given.cameras, 1)}
-    stands = mapping.models_key(folder) == key and mapping.component_folders(folder)
+    stands = mapping.models_key(folder) == key and colmap.component_folders(folder.sparse)
     if stands and colmap.database_names(folder.database) == list(given.graph.names):
         progress.say("The models are up to date")
         with timed(seconds, "Colours"):

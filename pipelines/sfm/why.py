@@ -12,6 +12,7 @@ import numpy as np
 from pipelines import colmap
 from pipelines.core.errors import InputError, NoModelError, NoOverlapError
 from pipelines.core.groups import hanging_together
+from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Camera, Model, Photo, TwoView, Unregistered
 from pipelines.features.extract import FeatureFiles
 from pipelines.images.masks import alpha_mask, find_mask, load_mask
@@ -52,19 +53,11 @@ class MatchGraph:
 
     def best_partner(self, index: int) -> tuple[int, int] | None:
         """The photo with most verified matches with ``index``, and their number."""
-        found = [(len(view), -_other(pair, index)) for pair, view in self.views.items() if index in pair]
-        if not found:
-            return None
-        count, other = max(found)
-        return -other, count
+        return _most({pair: len(view) for pair, view in self.views.items()}, index)
 
     def best_raw_partner(self, index: int) -> tuple[int, int] | None:
         """The photo with most unverified matches with ``index``, and their number."""
-        found = [(count, -_other(pair, index)) for pair, count in self.raw.items() if index in pair and count]
-        if not found:
-            return None
-        count, other = max(found)
-        return -other, count
+        return _most(self.raw, index)
 
     def components(self) -> list[list[int]]:
         """Photos connected by verified pairs, largest component first; single photos included."""
@@ -111,6 +104,15 @@ def listed(numbers: Sequence[int]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def _most(matches: Mapping[Pair, int], index: int) -> tuple[int, int] | None:
+    """The photo with most matches with ``index``, and their number; None without any."""
+    found = [(count, -_other(pair, index)) for pair, count in matches.items() if index in pair and count]
+    if not found:
+        return None
+    count, other = max(found)
+    return -other, count
+
+
 def _other(pair: Pair, index: int) -> int:
     return pair[1] if pair[0] == index else pair[0]
 
@@ -129,11 +131,7 @@ def no_overlap(graph: MatchGraph, min_inliers: int) -> NoOverlapError:
             f"the best pair, {graph.names[a]} and {graph.names[b]}, has {count} matches of which fewer than "
             f"{min_inliers} agree with one geometry"
         )
-    return NoOverlapError(
-        f"No two of the {len(graph.names)} photos show the same place",
-        why,
-        advice,
-    )
+    return NoOverlapError(f"No two of the {len(graph.names)} photos show the same place", why, advice)
 
 
 def no_model(graph: MatchGraph) -> NoModelError:
@@ -296,8 +294,6 @@ def _pose_test(
     if not found:
         return 0, 0
     xy = files.load_frames(index)[list(found), :, 2].astype(np.float64)
-    scale = max(1.0, max(camera.width, camera.height) / 1600)
-    inliers = colmap.absolute_pose_inliers(
-        camera, xy, model.xyz[list(found.values())], max_error=_POSE_ERROR * scale, seed=seed
-    )
+    limit = _POSE_ERROR * threshold_scale(camera)
+    inliers = colmap.absolute_pose_inliers(camera, xy, model.xyz[list(found.values())], max_error=limit, seed=seed)
     return inliers, len(found)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.groups import hanging_together
 from pipelines.core.progress import Progress
+from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores, map_items
 from pipelines.matching.candidates import first_at_place
@@ -85,8 +86,7 @@ def find_overlaps(
         found = front.match(features[i], features[j], threads=1, places=(places[i], places[j]))
         a = features[i].xy[found.pairs[:, 0]].astype(np.float64)
         b = features[j].xy[found.pairs[:, 1]].astype(np.float64)
-        side = max(photos[i].width, photos[i].height, photos[j].width, photos[j].height)
-        scale = max(1.0, side / 1600)
+        scale = threshold_scale(photos[i], photos[j])
         eye = np.eye(3)
         model = estimate("H", a, b, (eye, eye), max_error=max_error * scale, noise=scale, seed=seed)
         if model is None or not _possible(model.matrix, photos[i], photos[j]):
@@ -195,7 +195,7 @@ def settle(
     """
     kept = {pair: one for pair, one in overlaps.items() if one.kept and pair[0] in members and pair[1] in members}
     lost, ways = list(dropped), list(fits)
-    scale = max(1.0, max(max(photos[i].width, photos[i].height) for i in members) / 1600)
+    scale = threshold_scale(*(photos[i] for i in members))
     while True:
         model, left = ways[0](members, kept, scale)
         medians = {pair: float(np.median(values)) for pair, values in left.items()}

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.config import from_plain
 from pipelines.core.errors import BusyError, ConfigError, InputError
+from pipelines.core.types import Exif, Photo
 from pipelines.store.files import make_folder, write_errors, write_text
 
 SCHEMA = 1
@@ -27,6 +29,12 @@ def check_no_map(out: Path) -> None:
         raise ConfigError(
             f"{out} is a map", "files of the same names would take the place of its own", "another folder with --out"
         )
+
+
+def photo_of(entry: Mapping[str, Any]) -> Photo:
+    """A photo of a map from its entry among the ledger's ``photos``."""
+    exif = from_plain(Exif, entry["exif"])
+    return Photo(entry["name"], Path(entry["path"]), entry["width"], entry["height"], entry["content"], exif)
 
 
 @dataclass(frozen=True)
