@@ -113,10 +113,6 @@ class CostFunction:
         _sampled(*_both(first), *_both(second), x, y, *self._shares(), np.uint8(self.outside), costs)
         return costs
 
-    def compare(self, first: FeatureMaps, second: FeatureMaps) -> NDArray[np.uint8]:
-        """Cost (H,W) uint8 of two aligned feature maps, pixel by pixel."""
-        return self.shifted(first, second, 0, 1)[:, :, 0]
-
     def _shares(self) -> tuple[np.float32, np.float32]:
         """Cost of one differing bit, and of a cosine distance of 1."""
         return np.float32(self.census * 255 / _BITS), np.float32((1 - self.census) * 255 * self.gain)

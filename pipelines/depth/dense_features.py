@@ -76,12 +76,11 @@ def _as_vectors(described: NDArray, spec: DescriptorSpec) -> NDArray[np.float32]
 
 
 @lru_cache(maxsize=4)
-def dense_describer(name: str, threads: int | None = None) -> DenseDescriber:
+def dense_describer(name: str) -> DenseDescriber:
     """The dense describer of a name of the zoo (or a weights file, or a user's ``.py``).
 
     Args:
         name: as ``--descriptor`` takes it.
-        threads: of networks; None takes all cores.
 
     Raises:
         DescriptorError: no descriptor has the name, or its weights are missing.
@@ -96,7 +95,7 @@ def dense_describer(name: str, threads: int | None = None) -> DenseDescriber:
     spec = descriptors.spec(name)
     network = architecture(spec)
     if network in FORMS:
-        return DenseNetwork(spec, network, threads=threads)
+        return DenseNetwork(spec, network)
     return GridDescriber(descriptors.load(name))
 
 

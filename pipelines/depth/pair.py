@@ -19,6 +19,12 @@ from pipelines.depth.dense_features import dense_describer
 from pipelines.depth.sgm import Penalties, Winners, aggregate, winners, winners_from_right
 
 CENSUS = "census"
+_SPECKLE = 60
+"""Pixels of a piece of surface at least, at 640 × 480 px; in proportion at other sizes."""
+_REACH, _SPREAD = 6, 10.0
+"""Half window (px) and grey values of the weighted median at the end."""
+_FAR_REACH, _FAR_SPREAD = 20, 5.0
+"""Of the one that fills what is mismatched."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +55,6 @@ def setting(cost: str) -> Setting:
 
 
 @dataclass(frozen=True)
-class PairEngine:
-    """How a rectified pair is matched.
-
-    Attributes:
-        cost: ``census``, or a descriptor of the zoo; all but ``swift-stereo`` are mixed with census.
-        penalties: of semi-global matching; None takes those that suit the cost.
-        tolerance: px by which the two pictures' disparities may differ.
-        speckle: pieces of fewer pixels are removed (at 640 × 480 px; in proportion at other sizes).
-        reach, spread: half window (px) and grey values of the weighted median at the end.
-        far_reach, far_spread: of the one that fills what is mismatched.
-        threads: of networks; None takes all cores.
-    """
-
-    cost: str = "swift-stereo"
-    penalties: Penalties | None = None
-    tolerance: float = 1.0
-    speckle: int = 60
-    reach: int = 6
-    spread: float = 10.0
-    far_reach: int = 20
-    far_spread: float = 5.0
-    threads: int | None = None
-
-
-@dataclass(frozen=True)
 class Disparities:
     """What is known of the left picture of a rectified pair.
 
@@ -88,27 +69,25 @@ class Disparities:
     confidence: NDArray[np.float32]
 
 
-def cost_function(cost: str, threads: int | None = None) -> CostFunction:
-    """The matching cost of a name: ``census``, or a descriptor.
+def cost_function(cost: str) -> CostFunction:
+    """The matching cost of a name: ``census``, or a descriptor; all but ``swift-stereo`` are mixed with census.
 
     Raises:
         DescriptorError: no descriptor has the name, or its weights are missing.
         ConfigError: a metric network.
     """
     suits = setting(cost)
-    describer = None if cost == CENSUS else dense_describer(cost, threads)
+    describer = None if cost == CENSUS else dense_describer(cost)
     return CostFunction(describer, suits.census, suits.gain, suits.outside)
 
 
-def match_pair(
-    left: NDArray[np.uint8], right: NDArray[np.uint8], start: int, count: int, engine: PairEngine
-) -> Disparities:
+def match_pair(left: NDArray[np.uint8], right: NDArray[np.uint8], start: int, count: int, cost: str) -> Disparities:
     """Disparities of a rectified pair.
 
     Args:
         left, right: (H,W,3) uint8 RGB of one size.
         start, count: smallest disparity, and how many are tried.
-        engine: how.
+        cost: see :func:`cost_function`.
 
     Raises:
         ConfigError: fewer than two disparities, or more than the picture has columns.
@@ -120,15 +99,15 @@ def match_pair(
             f"the pictures are {left.shape[1]} px wide",
             f"a range of 2 to {left.shape[1]} px",
         )
-    function = cost_function(engine.cost, engine.threads)
+    function = cost_function(cost)
     ours, theirs = (function.features(_gray(side)) for side in (left, right))
     volume = function.shifted(ours, theirs, start, count)
     del ours, theirs
-    sums = aggregate(volume, left, engine.penalties or setting(engine.cost).penalties)
+    sums = aggregate(volume, left, setting(cost).penalties)
     del volume
     best, other = winners(sums), winners_from_right_of(sums, start)
     del sums
-    return _finish(best, other, left, (start, count), engine)
+    return _finish(best, other, left, start, count)
 
 
 def winners_from_right_of(sums: NDArray[np.uint16], start: int) -> NDArray[np.float32]:
@@ -152,22 +131,18 @@ def _gray(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def _finish(
-    best: Winners, other: NDArray[np.float32], guide: NDArray[np.uint8], span: tuple[int, int], engine: PairEngine
-) -> Disparities:
-    start, count = span
+def _finish(best: Winners, other: NDArray[np.float32], guide: NDArray[np.uint8], start: int, count: int) -> Disparities:
     found = best.index + np.float32(start)
-    height, width = found.shape
-    agreed = filters.left_right(found, other, engine.tolerance)
-    least = max(4, round(engine.speckle * height * width / (640 * 480)))
+    agreed = filters.left_right(found, other)
+    least = max(4, round(_SPECKLE * found.size / (640 * 480)))
     measured = filters.speckles(found, agreed, least=least, step=1.0)
     if not measured.any():
         return Disparities(found, measured, np.zeros_like(found))
     # What is merely mismatched looks like its surface; what is occluded belongs to the surface behind.
     holes = ~measured & filters.mismatched(other, start, count)
     kept = np.where(measured, found, np.nan).astype(np.float32)
-    kept = filters.weighted_median(kept, guide, reach=engine.far_reach, spread=engine.far_spread, where=holes)
+    kept = filters.weighted_median(kept, guide, reach=_FAR_REACH, spread=_FAR_SPREAD, where=holes)
     filled = filters.fill_background(kept, np.isfinite(kept))
-    filled = filters.weighted_median(filled, guide, reach=engine.reach, spread=engine.spread)
+    filled = filters.weighted_median(filled, guide, reach=_REACH, spread=_SPREAD)
     confidence = np.where(measured, np.clip(best.margin / 0.5, 0, 1), 0).astype(np.float32)
     return Disparities(filters.median(filled, 5), measured, confidence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from pipelines.core.progress import Progress
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import Camera, TwoView
+from pipelines.core.types import TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
 from pipelines.geometry.residuals import residuals
-from pipelines.geometry.two_view import VerifyConfig, estimate_two_view
-from pipelines.matching.match import blockwise, read_matches
+from pipelines.geometry.two_view import estimate_two_view
+from pipelines.matching.match import Geometries, blockwise, read_matches
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
 _CODE = 5
@@ -56,11 +56,9 @@ def _write_two_view(path: Path, view: TwoView | None, raw: int) -> None:
 def verify_pairs(
     files: FeatureFiles,
     match_keys: Mapping[tuple[int, int], str],
-    cameras: Sequence[Camera],
-    config: VerifyConfig,
+    geometries: Geometries,
     folder: Path,
     *,
-    seed: int,
     progress: Progress,
 ) -> dict[tuple[int, int], TwoView]:
     """Verify every matched pair; what is on disk already is not made again.
@@ -68,13 +66,14 @@ def verify_pairs(
     Args:
         files: features of the photos.
         match_keys: pair of photo indices -> key of its matches in ``folder``.
-        cameras: intrinsics prior of each photo.
+        geometries: what tells them.
         folder: where matches stand and geometries go.
-        seed: RANSAC's seed.
 
     Returns:
         The pairs that have a geometry, in order.
     """
+
+    cameras, config, seed = geometries.cameras, geometries.config, geometries.seed
 
     @lru_cache(maxsize=64)
     def xy(index: int) -> np.ndarray:

@@ -174,7 +174,7 @@ class Matcher:
 
 @dataclass(frozen=True)
 class Geometries:
-    """What tells the geometry of a pair while it is being matched.
+    """What tells the geometry of a pair, while it is being matched and afterwards.
 
     Attributes:
         cameras: intrinsics prior of each photo.

@@ -159,13 +159,13 @@ def match_two(photos: tuple[Photo, Photo], config: PairConfig) -> PairResult:
     found = front.match(first, second)
     described = time.perf_counter()
     scale = threshold_scale(*photos)
-    cameras = tuple(camera_prior(photo, CameraConfig(model="SIMPLE_PINHOLE")) for photo in photos)
-    matrices = cameras[0].K, cameras[1].K
+    own, other = (camera_prior(photo, CameraConfig(model="SIMPLE_PINHOLE")) for photo in photos)
     a, b = first.xy[found.pairs[:, 0]].astype(np.float64), second.xy[found.pairs[:, 1]].astype(np.float64)
     max_error = config.verify.max_error * scale
     kinds = list(KINDS) if config.model == "auto" else [config.model]
     tried = [
-        estimate(kind, a, b, matrices, max_error=max_error, noise=_NOISE * scale, seed=config.seed) for kind in kinds
+        estimate(kind, a, b, (own.K, other.K), max_error=max_error, noise=_NOISE * scale, seed=config.seed)
+        for kind in kinds
     ]
     models = [model for model in tried if model is not None]
     return PairResult(
@@ -177,7 +177,7 @@ def match_two(photos: tuple[Photo, Photo], config: PairConfig) -> PairResult:
         min(models, key=lambda model: model.gric, default=None),
         {model.kind: model.gric for model in models},
         max_error,
-        cameras,  # type: ignore[arg-type]
+        (own, other),
         (described - begin, time.perf_counter() - described),
     )
 

@@ -33,13 +33,11 @@ def match_photos(
     Returns:
         The graph, and pair -> key of its raw matches.
     """
-    verify, seed = config.verification, config.seed
+    geometries, descriptor = Geometries(cameras, config.verification, config.seed), config.features.descriptor
     with timed(seconds, "Matching"):
-        geometries = Geometries(cameras, verify, seed)
-        descriptor = config.features.descriptor
         keys = match_pairs(files, pairs, descriptor, config.matching, geometries, folder.matches, progress=progress)
     with timed(seconds, "Verification"):
-        views = verify_pairs(files, keys, cameras, verify, folder.matches, seed=seed, progress=progress)
+        views = verify_pairs(files, keys, geometries, folder.matches, progress=progress)
     raw: dict[Pair, int] = {}
     for pair, key in sorted(keys.items()):
         found = read_matches(folder.matches, key)

@@ -30,6 +30,11 @@ class Lens:
     K: Matrix
     distortion: Matrix = field(default_factory=lambda: np.zeros(0))
 
+    @property
+    def coefficients(self) -> Matrix | None:
+        """The distortion as OpenCV's functions take it: None without any."""
+        return self.distortion if self.distortion.size else None
+
 
 @dataclass(frozen=True)
 class Calibration:

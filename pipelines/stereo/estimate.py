@@ -85,8 +85,8 @@ def _rays(points: NDArray[np.float64], lens: Lens) -> NDArray[np.float64]:
     """(N,2) points on the plane at distance 1."""
     import cv2
 
-    distortion = lens.distortion if lens.distortion.size else None
-    return np.asarray(cv2.undistortPoints(points.reshape(-1, 1, 2), lens.K, distortion), np.float64).reshape(-1, 2)
+    flat = cv2.undistortPoints(points.reshape(-1, 1, 2), lens.K, lens.coefficients)
+    return np.asarray(flat, np.float64).reshape(-1, 2)
 
 
 def _one_homography(a: NDArray[np.float64], b: NDArray[np.float64], max_error: float) -> Matrix | None:

@@ -41,17 +41,14 @@ class Side:
         if not len(xy):
             return np.zeros((0, 2))
         given = np.asarray(xy, np.float64).reshape(-1, 1, 2)
-        distortion = self.lens.distortion if self.lens.distortion.size else None
-        return np.asarray(cv2.undistortPoints(given, self.lens.K, distortion, R=self.R, P=self.K), np.float64).reshape(
-            -1, 2
-        )
+        placed = cv2.undistortPoints(given, self.lens.K, self.lens.coefficients, R=self.R, P=self.K)
+        return np.asarray(placed, np.float64).reshape(-1, 2)
 
     def picture(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """The rectified picture (H,W,3) of ``size`` (width, height), and where (H,W) the photo has pixels for it."""
         import cv2
 
-        distortion = self.lens.distortion if self.lens.distortion.size else None
-        x, y = cv2.initUndistortRectifyMap(self.lens.K, distortion, self.R, self.K, size, cv2.CV_32FC1)  # type: ignore[call-overload]
+        x, y = cv2.initUndistortRectifyMap(self.lens.K, self.lens.coefficients, self.R, self.K, size, cv2.CV_32FC1)  # type: ignore[call-overload]
         height, width = pixels.shape[:2]
         inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
         return np.asarray(cv2.remap(pixels, x, y, cv2.INTER_LINEAR), np.uint8), inside

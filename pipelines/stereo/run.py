@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,36 +18,35 @@ from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Camera, Photo
-from pipelines.depth.pair import CENSUS, Disparities, PairEngine, cost_function, match_pair
+from pipelines.depth.pair import CENSUS, Disparities, cost_function, match_pair
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.two_view import VerifyConfig
 from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior
 from pipelines.images.read import Image, read_color_image
 from pipelines.matching.match import MatchConfig
-from pipelines.pairwise.match import PairConfig, PairResult, match_two
-from pipelines.stereo.baseline import sgbm
+from pipelines.pairwise.match import PairConfig, PairResult, match_two, read_two
 from pipelines.stereo.calib import Calibration, rectified_calibration
 from pipelines.stereo.estimate import estimated_calibration, lens_of
+from pipelines.stereo.opencv import sgbm
 from pipelines.stereo.rectify import Rectification, rectification, resized
 from pipelines.stereo.span import Span, check_rows, span_of_matches
 
 Matcher = Callable[[NDArray[np.uint8], NDArray[np.uint8], int, int], Disparities]
-BASELINES: dict[str, Matcher] = {
-    "sgbm": sgbm,
-    "sgbm+wls": lambda left, right, start, count: sgbm(left, right, start, count, wls=True),
-}
+_OPENCV: dict[str, Matcher] = {"sgbm": partial(sgbm, wls=False), "sgbm+wls": partial(sgbm, wls=True)}
 """Costs that are OpenCV's whole matcher."""
 DEFAULT_COST = "swift-stereo"
 _FOR_MATCHES = "rootsift"
 """What finds sparse matches where the cost is no descriptor of keypoints."""
-_NOT_FOR_MATCHES = (CENSUS, DEFAULT_COST, *BASELINES)
+_NOT_FOR_MATCHES = (CENSUS, DEFAULT_COST, *_OPENCV)
 _TOO_FEW, _FEW = 0.01, 0.2
 """Share of the pixels that must be measured for depth, and below which the user is told."""
 _TOO_FAR = "the photos were taken too far apart, or turned too much"
 _NEARER = "photos taken closer together, or --disparities MIN:MAX"
 _BYTES_A_CELL = 4.5
 """Cost, sums and the sums moved for the second picture."""
+_MEMORY = 2.5e9
+"""Bytes that these may take."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +55,20 @@ class StereoConfig:
 
     Attributes:
         cost: ``sgbm``, ``sgbm+wls``, ``census``, or a descriptor of the zoo.
-        engine: semi-global matching and what follows; its ``cost`` is set from the above.
         max_side: longer side at which disparities are computed, px; 0 for the photos' own.
         disparities: smallest and largest disparity at that size; None: by sparse matches.
         rectified: the photos are rectified though no calibration is given.
         intrinsics: of both photos or of each, where no calibration is given.
         baseline: distance of the two cameras, m, also in place of the calibration's; 0 if unknown or as there.
-        memory: bytes that cost volume and sums may take.
         seed: of the robust estimation.
     """
 
     cost: str = DEFAULT_COST
-    engine: PairEngine = field(default_factory=PairEngine)
     max_side: int = 1600
     disparities: tuple[int, int] | None = None
     rectified: bool = False
     intrinsics: tuple[Intrinsics, ...] = ()
     baseline: float = 0.0
-    memory: float = 2.5e9
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -83,18 +79,16 @@ class StereoConfig:
                 "a baseline and a size are finite and not negative, and intrinsics are given at most twice",
                 "--baseline 0.12 for twelve centimetres",
             )
-        near = difflib.get_close_matches(self.cost, (CENSUS, *BASELINES), n=1)
-        if near and self.cost not in (CENSUS, *BASELINES, *registry.names()):
+        near = difflib.get_close_matches(self.cost, (CENSUS, *_OPENCV), n=1)
+        if near and self.cost not in (CENSUS, *_OPENCV, *registry.names()):
             raise ConfigError(f"There is no matching cost {self.cost!r}", "", f"--cost {near[0]}")
-        if self.cost not in BASELINES:
+        if self.cost not in _OPENCV:
             cost_function(self.cost)  # a wrong name is told before any work
 
     @property
     def matcher(self) -> Matcher:
         """The function that makes disparities."""
-        engine = replace(self.engine, cost=self.cost)
-        own: Matcher = lambda left, right, start, count: match_pair(left, right, start, count, engine)  # noqa: E731
-        return BASELINES.get(self.cost, own)
+        return _OPENCV.get(self.cost) or partial(match_pair, cost=self.cost)
 
 
 @dataclass(frozen=True)
@@ -186,9 +180,7 @@ def stereo(
             disparities = config.matcher(left, right, span.start, span.count)
             task.advance()
     known, depth = _depth(disparities.values, inside, made.calibration)
-    result = Depth(
-        photos, config, made, left, right, disparities, known, depth, span, len(found.pairs), seconds
-    )  # fmt: skip
+    result = Depth(photos, config, made, left, right, disparities, known, depth, span, len(found.pairs), seconds)
     if result.density < _TOO_FEW:
         raise NoModelError(
             "No depth was found",
@@ -291,7 +283,6 @@ def _cameras(photos: tuple[Photo, Photo], config: StereoConfig) -> tuple[Camera,
 
 def _span(made: Rectification, found: PairResult, images: tuple[Image, Image], config: StereoConfig) -> Span:
     width = made.size[0]
-    offset = made.calibration.offset
     left, right = (
         side.points(image.from_full(points))
         for side, image, points in zip((made.left, made.right), images, found.points, strict=True)
@@ -299,9 +290,7 @@ def _span(made: Rectification, found: PairResult, images: tuple[Image, Image], c
     if config.disparities is None:
         _check_overlap(found)
         check_rows(left, right, found.inliers, made.calibration.source)
-        span = span_of_matches(
-            left[found.inliers], right[found.inliers], width, offset=offset, source=made.calibration.source
-        )
+        span = span_of_matches(left[found.inliers], right[found.inliers], width, offset=made.calibration.offset)
         if made.calibration.disparities:
             span = Span(0, made.calibration.disparities, "the calibration")
     else:
@@ -313,11 +302,12 @@ def _span(made: Rectification, found: PairResult, images: tuple[Image, Image], c
             f"the rectified pictures are {width} px wide",
             f"--disparities 0:{width // 4}",
         )
-    if made.size[0] * made.size[1] * span.count * _BYTES_A_CELL > config.memory:
+    memory = made.size[0] * made.size[1] * span.count * _BYTES_A_CELL
+    if memory > _MEMORY:
         too_far = config.disparities is None and span.count > width / 2
         raise ConfigError(
             f"{made.size[0]} x {made.size[1]} px with {span.count} disparities need too much memory",
-            f"{made.size[0] * made.size[1] * span.count * _BYTES_A_CELL / 1e9:.1f} GB" + f"; {_TOO_FAR}" * too_far,
+            f"{memory / 1e9:.1f} GB" + f"; {_TOO_FAR}" * too_far,
             _NEARER if too_far else "a smaller --max-size or a narrower --disparities",
         )
     return span
@@ -337,8 +327,6 @@ def _depth(
 
 def read_photos(left: Path, right: Path) -> tuple[Photo, Photo]:
     """The two photos; see :func:`pipelines.pairwise.match.read_two`."""
-    from pipelines.pairwise.match import read_two
-
     if left.exists() and right.exists() and left.samefile(right):
         raise _identical(f"{left} is given twice, and without a baseline there is no depth")
     return read_two(left, right)

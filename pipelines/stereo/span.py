@@ -61,16 +61,13 @@ def check_rows(left: NDArray[np.float64], right: NDArray[np.float64], inliers: N
         )
 
 
-def span_of_matches(
-    left: NDArray[np.float64], right: NDArray[np.float64], width: int, *, offset: float, source: str
-) -> Span:
+def span_of_matches(left: NDArray[np.float64], right: NDArray[np.float64], width: int, *, offset: float) -> Span:
     """The disparities of sparse matches of a rectified pair, and some more to either side.
 
     Args:
         left, right: (N,2) places in the two rectified pictures.
         width: of the pictures.
         offset: disparity + offset is above 0 in front of the cameras.
-        source: what the offset is from; empty where it is not known.
 
     Raises:
         InputError: by their disparities the photos are swapped, or have no baseline.

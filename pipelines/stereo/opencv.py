@@ -12,9 +12,7 @@ _STEP = 16
 """SGBM tries a multiple of this many disparities."""
 
 
-def sgbm(
-    left: NDArray[np.uint8], right: NDArray[np.uint8], start: int, count: int, *, wls: bool = False
-) -> Disparities:
+def sgbm(left: NDArray[np.uint8], right: NDArray[np.uint8], start: int, count: int, *, wls: bool) -> Disparities:
     """Disparities by ``cv2.StereoSGBM`` over all eight paths, with the parameters of OpenCV's own sample.
 
     Args:
