@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipelines.core.clock import timed
 
 
 @dataclass(frozen=True)
@@ -42,24 +43,17 @@ def run(images: Path, out: Path, options: PeerOptions) -> dict[str, float]:
     pycolmap.logging.minloglevel = 2
     pycolmap.set_random_seed(options.seed)
     database = out / "database.db"
-    timings = {}
-    begin = time.perf_counter()
-
-    def lap(stage: str) -> None:
-        nonlocal begin
-        now = time.perf_counter()
-        timings[stage], begin = round(now - begin, 3), now
-
+    timings: dict[str, float] = {}
     extraction = pycolmap.FeatureExtractionOptions()
     extraction.max_image_size = options.max_size
     extraction.sift.max_num_features = options.max_features
     reader = pycolmap.ImageReaderOptions()
     reader.camera_model = options.camera_model
     reader.camera_params = options.camera_params
-    pycolmap.extract_features(database, images, extraction_options=extraction, reader_options=reader)
-    lap("Features")
-    pycolmap.match_exhaustive(database)
-    lap("Matching + verification")
+    with timed(timings, "Features"):
+        pycolmap.extract_features(database, images, extraction_options=extraction, reader_options=reader)
+    with timed(timings, "Matching + verification"):
+        pycolmap.match_exhaustive(database)
     mapping = pycolmap.IncrementalPipelineOptions()
     mapping.random_seed = options.seed
     mapping.min_model_size = 3
@@ -68,8 +62,8 @@ def run(images: Path, out: Path, options: PeerOptions) -> dict[str, float]:
         mapping.mapper.abs_pose_refine_focal_length = mapping.mapper.abs_pose_refine_extra_params = False
     sparse = out / "sparse"
     sparse.mkdir(exist_ok=True)
-    pycolmap.incremental_mapping(database, images, sparse, mapping)
-    lap("Mapping")
+    with timed(timings, "Mapping"):
+        pycolmap.incremental_mapping(database, images, sparse, mapping)
     return timings
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.benchmarks.truth import TrueCamera
 from pipelines.core.types import Photo
+from pipelines.geometry.similarity import angle_between
 from pipelines.images.read import read_gray
 from pipelines.pairwise.models import estimate
 from pipelines.stitch.local import Shifts
@@ -157,7 +158,5 @@ def against_truth(solved: Mapping[str, SolvedPhoto], truth: Mapping[str, TrueCam
     meant = np.stack([truth[name].cam_from_world[:, :3] for name in names])
     u, _, vt = np.linalg.svd(np.einsum("nij,nik->jk", found, meant))
     turn = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
-    chord = np.linalg.norm(found @ turn - meant, axis=(1, 2))
-    angles = 2 * np.arcsin(np.clip(chord / (2 * np.sqrt(2)), 0, 1))
     focals = [abs(solved[name].focal / truth[name].intrinsics[0, 0] - 1) for name in names]
-    return float(angles.mean()), float(np.mean(focals))
+    return float(angle_between(found @ turn, meant).mean()), float(np.mean(focals))

@@ -96,9 +96,7 @@ def pose_errors(model: Model, truth: Mapping[str, TrueCamera]) -> PoseErrors | N
     scale, rotation, translation = similarity(model.centres[rows], true_centres)
     aligned = scale * model.centres[rows] @ rotation.T + translation
     centre = np.linalg.norm(aligned - true_centres, axis=1)
-    # R_estimated in the truth's world is R_cam R^T; the angle between it and the true rotation follows from the trace.
-    estimated = model.cam_from_world[rows][:, :, :3] @ rotation.T
-    angle = angle_between(estimated, true[:, :, :3])
+    angle = angle_between(model.cam_from_world[rows][:, :, :3] @ rotation.T, true[:, :, :3])
     return PoseErrors(float(centre.mean()), float(np.median(centre)), float(centre.max()), float(angle.mean()))
 
 

@@ -76,7 +76,7 @@ def run_dense(
             "its model has one photo, and depth needs two of the same place at least",
             "a map of more photos",
         )
-    places = {name: photos / name for name in model.names} if photos else photo_places(map_folder, model)
+    places = photo_places(map_folder, model, photos)
     known = {entry["name"]: entry["content"] for entry in MapFolder(map_folder).read_ledger().get("photos", [])}
     cost = cost_function(config.descriptor)
     folder = DenseFolder(out or map_folder / "dense")

@@ -11,13 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import colmap
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Camera, Model
 from pipelines.dense.project import transfer
 from pipelines.engine import map_items
-from pipelines.export.undistort import check_photos, photo_of, pinhole_camera
+from pipelines.export.undistort import check_photos, photo_of, pinhole_camera, pixels_by_rows
 from pipelines.images.read import read_color_image
 from pipelines.store.files import fingerprint, make_folder, write_atomic
 
@@ -150,12 +149,8 @@ def _undistort(name: str, path: Path, camera: Camera, view: View, size: int) -> 
     """(H,W,3) RGB pixels of the view; the photo is shrunk first, so that nothing aliases."""
     grown = size * max(camera.width, camera.height) / max(view.width, view.height)
     image = read_color_image(photo_of(name, path, camera), min(round(grown), max(camera.width, camera.height)))
-    (fx, _, cx), (_, fy, cy) = view.intrinsics[0], view.intrinsics[1]
-    u = (np.arange(view.width) - cx) / fx
-    across, down = np.empty((view.height, view.width), np.float32), np.empty((view.height, view.width), np.float32)
-    for first in range(0, view.height, 256):
-        v = (np.arange(first, min(first + 256, view.height)) - cy) / fy
-        places = colmap.pixels_of_rays(camera, np.column_stack([np.tile(u, len(v)), np.repeat(v, len(u))]))
-        across[first : first + 256] = ((places[:, 0] + 0.5) / image.scale[0] - 0.5).reshape(len(v), -1)
-        down[first : first + 256] = ((places[:, 1] + 0.5) / image.scale[1] - 0.5).reshape(len(v), -1)
+    shape = (view.height, view.width)
+    across, down = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    for rows, pixels in pixels_by_rows(camera, view.intrinsics, shape):
+        across[rows], down[rows] = np.moveaxis((pixels + 0.5) / image.scale - 0.5, -1, 0)
     return np.asarray(cv2.remap(image.pixels, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8)

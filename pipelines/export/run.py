@@ -99,7 +99,7 @@ def export_map(
     check_format(to)
     target = out or map_folder / "export" / to
     model = read_component(map_folder, component)
-    places = {name: photos / name for name in model.names} if photos else photo_places(map_folder, model)
+    places = photo_places(map_folder, model, photos)
     export(model, places, target, to, force=force, progress=progress)
     if progress is not None and (target / "images").is_dir():
         _warn_of_changed(map_folder, places, progress)
@@ -150,7 +150,9 @@ def read_component(map_folder: Path, component: int) -> Model:
     )
 
 
-def photo_places(map_folder: Path, model: Model) -> dict[str, Path]:
-    """Where each photo of the model was when the map was made."""
+def photo_places(map_folder: Path, model: Model, moved_to: Path | None = None) -> dict[str, Path]:
+    """Where each photo of the model was when the map was made, or is in the folder that they have moved to."""
+    if moved_to:
+        return {name: moved_to / name for name in model.names}
     known = {entry["name"]: Path(entry["path"]) for entry in MapFolder(map_folder).read_ledger().get("photos", [])}
     return {name: known.get(name, map_folder / "images" / name) for name in model.names}

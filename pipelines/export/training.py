@@ -72,7 +72,7 @@ def export_training(
     """
     target = out or map_folder / "export" / "training"
     model = read_component(map_folder, component)
-    places = {name: photos / name for name in model.names} if photos else photo_places(map_folder, model)
+    places = photo_places(map_folder, model, photos)
     sigma, angle = _scale_and_angle(map_folder, model)
     files = {name: _as_jpeg(file) for name, file in photo_files(model.names, flat=True).items()}
     check_photos(model.names, places)

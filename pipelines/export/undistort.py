@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ JPEG_QUALITY = 95
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 _WIDEST = math.tan(math.radians(60))  # of a pinhole photo's half view: beyond, it is mostly stretched border
 _SMALLEST = 16
+_ROWS = 256
 _GROWTH = 3  # a camera that makes a photo grow by more is a mapping gone wrong
 
 
@@ -149,6 +150,28 @@ def write_photos(
                 task.advance(note=name)
 
 
+def pixels_by_rows(
+    camera: Camera, intrinsics: NDArray[np.float64], shape: tuple[int, int]
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Where the pixels of a pinhole photo lie in the photo as taken.
+
+    Args:
+        camera: that took the photo.
+        intrinsics: (3,3) of the pinhole photo.
+        shape: its height and width.
+
+    Yields:
+        Rows, some at a time, so that float64 is never held for a whole photo, and (h,W,2) px of the photo as taken.
+    """
+    height, width = shape
+    (fx, _, cx), (_, fy, cy), _ = intrinsics
+    u = (np.arange(width) - cx) / fx
+    for first in range(0, height, _ROWS):
+        v = (np.arange(first, min(first + _ROWS, height)) - cy) / fy
+        pixels = colmap.pixels_of_rays(camera, np.column_stack([np.tile(u, len(v)), np.repeat(v, len(u))]))
+        yield slice(first, first + _ROWS), pixels.reshape(len(v), width, 2)
+
+
 class _Lens:
     """Where each pixel of the pinhole photo lies in the photo as taken; made once for all photos of a camera."""
 
@@ -159,15 +182,10 @@ class _Lens:
         self.down = self.across
         if self.straight:
             return
-        fx, fy, cx, cy = pinhole.params
         shape = (pinhole.height, pinhole.width)
         self.across, self.down = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        u = (np.arange(pinhole.width) - cx) / fx
-        for first in range(0, pinhole.height, 256):  # blocks of rows, so that float64 is never held for a whole photo
-            v = (np.arange(first, min(first + 256, pinhole.height)) - cy) / fy
-            pixels = colmap.pixels_of_rays(camera, np.column_stack([np.tile(u, len(v)), np.repeat(v, len(u))]))
-            self.across[first : first + 256] = pixels[:, 0].reshape(len(v), -1)
-            self.down[first : first + 256] = pixels[:, 1].reshape(len(v), -1)
+        for rows, pixels in pixels_by_rows(camera, pinhole.K, shape):
+            self.across[rows], self.down[rows] = pixels[..., 0], pixels[..., 1]
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         import cv2

@@ -118,11 +118,7 @@ def detect(image: NDArray[np.uint8], config: DetectorConfig) -> Detections:
     Raises:
         InputError: the picture has another shape or type.
     """
-    return _detect(_checked(image), config)
-
-
-def _detect(image: NDArray[np.uint8], config: DetectorConfig) -> Detections:
-    row = _TABLE[config.name]
+    row, image = _TABLE[config.name], _checked(image)
     if min(image.shape) < row.smallest:
         return _none()
     found = row.find(image, config.max_keypoints, config.threshold or row.threshold, config.upright)

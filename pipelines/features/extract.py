@@ -137,17 +137,11 @@ def describe_image(
         scorer: the loaded metric network that ``config`` names, if it names one.
     """
     one_pass = FUSED.get((config.detector.name, config.descriptor)) if config.fused else None
-    if one_pass is not None:
-        detections, described = one_pass(image, config.detector)
-        if mask is not None:
-            kept = keep(detections.frames[:, :, 2], mask)
-            return Features(detections.frames[kept], detections.scores[kept], described[kept])
-        return Features(detections.frames, detections.scores, described)
-    detections = detect(image, config.detector)
-    frames, scores = detections.frames, detections.scores
-    if mask is not None:
-        kept = keep(frames[:, :, 2], mask)
-        frames, scores = frames[kept], scores[kept]
+    found, described = one_pass(image, config.detector) if one_pass else (detect(image, config.detector), None)
+    kept = slice(None) if mask is None else keep(found.frames[:, :, 2], mask)
+    frames, scores = found.frames[kept], found.scores[kept]
+    if described is not None:
+        return Features(frames, scores, described[kept])
     if scorer is None:
         return Features(frames, scores, descriptor.describe(_cut(image, frames, descriptor.spec)))
     kept_of_patches = scorer.features(_cut(image, frames, scorer.spec))

@@ -26,14 +26,13 @@ def parse_intrinsics(text: str) -> Intrinsics:
         ConfigError: if neither numbers nor a readable file were given, or the numbers make no sense.
     """
     path = Path(text).expanduser()
-    if path.suffix.lower() in (".txt", ".json") or path.is_file():
-        try:
-            content = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The intrinsics {text!r} cannot be read", str(error), "check the name") from error
-        found = _from_json(content, text) if content.lstrip().startswith("{") else _from_cameras_txt(content, text)
-    else:
+    if path.suffix.lower() not in (".txt", ".json") and not path.is_file():
         return intrinsics_of_numbers(text)
+    try:
+        content = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The intrinsics {text!r} cannot be read", str(error), "check the name") from error
+    found = _from_json(content, text) if content.lstrip().startswith("{") else _from_cameras_txt(content, text)
     _check_numbers(found, text)
     return found
 

@@ -340,8 +340,6 @@ def read_deep(photo: Photo, max_side: int = 0) -> NDArray:
 def _read(photo: Photo, max_side: int, *, color: bool, deep: bool = False) -> Image:
     import cv2
 
-    if max_side < 0:
-        raise InputError("A photo cannot be read", f"its largest side is given as {max_side} pixels", "0 for full size")
     long_side = max(photo.width, photo.height)
     shrink = max_side / long_side if 0 < max_side < long_side else 1.0
     reduce = formats.reduction(photo.width, photo.height, max_side, photo.exif.orientation)

@@ -18,7 +18,6 @@ from pipelines.core.types import Photo, Rejected
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureConfig
 from pipelines.images.read import scan
-from pipelines.matching.match import MatchConfig
 from pipelines.pairwise.frontend import FrontEnd
 from pipelines.recognize.instances import Instance, find_instances, match_frames, without_shadows
 from pipelines.recognize.objects import ObjectIndex
@@ -29,7 +28,7 @@ class RecognizeConfig:
     """How objects are recognised.
 
     Attributes:
-        features, match: the front end; the scene is looked at with all of it, objects with at most 800 px.
+        features: of the scene; objects are looked at with at most 800 px.
         compare: objects that a scene is compared with, the likeliest of the index.
         max_error: px at 1,600 px, of an inlier.
         chance: accidents that are put up with, over all objects of a scene.
@@ -37,7 +36,6 @@ class RecognizeConfig:
     """
 
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    match: MatchConfig = field(default_factory=MatchConfig)
     compare: int = 50
     max_error: float = 4.0
     chance: float = 1e-3
@@ -110,7 +108,7 @@ class Recogniser:
 
     def __init__(self, index: ObjectIndex, config: RecognizeConfig) -> None:
         self.index, self.config = index, config
-        self._front = FrontEnd(config.features, config.match)
+        self._front = FrontEnd(config.features)
         self._distance = descriptors.spec(config.features.descriptor).distance
         self._ratio = min(self._front.matcher.ratio, 1.0)
 

@@ -18,7 +18,6 @@ from pipelines.engine import cores, map_items, opencv_threads_kept
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig
 from pipelines.images.read import Image, shrunk_image
-from pipelines.matching.match import MatchConfig
 from pipelines.pairwise.frontend import FrontEnd
 from pipelines.stitch.flat import MODELS, SolvedFlat, lay_out_flat, solve_flat
 from pipelines.stitch.limits import check_size
@@ -53,8 +52,8 @@ class StitchConfig:
     """How photos are stitched.
 
     Attributes:
-        features, match: the front end, which tells what photos overlap; ``max_side`` of a few hundred px does. Not
-            fused: describing the keypoints that are kept takes less than all that a library's one pass describes.
+        features: tell what photos overlap; ``max_side`` of a few hundred px does. Not fused: describing the keypoints
+            that are kept takes less than all that a library's one pass describes.
         max_side: longer side, px, at which the places of matches are measured.
         mode: ``rotation``: a camera that turned; ``affine`` or ``homography``: a flat thing, scanned or photographed.
         max_error: threshold of the homographies, px at 1,600 px.
@@ -71,7 +70,6 @@ class StitchConfig:
     features: FeatureConfig = field(
         default_factory=lambda: FeatureConfig(detector=keypoints(), max_side=320, fused=False)
     )
-    match: MatchConfig = field(default_factory=MatchConfig)
     max_side: int = 800
     mode: str = "rotation"
     max_error: float = 4.0
@@ -171,7 +169,7 @@ def stitch(
     cv2.setNumThreads(max(1, cores() // len(photos)))  # photos are worked on side by side
     seconds: dict[str, float] = {}
     with timed(seconds, "features"):
-        front, pixels = FrontEnd(config.features, config.match), Pixels(photos)
+        front, pixels = FrontEnd(config.features), Pixels(photos)
         read = _features(pixels, front, config.max_side, progress)
     damaged = [one for one in read if isinstance(one, Rejected)]
     if damaged:
