@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.benchmarks.plain_pnp import plain_pose
-from pipelines.benchmarks.truth import TrueCamera, read_truth
+from pipelines.benchmarks.truth import TrueCamera, read_dataset
 from pipelines.core.errors import ReconError
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Exif, Model, Photo
 from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.similarity import angle_between, camera_alignment, centres_of
 from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior
-from pipelines.images.read import scan
 from pipelines.localize.map import LocalMap, load_map
 from pipelines.localize.query import LocalizeConfig, Localizer, Prepared
 from pipelines.localize.result import Localisation, Verdict
@@ -100,9 +99,7 @@ def read_scene(folder: Path) -> ScenePhotos:
     Raises:
         InputError: it has no photos, or its truth cannot be read.
     """
-    images = folder / "images" if (folder / "images").is_dir() else folder
-    photos, _ = scan(images)
-    truth = read_truth(folder, {photo.name: (photo.width, photo.height) for photo in photos})
+    _, photos, truth = read_dataset(folder)
     return ScenePhotos(folder.resolve().name, tuple(photos), truth)
 
 

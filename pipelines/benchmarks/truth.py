@@ -17,8 +17,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pipelines.core.errors import InputError
-from pipelines.core.types import Model
+from pipelines.core.types import Model, Photo
 from pipelines.geometry.similarity import angle_between, centres_of, similarity
+from pipelines.images.read import scan
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,17 @@ class PoseErrors:
     centre_median: float
     centre_max: float
     rotation_mean: float
+
+
+def read_dataset(folder: Path) -> tuple[Path, list[Photo], dict[str, TrueCamera]]:
+    """The folder of a data set's photos (``images/`` in it, or itself), the photos, and their ground truth.
+
+    Raises:
+        InputError: it has no photos, or its truth cannot be read.
+    """
+    images = folder / "images" if (folder / "images").is_dir() else folder
+    photos, _ = scan(images)
+    return images, photos, read_truth(folder, {photo.name: (photo.width, photo.height) for photo in photos})
 
 
 def read_truth(dataset: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[str, TrueCamera]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.benchmarks.truth import read_truth
+from pipelines.core.config import finite
 from pipelines.core.errors import InputError
 from pipelines.core.types import Model
 from pipelines.dense.folder import DenseFolder
@@ -114,7 +116,7 @@ def table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    known = row.metres == row.metres
+    known = math.isfinite(row.metres)
     distance = f"{1000 * row.distance * row.metres:.1f} mm" if known else f"{row.distance:.4g} units"
     near = f"{100 * row.near:.1f} %" if known else "-"
     return (row.name, f"{row.points:,}", f"{row.triangles:,}", distance, near, f"{100 * row.complete:.1f} %",
@@ -123,4 +125,4 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def results(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows as JSON takes them: what is not known is null."""
-    return [{key: None if value != value else value for key, value in asdict(row).items()} for row in rows]
+    return [finite(asdict(row)) for row in rows]

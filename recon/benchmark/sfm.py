@@ -14,12 +14,11 @@ import numpy as np
 
 from pipelines import colmap
 from pipelines.benchmarks.colmap_sift import PeerOptions
-from pipelines.benchmarks.truth import PoseErrors, TrueCamera, distinct_points, pose_errors, read_truth
+from pipelines.benchmarks.truth import PoseErrors, TrueCamera, distinct_points, pose_errors, read_dataset
 from pipelines.core.config import finite
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
 from pipelines.engine import cores
-from pipelines.images.read import scan
 from pipelines.store.files import make_folder, write_text
 from recon.benchmark.names import in_file, named
 from recon.benchmark.process import run_process
@@ -97,9 +96,7 @@ def run_benchmark(
     sets = named(datasets)
     with progress.stage("Benchmark", len(sets) * len(contestants)) as task:
         for name, dataset in sets.items():
-            images = dataset / "images" if (dataset / "images").is_dir() else dataset
-            photos, _ = scan(images)
-            truth = read_truth(dataset, {photo.name: (photo.width, photo.height) for photo in photos})
+            images, photos, truth = read_dataset(dataset)
             if setting.fix_intrinsics and not truth:
                 raise InputError(f"{dataset} has no ground truth", "fixed intrinsics are taken from it")
             for contestant in contestants:
@@ -144,7 +141,7 @@ def _measure(
     dataset: str, contestant: str, command: list[str], work: Path, photos: int, truth: dict[str, TrueCamera]
 ) -> Row:
     ran = run_process(command, work / "messages.txt")
-    models = [colmap.read_model(path) for path in (work / "sparse").glob("[0-9]*") if colmap.is_model(path)]
+    models = [colmap.read_model(path) for path in colmap.component_folders(work / "sparse")]
     if not models:
         return Row(
             dataset, contestant, photos, 0, 0, 0, 0, 0.0, float("nan"), None, ran.seconds, ran.cpu, {},
@@ -179,11 +176,9 @@ def line(row: Row) -> str:
     """One row as text."""
     if row.failure:
         return f"{row.dataset:<16} {row.contestant:<14} no model: {row.failure}"
-    poses = (
-        ""
-        if row.poses is None
-        else (f"  centre {row.poses.centre_mean * 1000:6.2f} mm  rotation {np.degrees(row.poses.rotation_mean):.4f}°")
-    )
+    poses = ""
+    if row.poses is not None:
+        poses = f"  centre {row.poses.centre_mean * 1000:6.2f} mm  rotation {np.degrees(row.poses.rotation_mean):.4f}°"
     return (
         f"{row.dataset:<16} {row.contestant:<14} {row.registered:>3}/{row.photos:<3} {row.points:>7,} points  "
         f"track {row.track_length:.2f}  {row.error:.3f} px{poses}  {row.seconds:6.1f} s  {row.peak_memory / 1e6:.0f} MB"
@@ -198,9 +193,8 @@ def ratio(row: Row, rows: Sequence[Row]) -> float:
 
 def table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and cells of the results, for the terminal."""
-    header: tuple[str, ...] = ("photos of", "by", "registered", "points", "distinct", "track", "error px")
-    header += ("centre mm", "rotation °")
-    header += ("seconds", "ratio", "CPU s", "MB")
+    header = ("photos of", "by", "registered", "points", "distinct", "track", "error px", "centre mm", "rotation °",
+              "seconds", "ratio", "CPU s", "MB")  # fmt: skip
     return header, [_cells(row, rows) for row in rows]
 
 

@@ -15,13 +15,12 @@ import numpy as np
 
 from pipelines.benchmarks.opencv_stitch import PeerOptions
 from pipelines.benchmarks.panoramas import Checkpoints, SolvedPhoto, against_truth, find_checkpoints, residuals
-from pipelines.benchmarks.truth import TrueCamera, read_truth
+from pipelines.benchmarks.truth import TrueCamera, read_dataset
 from pipelines.core.config import finite
 from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Photo
 from pipelines.engine import cores
-from pipelines.images.read import scan
 from pipelines.stitch.local import Shifts
 from pipelines.store.files import make_folder, write_text
 from recon.benchmark.names import in_file, named
@@ -128,8 +127,7 @@ def run_benchmark(
     contestants = [PEER, *descriptors]
     with progress.stage("Benchmark", len(contestants) * len(sets)) as task:
         for name, folder in sets.items():
-            photos, _ = scan(folder / "images" if (folder / "images").is_dir() else folder)
-            truth = read_truth(folder, {photo.name: (photo.width, photo.height) for photo in photos})
+            _, photos, truth = read_dataset(folder)
             points = find_checkpoints(photos)
             made = []
             for contestant in contestants:
@@ -253,8 +251,8 @@ def peer_of(row: Row, rows: Sequence[Row]) -> Row:
 
 def table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and cells of the results, for the terminal."""
-    header: tuple[str, ...] = ("photos of", "by", "used", "checkpoints", "median px", "rms px", "rotation °", "focal %")
-    header += ("seconds", "ratio", "CPU s", "ratio", "MB")
+    header = ("photos of", "by", "used", "checkpoints", "median px", "rms px", "rotation °", "focal %", "seconds",
+              "ratio", "CPU s", "ratio", "MB")  # fmt: skip
     return header, [_cells(row, rows) for row in rows]
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from recon.cli.options import Seed
+from recon.cli.values import comma_separated
+
+_DataSets = Annotated[list[Path], typer.Argument(help="Data sets: folders with images/ and, if known, ground truth.")]
+_Descriptors = Annotated[str, typer.Option(help="Comma-separated names; see `recon descriptors`.")]
+_MaxSize = Annotated[int, typer.Option(help="Longer side at which features are found, px.")]
+_MaxKeypoints = Annotated[int, typer.Option(help="Features per photo.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure recon side by side with its peers.")
 
@@ -24,24 +33,38 @@ def _named(text: str) -> list[str]:
     """
     import descriptors
 
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = comma_separated(text)
     for name in names:
         descriptors.spec(descriptors.shortlist(name))
     return names
 
 
+def _tell(
+    results: Any, table: tuple[Sequence[str], Sequence[Sequence[str]]], json_output: bool, notes: Sequence[str] = ()
+) -> None:
+    """Print the results: as JSON, or their table and the notes below it."""
+    from recon.cli.terminal import print_columns, print_json
+
+    if json_output:
+        print_json(results)
+        return
+    print_columns(*table)
+    for note in notes:
+        print(note)
+
+
 @app.command("sfm")
 def sfm(
-    data: Annotated[list[Path], typer.Argument(help="Data sets: folders with images/ and, if known, ground truth.")],
-    descriptors: Annotated[str, typer.Option(help="Comma-separated names; see `recon descriptors`.")] = "rootsift",
+    data: _DataSets,
+    descriptors: _Descriptors = "rootsift",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for maps and results.")] = Path("benchmark-sfm"),
-    max_size: Annotated[int, typer.Option(help="Longer side at which features are found, px.")] = 1600,
-    max_keypoints: Annotated[int, typer.Option(help="Features per photo.")] = 8192,
+    max_size: _MaxSize = 1600,
+    max_keypoints: _MaxKeypoints = 8192,
     fix_intrinsics: Annotated[
         bool, typer.Option("--fix-intrinsics", help="Give the ground truth's intrinsics and keep them.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    seed: Seed = 0,
+    json_output: _Json = False,
 ) -> None:
     """pycolmap's own SIFT pipeline and ours on the same photos, one process after the other.
 
@@ -50,30 +73,26 @@ def sfm(
     """
     from recon.benchmark.sfm import Setting, run_benchmark, table, write_results
     from recon.benchmark.sfm_page import write_page
-    from recon.cli.terminal import print_columns, print_json, progress_for
+    from recon.cli.terminal import progress_for
 
     names = _named(descriptors)
     setting = Setting(max_size, max_keypoints, seed, fix_intrinsics)
     rows = run_benchmark(data, names, out, setting, progress=progress_for(json_output))
     results = write_results(rows, out, setting)
     write_page(out / "sfm.html", rows, setting)
-    if json_output:
-        print_json(results)
-    else:
-        print_columns(*table(rows))
-        print(f"Plots: {out / 'sfm.html'}")
+    _tell(results, table(rows), json_output, [f"Plots: {out / 'sfm.html'}"])
 
 
 @app.command("stitch")
 def stitch(
     data: Annotated[list[Path], typer.Argument(help="Folders of photos, or folders of such folders.")],
-    descriptors: Annotated[str, typer.Option(help="Comma-separated names; see `recon descriptors`.")] = "rootsift",
+    descriptors: _Descriptors = "rootsift",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for panoramas and results.")] = Path(
         "benchmark-stitch"
     ),
     max_size: Annotated[int, typer.Option(help="Longer side at which photos are registered, px.")] = 800,
-    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    seed: Seed = 0,
+    json_output: _Json = False,
 ) -> None:
     """OpenCV's Stitcher and ours on the same photos, at the same resolution, one process after the other.
 
@@ -82,33 +101,29 @@ def stitch(
     """
     from recon.benchmark.stitch import Setting, run_benchmark, table, write_results
     from recon.benchmark.stitch_page import write_page
-    from recon.cli.terminal import print_columns, print_json, progress_for
+    from recon.cli.terminal import progress_for
 
     names = _named(descriptors)
     setting = Setting(max_size, seed)
     rows = run_benchmark(data, names, out, setting, progress=progress_for(json_output))
     results = write_results(rows, out, setting)
     write_page(out / "stitch.html", rows, setting)
-    if json_output:
-        print_json(results)
-    else:
-        print_columns(*table(rows))
-        print(f"Panoramas: {out / 'stitch.html'}")
+    _tell(results, table(rows), json_output, [f"Panoramas: {out / 'stitch.html'}"])
 
 
 @app.command("localize")
 def localize(
-    data: Annotated[list[Path], typer.Argument(help="Data sets: folders with images/ and, if known, ground truth.")],
-    descriptors: Annotated[str, typer.Option(help="Comma-separated names; see `recon descriptors`.")] = "rootsift",
+    data: _DataSets,
+    descriptors: _Descriptors = "rootsift",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for maps and results.")] = Path("benchmark-localize"),
     others: Annotated[
         Path | None, typer.Option(help="Folder of photos of other places, none of which may be found.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Photos of other places looked for in each map.")] = 200,
-    max_size: Annotated[int, typer.Option(help="Longer side at which features are found, px.")] = 1600,
-    max_keypoints: Annotated[int, typer.Option(help="Features per photo.")] = 8192,
-    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    max_size: _MaxSize = 1600,
+    max_keypoints: _MaxKeypoints = 8192,
+    seed: Seed = 0,
+    json_output: _Json = False,
 ) -> None:
     """Each photo of a set looked for in a map of the others: with its intrinsics, without them, and by a plain peer.
 
@@ -118,19 +133,14 @@ def localize(
     from pipelines.store.files import make_folder
     from recon.benchmark.localize import Setting, note, run_benchmark, table, write_results
     from recon.benchmark.localize_page import write_page
-    from recon.cli.terminal import print_columns, print_json, progress_for
+    from recon.cli.terminal import progress_for
 
     names = _named(descriptors)
     setting = Setting(max_size, max_keypoints, seed, count)
     groups = run_benchmark(data, names, make_folder(out), setting, others=others, progress=progress_for(json_output))
     results = write_results(groups, out, setting)
     write_page(out / "localize.html", groups, setting)
-    if json_output:
-        print_json(results)
-    else:
-        print_columns(*table(groups))
-        print(f"{note()}.")
-        print(f"Plots: {out / 'localize.html'}")
+    _tell(results, table(groups), json_output, [f"{note()}.", f"Plots: {out / 'localize.html'}"])
 
 
 @app.command("stereo")
@@ -140,7 +150,7 @@ def stereo(
         str, typer.Option(help="Comma-separated: sgbm, sgbm+wls, census, or names of `recon descriptors`.")
     ] = "sgbm,sgbm+wls,census,swift-stereo",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for maps and results.")] = Path("benchmark-stereo"),
-    json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    json_output: _Json = False,
 ) -> None:
     """Matching costs in recon's engine, and OpenCV's SGBM with and without its filter, on the same rectified pairs.
 
@@ -150,17 +160,13 @@ def stereo(
     from pipelines.store.files import make_folder
     from recon.benchmark.stereo import run_benchmark, table, write_results
     from recon.benchmark.stereo_page import write_page
-    from recon.cli.terminal import print_columns, print_json, progress_for
+    from recon.cli.terminal import progress_for
 
-    names = [name.strip() for name in costs.split(",") if name.strip()]
+    names = comma_separated(costs)
     result = run_benchmark(data, names, make_folder(out), progress=progress_for(json_output))
     results = write_results(result, out)
     write_page(out / "stereo.html", result)
-    if json_output:
-        print_json(results)
-    else:
-        print_columns(*table(result))
-        print(f"Pictures: {out / 'stereo.html'}")
+    _tell(results, table(result), json_output, [f"Pictures: {out / 'stereo.html'}"])
 
 
 @app.command("dense")
@@ -171,7 +177,7 @@ def dense(
         typer.Option(help="Data set with the true cameras, for metres; once for each map, in their order."),
     ] = None,
     component: Annotated[int, typer.Option(help="Which model of the maps; 0 is the largest.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    json_output: _Json = False,
 ) -> None:
     """How well a mesh agrees with its map's points, of which it was not made.
 
@@ -180,7 +186,6 @@ def dense(
     """
     from pipelines.core.errors import ConfigError
     from recon.benchmark.dense import measured, results, table
-    from recon.cli.terminal import print_columns, print_json
 
     known: list[Path | None] = [*(truth or [])] or [None] * len(maps)
     if len(known) != len(maps):
@@ -188,10 +193,7 @@ def dense(
             f"--truth was given {len(known)} times for {len(maps)} maps", "each map needs its own", "--truth once a map"
         )
     rows = [measured(place, own, component) for place, own in zip(maps, known, strict=True)]
-    if json_output:
-        print_json(results(rows))
-    else:
-        print_columns(*table(rows))
+    _tell(results(rows), table(rows), json_output)
 
 
 _BOARDS = {
@@ -226,7 +228,7 @@ def _board_command(board: str) -> Callable[..., None]:
         patch_size: Annotated[
             int, typer.Option(min=4, help="Of descriptors from files that do not say it: side in pixels.")
         ] = 32,
-        json_output: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+        json_output: _Json = False,
     ) -> None:
         from descriptors.benchmarks.contestants import Foreign, read_contestants, ready
         from pipelines.store.files import make_folder
@@ -235,9 +237,9 @@ def _board_command(board: str) -> Callable[..., None]:
         from recon.benchmark.tables import table, write_files
         from recon.cli.terminal import print_columns, print_json, progress_for
 
-        chosen = [name.strip() for name in descriptors.split(",") if name.strip()] or ready()
+        chosen = comma_separated(descriptors) or ready()
         contestants = read_contestants(chosen, Foreign(magnification or None, patch_size))
-        wanted = tuple(name.strip() for name in splits.split(",") if name.strip())
+        wanted = tuple(comma_separated(splits))
         request = Request(data, make_folder(out), detector or None, keypoints, wanted)
         progress = progress_for(json_output)
         boards = run_boards(list(BOARDS) if board == "all" else [board], request, contestants, progress=progress)

@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from recon.cli.options import Component, MovedPhotos, Seed
+from recon.cli.values import comma_separated
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Get or make data to train and measure descriptors with."
 )
@@ -88,8 +91,8 @@ def patches(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder to make; default: MAP/export/training.")
     ] = None,
-    photos: Annotated[Path | None, typer.Option(help="Where the photos are now, if they have moved.")] = None,
-    component: Annotated[int, typer.Option(help="Which model of the map; 0 is the largest.")] = 0,
+    photos: MovedPhotos = None,
+    component: Component = 0,
     max_size: Annotated[int, typer.Option(help="Longer side of the stored photos at most, px.")] = 1024,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the folder.")] = False,
@@ -115,7 +118,7 @@ def hpatches_patches(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make the sets in.", show_default=False)],
     detectors: Annotated[str, typer.Option(help="Comma-separated detectors of recon.")] = "dog,hessian-affine,harris",
     keypoints: Annotated[int, typer.Option(min=1, help="Patches a sequence at most.")] = 1500,
-    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+    seed: Seed = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the folder.")] = False,
 ) -> None:
     """Make patch sets in HPatches' layout (ref, e1-5, h1-5, t1-5) from photos with homographies.
@@ -134,7 +137,7 @@ def hpatches_patches(
     from pipelines.store.files import make_folder
     from recon.cli.terminal import progress_for
 
-    configs = [DetectorConfig(name.strip(), 4 * keypoints) for name in detectors.split(",") if name.strip()]
+    configs = [DetectorConfig(name, 4 * keypoints) for name in comma_separated(detectors)]
     check_seed(seed)
     if not configs:
         raise ConfigError("--detectors names no detector", "keypoints must be found somehow", "dog")

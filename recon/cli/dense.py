@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from recon.cli.options import Component, Json, Map, MovedPhotos
+
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to make; default: MAP/dense.")]
-_Photos = Annotated[Path | None, typer.Option(help="Where the photos are now, if they have moved.")]
 
 
 def dense(
-    map: Annotated[Path, typer.Argument(help="Run folder of `recon sfm`, or a COLMAP model.", show_default=False)],
+    map: Map,
     out: _Out = None,
     size: Annotated[int, typer.Option(help="Longer side of the undistorted photos that depth is found in, px.")] = 1000,
     descriptor: Annotated[
@@ -23,9 +24,9 @@ def dense(
     consistent: Annotated[int, typer.Option(help="Other photos that must agree about a point.")] = 2,
     mesh: Annotated[str, typer.Option(help="poisson or none.")] = "poisson",
     triangles: Annotated[int, typer.Option(help="Of the mesh at most; 0 for as many as come.")] = 1_000_000,
-    photos: _Photos = None,
-    component: Annotated[int, typer.Option(help="Which model of the map; 0 is the largest.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    photos: MovedPhotos = None,
+    component: Component = 0,
+    json_output: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict.")] = False,
 ) -> None:
     """A map in; depth maps, a coloured point cloud with normals and a mesh out, on the CPU.

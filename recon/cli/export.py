@@ -8,21 +8,21 @@ from typing import Annotated
 
 import typer
 
+from recon.cli.options import Component, Map, MovedPhotos
+
 # As in pipelines.export.FORMATS, which would take half a second to import for the help.
 _FORMATS = "colmap, ply, poses, nerfstudio, gaussian-splatting, openmvs, colmap-dense or bundler"
 
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to make; default: MAP/export/FORMAT.")]
-_Photos = Annotated[Path | None, typer.Option(help="Where the photos are now, if they have moved.")]
-_Component = Annotated[int, typer.Option(help="Which model of the map; 0 is the largest.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace an earlier export.")]
 
 
 def export(
-    map: Annotated[Path, typer.Argument(help="Run folder of `recon sfm`, or a COLMAP model.", show_default=False)],
+    map: Map,
     to: Annotated[str, typer.Option(help=f"{_FORMATS}.", show_default=False)],
     out: _Out = None,
-    photos: _Photos = None,
-    component: _Component = 0,
+    photos: MovedPhotos = None,
+    component: Component = 0,
     force: _Force = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the folder.")] = False,
 ) -> None:

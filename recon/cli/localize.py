@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recon.cli.options import Intrinsics, Json
+
 if TYPE_CHECKING:
     from pipelines.localize.matching import Near
     from pipelines.localize.result import Localisation, QueryPose
@@ -18,9 +20,7 @@ _Queries = Annotated[list[Path], typer.Argument(help="Photos, videos, or folders
 def localize(
     queries: _Queries,
     map_folder: Annotated[Path, typer.Option("--map", "-m", help="A map made by `recon sfm`.", show_default=False)],
-    intrinsics: Annotated[
-        str, typer.Option(help="f,cx,cy or fx,fy,cx,cy[,k1,…], optionally @WxH; or a cameras.txt or JSON file.")
-    ] = "",
+    intrinsics: Intrinsics = "",
     camera_model: Annotated[
         str, typer.Option(help="COLMAP camera model of cameras that the map does not know; default: SIMPLE_RADIAL.")
     ] = "",
@@ -34,7 +34,7 @@ def localize(
     ] = "",
     every: Annotated[int, typer.Option(min=1, help="Of a video, each so-maniest frame.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for poses.json and overlay pictures.")] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_output: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print one line per query and nothing else.")] = False,
 ) -> None:
     """Where was this photo taken? The pose of new photos in a map, how sure it is, or why there is none.

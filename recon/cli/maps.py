@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from recon.cli.options import Descriptor, Detector, Json, MaxKeypoints, MaxSize, Ratio, Seed
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -26,14 +28,14 @@ def import_(
     model: Annotated[Path, typer.Argument(help="Folder of a COLMAP model, or one with it in sparse/0 or sparse.")],
     images: Annotated[Path, typer.Option(help="Folder of its photos.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The map to make.", show_default=False)],
-    descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own .py file.")] = "rootsift",
-    detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
-    max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 8192,
-    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1600,
+    descriptor: Descriptor = "rootsift",
+    detector: Detector = "dog",
+    max_keypoints: MaxKeypoints = 8192,
+    max_size: MaxSize = 1600,
     neighbours: Annotated[int, typer.Option(min=1, help="Photos that each is matched with at most.")] = 20,
-    ratio: Annotated[float | None, typer.Option(help="Nearest / second-nearest ratio.")] = None,
-    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    ratio: Ratio = None,
+    seed: Seed = 0,
+    json_output: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict.")] = False,
 ) -> None:
     """Make a map of a COLMAP model and its photos: its poses and intrinsics stay, its points are triangulated anew
@@ -90,7 +92,7 @@ def align(
     tolerance: Annotated[
         float | None, typer.Option(help="Metres that a place may be off; default: 15 for GPS, 0.1 for centres.")
     ] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_output: Json = False,
 ) -> None:
     """Bring a map into metres: afterwards `recon localize` gives places in metres, with GPS also on earth.
 

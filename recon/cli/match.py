@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from recon.cli.options import Descriptor, Detector, Json, MaxKeypoints, MaxSize, Ratio
+from recon.cli.values import comma_separated
+
 _Out = Annotated[Path, typer.Option("--out", "-o", help="Picture to write: PNG, JPEG …")]
 _Npz = Annotated[Path | None, typer.Option("--npz", help="Write keypoints, matches, inliers and the model here.")]
 _Compare = Annotated[str, typer.Option(help="Several descriptors, one under the other: sift,l2net,…")]
@@ -18,8 +21,8 @@ def match(
     a: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Another photo.", show_default=False)],
     out: _Out = Path("matches.png"),
-    descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own file.")] = "rootsift",
-    detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
+    descriptor: Descriptor = "rootsift",
+    detector: Detector = "dog",
     compare: _Compare = "",
     model: Annotated[
         str,
@@ -27,15 +30,13 @@ def match(
             help="H (plane, or a turned camera), F, E (focal length from EXIF, or guessed), or auto: by GRIC."
         ),
     ] = "auto",
-    max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 8192,
-    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1600,
-    ratio: Annotated[
-        float | None, typer.Option(help="Nearest / second-nearest ratio; default: the descriptor's.")
-    ] = None,
+    max_keypoints: MaxKeypoints = 8192,
+    max_size: MaxSize = 1600,
+    ratio: Ratio = None,
     max_error: Annotated[float, typer.Option(help="Largest distance of an inlier, px at 1,600 px.")] = 4.0,
     npz: _Npz = None,
     seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same result.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_output: Json = False,
 ) -> None:
     """Match two photos: keypoints, matches, inliers of a homography, fundamental or essential matrix, and a picture.
 
@@ -53,7 +54,7 @@ def match(
     from pipelines.store.files import check_apart, check_file
     from recon.cli.terminal import print_json
 
-    names = [name.strip() for name in compare.split(",") if name.strip()] or [descriptor]
+    names = comma_separated(compare) or [descriptor]
     given = context.get_parameter_source("descriptor")
     if compare and given is not None and given.name != "DEFAULT":
         why = "--compare names all that are wanted"

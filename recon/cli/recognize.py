@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recon.cli.options import Descriptor, Detector, Json
+
 if TYPE_CHECKING:
     from pipelines.core.types import Photo
 
@@ -23,15 +25,15 @@ def recognize(
     objects: _Objects,
     out: _Out = None,
     cache: _Cache = None,
-    descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own file.")] = "rootsift",
-    detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
+    descriptor: Descriptor = "rootsift",
+    detector: Detector = "dog",
     max_keypoints: Annotated[int, typer.Option(help="Keypoints kept of a scene.")] = 8192,
     max_size: Annotated[int, typer.Option(help="Longer side at which a scene is looked at, px.")] = 1600,
     compare: Annotated[int, typer.Option(help="Objects a scene is compared with, the likeliest of the index.")] = 50,
     max_error: Annotated[float, typer.Option(help="Largest distance of an inlier, px at 1,600 px.")] = 4.0,
     chance: Annotated[float, typer.Option(help="False finds per scene that are put up with.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same result.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_output: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the finds.")] = False,
 ) -> None:
     """Find every instance of every object (book covers, boxes, labels, paintings) in photos.

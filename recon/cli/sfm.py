@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from recon.cli.options import Descriptor, Detector, Intrinsics, Json, MaxKeypoints, MaxSize, Ratio
+
 _Photos = Annotated[list[Path], typer.Argument(help="A folder of photos, or photo files.", show_default=False)]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: PHOTOS-map, beside the photos.")]
 _Add = Annotated[Path | None, typer.Option("--add-to", help="Add the photos to this map; its own options hold.")]
@@ -20,27 +22,23 @@ def sfm(
     photos: _Photos,
     out: _Out = None,
     add_to: _Add = None,
-    descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own .py file.")] = "rootsift",
-    detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
-    max_keypoints: Annotated[int, typer.Option(help="Strongest keypoints kept per photo.")] = 8192,
-    max_size: Annotated[int, typer.Option(help="Longer side at which keypoints are found, px.")] = 1600,
+    descriptor: Descriptor = "rootsift",
+    detector: Detector = "dog",
+    max_keypoints: MaxKeypoints = 8192,
+    max_size: MaxSize = 1600,
     pairs: Annotated[
         str,
         typer.Option(help="auto, exhaustive, sequential, spatial (GPS), retrieval, or a file of name pairs."),
     ] = "auto",
     neighbours: Annotated[int, typer.Option(help="Retrieval and spatial pairs: partners per photo.")] = 20,
-    ratio: Annotated[
-        float | None, typer.Option(help="Nearest / second-nearest ratio; default: the descriptor's.")
-    ] = None,
+    ratio: Ratio = None,
     match_first: Annotated[
         int,
         typer.Option(help="Largest keypoints matched first, the others along epipolar lines. 0: all at once."),
     ] = 3072,
     min_matches: Annotated[int, typer.Option(help="Verified matches that a pair needs.")] = 15,
     max_error: Annotated[float, typer.Option(help="Verification threshold, px at 1,600 px.")] = 4.0,
-    intrinsics: Annotated[
-        str, typer.Option(help="f,cx,cy or fx,fy,cx,cy[,k1,…], optionally @WxH; or a cameras.txt or JSON file.")
-    ] = "",
+    intrinsics: Intrinsics = "",
     camera_model: Annotated[
         str, typer.Option(help="COLMAP camera model; SIMPLE_RADIAL, or a richer one where the photos tell it.")
     ] = "",
@@ -52,7 +50,7 @@ def sfm(
         bool, typer.Option(help="Measure keypoints anew by grey values, once the cameras are known.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same map.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_output: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict.")] = False,
 ) -> None:
     """Photos in, 3D model out: camera poses, intrinsics, coloured points, and a report to open in a browser.

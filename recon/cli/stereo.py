@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recon.cli.options import Json
+
 _Cost = Annotated[
     str, typer.Option("--descriptor", "--cost", help="A name of `recon descriptors`, census, sgbm, or sgbm+wls.")
 ]
@@ -32,7 +34,7 @@ def stereo(
     ] = "",
     max_size: Annotated[int, typer.Option(help="Longer side that is worked at, px; 0: the photos' own.")] = 1600,
     seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same depth.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_output: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")] = False,
 ) -> None:
     """Depth of the left of two photos: disparity, depth, confidence, coloured points, a picture.

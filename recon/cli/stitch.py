@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recon.cli.options import Descriptor, Detector, Json
+
 if TYPE_CHECKING:
     from pipelines.stitch.debug import Debug
 
@@ -19,8 +21,8 @@ _Crop = Annotated[bool | None, typer.Option("--crop/--no-crop", help="Cut to the
 def stitch(
     photos: _Photos,
     out: _Out = Path("pano.jpg"),
-    descriptor: Annotated[str, typer.Option(help="A name of `recon descriptors`, or your own file.")] = "rootsift",
-    detector: Annotated[str, typer.Option(help="dog, hessian-affine, gftt, harris, fast, orb or akaze.")] = "dog",
+    descriptor: Descriptor = "rootsift",
+    detector: Detector = "dog",
     max_keypoints: Annotated[int, typer.Option(help="Keypoints kept per photo.")] = 600,
     max_size: Annotated[
         int,
@@ -40,7 +42,7 @@ def stitch(
     json_file: Annotated[Path | None, typer.Option("--json-file", help="Write the result as JSON here.")] = None,
     debug: Annotated[Path | None, typer.Option(help="Folder for a numbered picture of every stage.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same photos, same options: same panorama.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_output: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result, but no progress.")] = False,
 ) -> None:
     """Stitch photos, in any order, to panoramas; several in one folder are found and written apart.

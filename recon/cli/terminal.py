@@ -64,6 +64,9 @@ class Bars(_Warnings):
         begin = time.perf_counter()
         with RichProgress(*columns, console=console, transient=True) as bars:
             yield _BarTask(bars, bars.add_task(name, total=total, note=""))
+        self._say_done(name, total, begin)
+
+    def _say_done(self, name: str, total: int | None, begin: float) -> None:
         count = f"{total:>6}" if total is not None else ""
         self.say(f"{name:<13} {count}  {time.perf_counter() - begin:6.1f} s")
 
@@ -98,8 +101,7 @@ class Lines(Bars):
         """Follow one stage."""
         begin = time.perf_counter()
         yield _LineTask(name, total)
-        count = f"{total:>6}" if total is not None else ""
-        self.say(f"{name:<13} {count}  {time.perf_counter() - begin:6.1f} s")
+        self._say_done(name, total, begin)
 
 
 class Quiet(_Warnings, Silent):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recon.cli.values import comma_separated
+
 if TYPE_CHECKING:
     from descriptors.training.curve import FoundFigures
     from descriptors.training.curve import Progress as TrainingProgress
@@ -130,7 +132,7 @@ def _train_all(
     from descriptors.training.zoo import train_zoo
     from pipelines.store.files import write_errors
 
-    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    chosen = comma_separated(names)
     if names and not chosen:
         raise typer.BadParameter("it names no network; give a,b,c", param_hint="--names")
     failed = 0

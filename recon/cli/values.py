@@ -57,6 +57,11 @@ def descriptor_name(text: str) -> str:
     return str(path.resolve()) if path.suffix in (".py", ".safetensors") and path.is_file() else text
 
 
+def comma_separated(text: str) -> list[str]:
+    """The names in a list such as ``sift, l2net``."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 class _Plain:
     """Stands in for typer's ``RuntimeParam``."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 from importlib import resources
 from importlib.metadata import version
 from string import Template
@@ -17,15 +17,11 @@ from pipelines.localize.map import LocalMap
 from pipelines.localize.matching import QueryMatcher
 from pipelines.localize.query import LocalizeConfig, Localizer
 from pipelines.localize.result import Localisation
-from recon.report import scene
+from recon.report import page, scene
 from recon.serve.upload import Limits, received
 
-_SCRIPTS = (
-    ("recon.report", "gl.js"),
-    ("recon.report", "viewer.js"),
-    ("recon.report", "orbit.js"),
-    ("recon.serve", "serve.js"),
-)
+_VIEWER = ("gl.js", "viewer.js", "orbit.js")
+"""Of the report's scripts those that the 3D view needs."""
 
 
 class Service:
@@ -88,14 +84,14 @@ class Service:
             "components": [scene.pack(model, _numbers(model), n) for model, n in zip(models, limits, strict=True)],
             "names": [list(model.names) for model in models],
         }
-        return Template(_asset("recon.serve", "serve.html")).substitute(
-            title=_text(self.facts["map"]),
-            facts=_text(
+        return Template(_asset("serve.html")).substitute(
+            title=escape(self.facts["map"]),
+            facts=escape(
                 f"{self.facts['photos']:,} photos, {self.facts['points']:,} points, {self.facts['descriptor']}"
             ),
-            css=_asset("recon.report", "report.css") + _asset("recon.serve", "serve.css"),
-            data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-            script="\n".join(_asset(*place) for place in _SCRIPTS),
+            css=page.asset("report.css") + _asset("serve.css"),
+            data=page.json_text(data),
+            script="\n".join([*map(page.asset, _VIEWER), _asset("serve.js")]),
         )
 
 
@@ -103,11 +99,5 @@ def _numbers(model: Model) -> dict[str, int]:
     return {name: number for number, name in enumerate(model.names)}
 
 
-def _asset(package: str, name: str) -> str:
-    return resources.files(package).joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _text(value: object) -> str:
-    from html import escape
-
-    return escape(str(value))
+def _asset(name: str) -> str:
+    return resources.files("recon.serve").joinpath("assets", name).read_text(encoding="utf-8")
