@@ -20,13 +20,11 @@ class PeerOptions:
     Attributes:
         out: the panorama's file; cameras go to the same name with ``.json``.
         megapixels: resolution of the registration.
-        scans: its mode for flat things, ``Stitcher_SCANS``.
         seed: of OpenCV's random numbers.
     """
 
     out: str
     megapixels: float
-    scans: bool = False
     seed: int = 0
 
 
@@ -39,7 +37,7 @@ def run(options: PeerOptions, paths: list[str]) -> str:
 
     cv2.setRNGSeed(options.seed)
     begin = time.perf_counter()
-    stitcher = cv2.Stitcher.create(cv2.Stitcher_SCANS if options.scans else cv2.Stitcher_PANORAMA)
+    stitcher = cv2.Stitcher.create(cv2.Stitcher_PANORAMA)
     stitcher.setRegistrationResol(options.megapixels)
     images = [image for image in map(cv2.imread, paths) if image is not None]
     read = time.perf_counter()
@@ -55,7 +53,7 @@ def run(options: PeerOptions, paths: list[str]) -> str:
     stages = {"reading": read - begin, "cameras": estimated - read, "rendering": composed - estimated}
     scale = stitcher.workScale()
     cameras = [
-        _camera(paths[index], camera, scale, options.scans)
+        _camera(paths[index], camera, scale)
         for index, camera in zip(stitcher.component(), stitcher.cameras(), strict=True)
     ]
     content = {"photos": cameras, "seconds": stages | {"writing": time.perf_counter() - composed}}
@@ -63,17 +61,13 @@ def run(options: PeerOptions, paths: list[str]) -> str:
     return ""
 
 
-def _camera(path: str, camera, scale: float, scans: bool) -> dict[str, object]:  # type: ignore[no-untyped-def]
+def _camera(path: str, camera, scale: float) -> dict[str, object]:  # type: ignore[no-untyped-def]
     """A camera in pixels of the whole photo, the centre of the top-left pixel at (0, 0)."""
-    world_from_cam = camera.R.astype(float)
-    entry: dict[str, object] = {"path": path}
-    if scans:
-        # R holds the affine map from the photo to the plane, both at the working resolution.
-        return entry | {"plane_from_photo": world_from_cam.tolist(), "scale": scale}
-    return entry | {
+    return {
+        "path": path,
         "focal_px": camera.focal / scale,
         "centre": [(camera.ppx + 0.5) / scale - 0.5, (camera.ppy + 0.5) / scale - 0.5],
-        "cam_from_world": world_from_cam.T.tolist(),
+        "cam_from_world": camera.R.astype(float).T.tolist(),
     }
 
 

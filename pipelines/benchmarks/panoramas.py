@@ -46,26 +46,22 @@ class SolvedPhoto:
         focal: px; of the division model with ``k`` (see :mod:`pipelines.stitch.adjust`).
         centre: (2,) px.
         k: 0 for a pinhole.
-        cam_from_world: (3,3), or None where ``plane_from_photo`` is given.
-        plane_from_photo: (3,3) homography of a flat thing's photo, px, or None.
+        cam_from_world: (3,3).
         shifts: by how much its pixels are moved first, or None.
     """
 
     focal: float
     centre: Array
-    k: float = 0.0
-    cam_from_world: Array | None = None
-    plane_from_photo: Array | None = None
+    k: float
+    cam_from_world: Array
     shifts: Shifts | None = None
 
     def lift(self, xy: Array) -> Array:
-        """(N,3) directions in the world, or homogeneous points of the plane."""
+        """(N,3) directions in the world."""
         xy = xy if self.shifts is None else self.shifts.apply(xy)
-        if self.plane_from_photo is not None:
-            return np.c_[xy, np.ones(len(xy))] @ self.plane_from_photo.T
         x = xy - self.centre
         flat = x * (self.focal / (self.focal**2 + self.k * (x**2).sum(1)))[:, None]
-        return np.c_[flat, np.ones(len(flat))] @ _given(self.cam_from_world)
+        return np.c_[flat, np.ones(len(flat))] @ self.cam_from_world
 
     def project(self, world: Array) -> Array:
         """(N,2) px, NaN behind the camera; the inverse of :meth:`lift`."""
@@ -73,19 +69,11 @@ class SolvedPhoto:
         return xy if self.shifts is None else self.shifts.undo(xy)
 
     def _seen(self, world: Array) -> Array:
-        if self.plane_from_photo is not None:
-            at = world @ np.linalg.inv(self.plane_from_photo).T
-            return at[:, :2] / at[:, 2:]
-        view = world @ _given(self.cam_from_world).T
+        view = world @ self.cam_from_world.T
         flat = view[:, :2] / np.where(view[:, 2] > 1e-6, view[:, 2], np.nan)[:, None]
         root = 1 - 4 * self.k * (flat**2).sum(1)
         with np.errstate(invalid="ignore"):
             return flat * (2 * self.focal / (1 + np.sqrt(np.where(root > 0, root, np.nan))))[:, None] + self.centre
-
-
-def _given(matrix: Array | None) -> Array:
-    assert matrix is not None, "a photo has a rotation or a place on a plane"
-    return matrix
 
 
 def find_checkpoints(photos: Sequence[Photo]) -> dict[tuple[int, int], Checkpoints]:
@@ -151,10 +139,10 @@ def against_truth(solved: Mapping[str, SolvedPhoto], truth: Mapping[str, TrueCam
 
     None if no two of the photos are known.
     """
-    names = [name for name in solved if name in truth and solved[name].cam_from_world is not None]
+    names = [name for name in solved if name in truth]
     if len(names) < 2:
         return None
-    found = np.stack([_given(solved[name].cam_from_world) for name in names])
+    found = np.stack([solved[name].cam_from_world for name in names])
     meant = np.stack([truth[name].cam_from_world[:, :3] for name in names])
     u, _, vt = np.linalg.svd(np.einsum("nij,nik->jk", found, meant))
     turn = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt

@@ -5,6 +5,8 @@ in and taken off on the way out, in this package and nowhere else: for keypoints
 Written and tested against pycolmap 4.2; other modules never import pycolmap.
 """
 
+from typing import TYPE_CHECKING
+
 from pipelines.colmap.adjust import settle
 from pipelines.colmap.cameras import from_colmap, pixels_of_rays, rays_of_pixels, to_colmap
 from pipelines.colmap.lenses import choose_lenses
@@ -32,11 +34,13 @@ from pipelines.colmap.models import (
     write_model,
     write_text,
 )
-from pipelines.colmap.pose import FittedPose, absolute_pose, absolute_pose_inliers
+from pipelines.colmap.pose import absolute_pose, absolute_pose_inliers
 from pipelines.colmap.views import database_names, drop_database, put_database, verify_pair, write_database
 
+if TYPE_CHECKING:
+    from pycolmap import Reconstruction as Reconstruction  # for others' annotations; what it holds is this package's
+
 __all__ = [
-    "FittedPose",
     "IncrementalJob",
     "absolute_pose",
     "absolute_pose_inliers",

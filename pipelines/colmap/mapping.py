@@ -31,6 +31,7 @@ class IncrementalJob:
         choose_lenses: give cameras the lens that their photos tell (:func:`pipelines.colmap.lenses.choose_lenses`).
         error_scale: factor on COLMAP's pixel thresholds, for photos much larger than the working resolution.
         on_photo: called after each registered photo; an exception it raises ends the mapping.
+        snapshots: folder that receives a sparse model every ``snapshot_every`` photos; None for none.
     """
 
     database: Path
@@ -40,6 +41,8 @@ class IncrementalJob:
     choose_lenses: bool
     error_scale: float
     on_photo: Callable[[], None]
+    snapshots: Path | None = None
+    snapshot_every: int = 0
 
 
 @contextmanager
@@ -88,8 +91,6 @@ def incremental_mapping(
     start: Path | None = None,
     begin: tuple[int, int] | None = None,
     names: Sequence[str] = (),
-    snapshots: Path | None = None,
-    snapshot_every: int = 0,
 ) -> list[pycolmap.Reconstruction]:
     """Run an incremental mapping.
 
@@ -99,7 +100,6 @@ def incremental_mapping(
         begin: the two photos, as numbers of the job's, to make one model from; COLMAP chooses them unless they are
             given, and goes on with others when nothing more can be added.
         names: map only these photos; all if empty.
-        snapshots: folder that receives a sparse model every ``snapshot_every`` photos.
 
     Returns:
         The models, most photos first; empty if there was no good initial pair.
@@ -118,9 +118,9 @@ def incremental_mapping(
     if begin is not None:
         options.init_image_id1, options.init_image_id2 = begin[0] + 1, begin[1] + 1
         options.init_num_trials = 1
-    if snapshots is not None:
-        options.snapshot_path = snapshots
-        options.snapshot_frames_freq = snapshot_every
+    if job.snapshots is not None:
+        options.snapshot_path = job.snapshots
+        options.snapshot_frames_freq = job.snapshot_every
     if job.fix_intrinsics:
         options.ba_refine_focal_length = options.ba_refine_extra_params = False
         options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False

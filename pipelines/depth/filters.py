@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 Disparity = NDArray[np.float32]
 
 
-def left_right(left: Disparity, right: Disparity, tolerance: float = 1.0) -> NDArray[np.bool_]:
-    """(H,W) whether the second picture agrees: its disparity at the match differs by at most ``tolerance`` px.
+def left_right(left: Disparity, right: Disparity) -> NDArray[np.bool_]:
+    """(H,W) whether the second picture agrees: its disparity at the match differs by at most one px.
 
     Args:
         left: (H,W) disparities x_left - x_right of the first picture, NaN where unknown.
@@ -20,7 +20,7 @@ def left_right(left: Disparity, right: Disparity, tolerance: float = 1.0) -> NDA
     column = np.rint(np.arange(width)[None] - np.nan_to_num(left, nan=-2.0 * width)).astype(np.int64)
     inside = (column >= 0) & (column < width) & np.isfinite(left)
     met = np.take_along_axis(right, np.clip(column, 0, width - 1), axis=1)
-    return inside & (np.abs(met - left) <= tolerance)
+    return inside & (np.abs(met - left) <= 1.0)
 
 
 def mismatched(right: Disparity, start: int, count: int) -> NDArray[np.bool_]:

@@ -81,7 +81,7 @@ class Instance:
         return math.exp(-(10.0 ** min(self.log10_chance, 3.0)))
 
 
-def match_frames(scene: Features, thing: Features, *, ratio: float, distance: Distance, threads: int) -> Matched:
+def match_frames(scene: Features, thing: Features, *, ratio: float, distance: Distance) -> Matched:
     """Each scene keypoint's nearest one on the object, if it is nearer than any other of the object's by the ratio.
 
     Not mutual: two instances of an object share its keypoints.
@@ -89,7 +89,7 @@ def match_frames(scene: Features, thing: Features, *, ratio: float, distance: Di
     empty = Matched(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros(0, np.int64))
     if len(thing) < 2 or not len(scene):
         return empty
-    found, apart = nearest(scene.descriptors, thing.descriptors, 2, distance=distance, threads=threads)
+    found, apart = nearest(scene.descriptors, thing.descriptors, 2, distance=distance)
     with np.errstate(invalid="ignore", divide="ignore"):
         distinct = np.nan_to_num(apart[:, 0] / apart[:, 1], nan=1.0)
     rows = np.flatnonzero(distinct < ratio)

@@ -126,7 +126,7 @@ class Recogniser:
 
         def one(index: int) -> list[tuple[int, Instance]]:
             thing = self.index.files.load(index)
-            matched = match_frames(features, thing, ratio=self._ratio, distance=self._distance, threads=1)
+            matched = match_frames(features, thing, ratio=self._ratio, distance=self._distance)
             found = find_instances(
                 matched, self.index.photos[index], scene,
                 max_error=max_error, tests=len(self.index), limit=limit, seed=self.config.seed,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +116,7 @@ def align_to(folder: MapFolder, target: Target) -> dict[str, ModelAlignment]:
     folder.finished_ledger()
     reasons: list[str] = []
 
-    def fit(names: tuple[str, ...], centres: NDArray[np.float64]) -> _Move | None:
+    def fit(names: tuple[str, ...], centres: NDArray[np.float64]) -> _Fit | None:
         rows = [index for index, name in enumerate(names) if name in target.places]
         if len(rows) < 3:
             reasons.append(f"{len(rows)} of its {len(names)} photos have a known place, and three at least are needed")
@@ -140,7 +140,7 @@ def align_to(folder: MapFolder, target: Target) -> dict[str, ModelAlignment]:
             float(off.max()),
             target.origin,
         )
-        return _Move(move.scale, move.rotation, move.shift, told)
+        return move, told
 
     made = _apply(folder, fit)
     if not made:
@@ -162,14 +162,14 @@ def align_distance(folder: MapFolder, a: str, b: str, metres: float) -> dict[str
     if not (metres > 0 and np.isfinite(metres)) or a == b:
         raise ConfigError(f"{a} and {b} cannot be {metres:g} m apart", "", "two photos and a length above 0")
 
-    def fit(names: tuple[str, ...], centres: NDArray[np.float64]) -> _Move | None:
+    def fit(names: tuple[str, ...], centres: NDArray[np.float64]) -> _Fit | None:
         if a not in names or b not in names:
             return None
         apart = float(np.linalg.norm(centres[names.index(a)] - centres[names.index(b)]))
         if apart <= 1e-12:
             return None
         scale = metres / apart
-        return _Move(scale, np.eye(3), np.zeros(3), ModelAlignment("distance", scale, 2))
+        return _Move(scale, np.eye(3), np.zeros(3)), ModelAlignment("distance", scale, 2)
 
     made = _apply(folder, fit)
     if not made:
@@ -180,19 +180,25 @@ def align_distance(folder: MapFolder, a: str, b: str, metres: float) -> dict[str
     return made
 
 
-@dataclass(frozen=True)
-class _Move:
+class _Move(NamedTuple):
+    """x_new = scale rotation x + shift."""
+
     scale: float
     rotation: NDArray[np.float64]
     shift: NDArray[np.float64]
-    told: ModelAlignment | None = None
 
     def apply(self, xyz: NDArray[np.float64]) -> NDArray[np.float64]:
         return self.scale * xyz @ self.rotation.T + self.shift
 
 
-def _apply(folder: MapFolder, fit: Any) -> dict[str, ModelAlignment]:
-    """Move each model as ``fit`` says, and write all of them in place of the old."""
+_Fit = tuple[_Move, ModelAlignment]
+
+
+def _apply(
+    folder: MapFolder, fit: Callable[[tuple[str, ...], NDArray[np.float64]], _Fit | None]
+) -> dict[str, ModelAlignment]:
+    """Move each model as ``fit`` says of its photos' names and cameras' centres (I,3), and write all in place of the
+    old."""
     with folder.locked():
         paths = colmap.component_folders(folder.sparse)
         models = [colmap.load(path) for path in paths]
@@ -200,10 +206,10 @@ def _apply(folder: MapFolder, fit: Any) -> dict[str, ModelAlignment]:
         made: dict[str, ModelAlignment] = {}
         for path, reconstruction in zip(paths, models, strict=True):
             model = colmap.to_model(reconstruction)
-            move = fit(model.names, model.centres)
-            if move is not None and move.told is not None:
-                colmap.transform(reconstruction, move.scale, move.rotation, move.shift)
-                made[f"sparse/{path.name}"] = move.told
+            fitted = fit(model.names, model.centres)
+            if fitted is not None:
+                move, made[f"sparse/{path.name}"] = fitted
+                colmap.transform(reconstruction, *move)
         if made:
             keep_models(folder, models, models_key(folder), alignment_text({**known, **made}))
     return made

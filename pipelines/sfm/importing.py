@@ -7,7 +7,6 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -153,7 +152,7 @@ def _matched(
 
 def _triangulated(
     given: Model, work: mapping.MappingInput, used: Sequence[Camera], folder: MapFolder, config: SfmConfig
-) -> Any:
+) -> colmap.Reconstruction:
     """COLMAP's model of the given cameras and our points.
 
     Raises:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +26,7 @@ from pipelines.sfm.config import MappingConfig
 
 
 def finish_model(
-    model: Any,
+    model: colmap.Reconstruction,
     photos: Mapping[str, Photo],
     max_side: int,
     config: MappingConfig,

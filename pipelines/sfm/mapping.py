@@ -6,9 +6,8 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,8 +97,8 @@ def map_photos(
     grow: bool,
     key: str,
     progress: Progress,
-) -> list[Any]:
-    """Make the models, largest first (as COLMAP reconstructions, for :mod:`pipelines.colmap` only).
+) -> list[colmap.Reconstruction]:
+    """Make the models, largest first.
 
     Args:
         folder: the map, with its :func:`new_database`.
@@ -143,7 +142,9 @@ def mapping_job(
     )
 
 
-def _begun_better(job: colmap.IncrementalJob, models: list[Any], graph: MatchGraph, progress: Progress) -> list[Any]:
+def _begun_better(
+    job: colmap.IncrementalJob, models: list[colmap.Reconstruction], graph: MatchGraph, progress: Progress
+) -> list[colmap.Reconstruction]:
     """Other models where the largest has few of the photos that hang together: the fault may lie in its first pair.
 
     COLMAP begins with the pair that has the most matches and a wide enough angle by its own guess of the focal lengths,
@@ -153,7 +154,7 @@ def _begun_better(job: colmap.IncrementalJob, models: list[Any], graph: MatchGra
     together = len(graph.components()[0])
     wanted = max(job.min_model_size, _WHOLE * together)
 
-    def size(found: Sequence[Any]) -> int:
+    def size(found: Sequence[colmap.Reconstruction]) -> int:
         return found[0].num_reg_images() if found else 0
 
     best = models
@@ -171,7 +172,9 @@ def _begun_better(job: colmap.IncrementalJob, models: list[Any], graph: MatchGra
     return _and_of_the_rest(job, best, graph.names)
 
 
-def _with_snapshots(home: Path, job: colmap.IncrementalJob, names: Sequence[str], every: int, key: str) -> list[Any]:
+def _with_snapshots(
+    home: Path, job: colmap.IncrementalJob, names: Sequence[str], every: int, key: str
+) -> list[colmap.Reconstruction]:
     """Mapping of a large set, which goes on from its last snapshots after a kill."""
     own = home / key
     with write_errors(home):
@@ -179,23 +182,21 @@ def _with_snapshots(home: Path, job: colmap.IncrementalJob, names: Sequence[str]
         for other in home.iterdir():
             if other != own:
                 shutil.rmtree(other)
+    job = replace(job, snapshots=own, snapshot_every=every)
     starts = _last_of_each_component(own)
-    if starts:
-        models = _continued(job, starts, names, snapshots=own, snapshot_every=every)
-    else:
-        models = colmap.incremental_mapping(job, snapshots=own, snapshot_every=every)
+    models = _continued(job, starts, names) if starts else colmap.incremental_mapping(job)
     shutil.rmtree(home, ignore_errors=True)
     return models
 
 
-def _into_frame_of(grown: Any, start: Path) -> None:
+def _into_frame_of(grown: colmap.Reconstruction, start: Path) -> None:
     """COLMAP moves and scales a model that it adjusts; a map that grows keeps its world, and its metres."""
     before, after = colmap.to_model(colmap.load(start)), colmap.to_model(grown)
     rows = [after.names.index(name) for name in before.names]
     colmap.transform(grown, *camera_alignment(after.cam_from_world[rows], before.cam_from_world))
 
 
-def _carried(folder: MapFolder, models: Sequence[Any]) -> str:
+def _carried(folder: MapFolder, models: Sequence[colmap.Reconstruction]) -> str:
     """The alignments of a map's models for those that grew out of them; '' for none."""
     known = read_alignment(folder.sparse)
     names = [colmap.registered_names(model) for model in models]
@@ -220,31 +221,31 @@ def _last_of_each_component(snapshots: Path) -> list[Path]:
     return [path for path, _ in last]
 
 
-def _continued(job: colmap.IncrementalJob, starts: Sequence[Path], names: Sequence[str], **snapshots: Any) -> list[Any]:
+def _continued(job: colmap.IncrementalJob, starts: Sequence[Path], names: Sequence[str]) -> list[colmap.Reconstruction]:
     """Every model takes up what it can of the photos that it lacks; the rest may form new ones."""
-    grown: list[Any] = []
+    grown: list[colmap.Reconstruction] = []
     taken: set[str] = set()
     for start in starts:
         before = colmap.registered_names(colmap.load(start))
         if before <= taken:
             continue
-        models = colmap.incremental_mapping(job, start=start, **snapshots)
+        models = colmap.incremental_mapping(job, start=start)
         kept = models and before <= colmap.registered_names(models[0])
         best = models[0] if kept else colmap.load(start)
         if kept:
             _into_frame_of(best, start)
         grown.append(best)
         taken |= colmap.registered_names(best)
-    return _and_of_the_rest(job, grown, names, **snapshots)
+    return _and_of_the_rest(job, grown, names)
 
 
 def _and_of_the_rest(
-    job: colmap.IncrementalJob, models: list[Any], names: Sequence[str], **snapshots: Any
-) -> list[Any]:
+    job: colmap.IncrementalJob, models: Sequence[colmap.Reconstruction], names: Sequence[str]
+) -> list[colmap.Reconstruction]:
     """The models and those that the photos form which they lack, largest first."""
     taken: set[str] = set().union(*map(colmap.registered_names, models))
     left = [name for name in names if name not in taken]
-    more = colmap.incremental_mapping(job, names=left, **snapshots) if len(left) >= job.min_model_size else []
+    more = colmap.incremental_mapping(job, names=left) if len(left) >= job.min_model_size else []
     return colmap.largest_first([*models, *more])
 
 
@@ -257,7 +258,7 @@ def models_key(folder: MapFolder) -> str:
 
 
 def keep_models(
-    folder: MapFolder, models: Sequence[Any], key: str, alignment: str = "", *, grown: bool = False
+    folder: MapFolder, models: Sequence[colmap.Reconstruction], key: str, alignment: str = "", *, grown: bool = False
 ) -> None:
     """Write the models to ``sparse/0, 1, …`` in place of those of an earlier run, all or none, and so their database.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
+from typing import Any
 
 import descriptors
 from pipelines.core.config import from_plain
@@ -72,32 +73,39 @@ def collect_photos(
         check_folders_apart(source, folder.root, "the run folder", "--out")
         if masks:
             check_folders_apart(source, masks, "the folder of masks", "--masks")
-    photos, rejected = scan(source, progress=progress, exclude=exclude)
-    photos, copies = _each_once(photos)
-    rejected += copies
-    directory = source if isinstance(source, Path) else Path(".")
-    known: list[Photo] = []
-    features: dict[str, str] = {}
-    cameras: tuple[Camera, ...] = ()
-    camera_of: tuple[int, ...] = ()
-    imported = ""
+    found, rejected = scan(source, progress=progress, exclude=exclude)
+    photos, copies = _each_once(found)
+    given = GivenPhotos(tuple(photos), (*rejected, *copies))
     if grow:
-        ledger = folder.finished_ledger()
-        known = [photo_of(entry) for entry in ledger["photos"]]
-        contents = {photo.content for photo in known}
-        fresh = [photo for photo in photos if photo.content not in contents]
-        if not fresh:
-            reasons = [f"{file.name}: {file.why}" for file in rejected[:3]]
-            why = "; ".join(["every readable photo given is in the map already", *reasons])
-            raise InputError("There is nothing to add", why, "photos that are not in the map yet")
-        photos = [*known, *_renamed(fresh, {photo.name for photo in known}, directory.resolve().name)]
-        if ledger["descriptor_fingerprint"] == descriptors.fingerprint(ledger["descriptor"]):
-            features = {entry["name"]: entry["features"] for entry in ledger["photos"]}
-        imported = str(ledger.get("imported", ""))
-        cameras = tuple(from_plain(Camera, entry) for entry in ledger["cameras"])
-        camera_of = tuple(entry["camera"] for entry in ledger["photos"])
-    check_enough(photos, rejected)
-    return GivenPhotos(tuple(photos), tuple(rejected), len(known), features, cameras, camera_of, imported)
+        label = (source if isinstance(source, Path) else Path(".")).resolve().name
+        given = _added(folder.finished_ledger(), given, label)
+    check_enough(given.photos, given.rejected)
+    return given
+
+
+def _added(ledger: Mapping[str, Any], given: GivenPhotos, label: str) -> GivenPhotos:
+    """The photos of a map, then those given that it does not have, under ``label/`` where it has others of their names.
+
+    Raises:
+        InputError: it has them all.
+    """
+    known = [photo_of(entry) for entry in ledger["photos"]]
+    contents = {photo.content for photo in known}
+    fresh = [photo for photo in given.photos if photo.content not in contents]
+    if not fresh:
+        reasons = [f"{file.name}: {file.why}" for file in given.rejected[:3]]
+        why = "; ".join(["every readable photo given is in the map already", *reasons])
+        raise InputError("There is nothing to add", why, "photos that are not in the map yet")
+    same_descriptor = ledger["descriptor_fingerprint"] == descriptors.fingerprint(ledger["descriptor"])
+    return GivenPhotos(
+        photos=(*known, *_renamed(fresh, {photo.name for photo in known}, label)),
+        rejected=given.rejected,
+        known=len(known),
+        features={entry["name"]: entry["features"] for entry in ledger["photos"]} if same_descriptor else {},
+        cameras=tuple(from_plain(Camera, entry) for entry in ledger["cameras"]),
+        camera_of=tuple(entry["camera"] for entry in ledger["photos"]),
+        imported=str(ledger.get("imported", "")),
+    )
 
 
 def _each_once(photos: Sequence[Photo]) -> tuple[list[Photo], list[Rejected]]:

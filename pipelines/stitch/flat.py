@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.core.errors import NoModelError
 from pipelines.core.types import Photo
 from pipelines.stitch.adjust import Array
-from pipelines.stitch.overlap import Overlap, carried, rms, settle
+from pipelines.stitch.overlap import Explained, Overlap, carried, settle
 from pipelines.stitch.projection import Canvas, Piece
 
 MODELS = ("affine", "homography")
@@ -24,25 +24,15 @@ _GRID = 8
 
 
 @dataclass(frozen=True)
-class SolvedFlat:
+class SolvedFlat(Explained):
     """Where the photos of a flat thing lie.
 
     Attributes:
-        members: indices of its photos, in the order of the maps.
-        plane_from_photo: (N,3,3); the plane's unit is a pixel of the photo that most others overlap with.
-        residuals: (i, j) photo indices -> (K,) px, of all of the pair's inliers, both ways.
-        dropped: (i, j, median px) of pairs that contradicted the others.
+        plane_from_photo: (N,3,3), in the order of the members. The plane's unit is a pixel of the photo that most
+            others overlap with.
     """
 
-    members: tuple[int, ...]
     plane_from_photo: Array
-    residuals: Mapping[tuple[int, int], Array]
-    dropped: tuple[tuple[int, int, float], ...]
-
-    @property
-    def rms(self) -> float:
-        """Root mean square of all residuals, px."""
-        return rms(self.residuals)
 
     def carry(self, source: int, target: int, xy: Array) -> Array:
         """(M,2) px of one member where it shows what another shows at ``xy``."""
@@ -87,7 +77,7 @@ def solve_flat(
         return maps, {pair: _both_ways(one, map_of[pair[0]], map_of[pair[1]]) for pair, one in kept.items()}
 
     settled = settle(photos, members, overlaps, (fit,), max_error=max_error)
-    return [SolvedFlat(one.members, one.model, one.residuals, one.dropped) for one in settled]
+    return [SolvedFlat(one.members, one.residuals, one.dropped, one.model) for one in settled]
 
 
 def _both_ways(overlap: Overlap, a: Array, b: Array) -> Array:

@@ -136,12 +136,6 @@ def carried(homography: NDArray[np.float64], points: NDArray[np.floating]) -> ND
         return at[:, :2] / at[:, 2:]
 
 
-def rms(residuals: Mapping[tuple[int, int], NDArray[np.float64]]) -> float:
-    """Root mean square of the residuals of all pairs, px."""
-    every = np.concatenate(list(residuals.values()))
-    return float(np.sqrt((every**2).mean()))
-
-
 def _inside(points: NDArray[np.float64], homography: NDArray, photo: Photo) -> NDArray[np.bool_]:
     x, y = carried(homography, points).T
     return (x >= 0) & (y >= 0) & (x < photo.width) & (y < photo.height)
@@ -153,20 +147,31 @@ def components(count: int, pairs: Mapping[tuple[int, int], Overlap]) -> list[lis
 
 
 @dataclass(frozen=True)
-class Settled(Generic[Model]):
+class Explained:
     """Photos that a model explains.
 
     Attributes:
         members: their indices.
-        model: as the fit gave it.
         residuals: (i, j) photo indices -> (K,) px at full resolution, of all of the pair's inliers, both ways.
         dropped: (i, j, median px) of pairs with one of the photos that contradicted the others.
     """
 
     members: tuple[int, ...]
-    model: Model
     residuals: Mapping[tuple[int, int], NDArray[np.float64]]
     dropped: tuple[tuple[int, int, float], ...]
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of all residuals, px."""
+        every = np.concatenate(list(self.residuals.values()))
+        return float(np.sqrt((every**2).mean()))
+
+
+@dataclass(frozen=True)
+class Settled(Explained, Generic[Model]):
+    """Photos and the model that explains them, as the fit gave it."""
+
+    model: Model
 
 
 Fit = Callable[
@@ -202,7 +207,7 @@ def settle(
         worst = max(medians, key=medians.__getitem__)
         if medians[worst] <= _CONTRADICTS * max_error * scale:
             mine = tuple(one for one in lost if one[0] in members or one[1] in members)
-            return [Settled(tuple(members), model, left, mine)]
+            return [Settled(tuple(members), left, mine, model)]
         if len(ways) > 1:
             del ways[0]
             continue

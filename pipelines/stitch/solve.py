@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipelines.core.types import Photo
 from pipelines.stitch.adjust import Array, Prior, Sights, Turned, adjust, carry, residuals
 from pipelines.stitch.guess import first_guess, focal_from_homographies
-from pipelines.stitch.overlap import Fit, Overlap, by_place, rms, settle
+from pipelines.stitch.overlap import Explained, Fit, Overlap, by_place, settle
 from pipelines.stitch.projection import straighten
 
 _MOST, _FEWEST, _ALTOGETHER = 300, 100, 2_000
@@ -22,27 +22,16 @@ _ROBUST = 1.0
 
 
 @dataclass(frozen=True)
-class Solved:
+class Solved(Explained):
     """A panorama's cameras.
 
     Attributes:
-        members: indices of its photos, in the order of the cameras.
-        cameras: with a level horizon.
+        cameras: in the order of the members, with a level horizon.
         centres: (N,2) px of the photos.
-        residuals: (i, j) photo indices -> (K,) px at full resolution, of all of the pair's inliers, both ways.
-        dropped: (i, j, median px) of pairs that contradicted the others.
     """
 
-    members: tuple[int, ...]
     cameras: Turned
     centres: Array
-    residuals: Mapping[tuple[int, int], Array]
-    dropped: tuple[tuple[int, int, float], ...]
-
-    @property
-    def rms(self) -> float:
-        """Root mean square of all residuals, px."""
-        return rms(self.residuals)
 
     def carry(self, source: int, target: int, xy: Array) -> Array:
         """(M,2) px of one member where it sees what another sees at ``xy``; NaN where it cannot look."""
@@ -73,7 +62,7 @@ def solve(
 
     settled = settle(photos, members, overlaps, (fit(True), fit(False)), max_error=max_error)
     return [
-        Solved(one.members, one.model, _centres(photos, one.members), one.residuals, one.dropped) for one in settled
+        Solved(one.members, one.residuals, one.dropped, one.model, _centres(photos, one.members)) for one in settled
     ]
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recon.cli.options import Descriptor, Detector, Intrinsics, Json, MaxKeypoints, MaxSize, Ratio
+
+if TYPE_CHECKING:
+    from pipelines.sfm.run import SfmResult
+    from pipelines.store.folder import MapFolder
 
 _Photos = Annotated[list[Path], typer.Argument(help="A folder of photos, or photo files.", show_default=False)]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: PHOTOS-map, beside the photos.")]
@@ -61,6 +65,14 @@ def sfm(
     7 another run is at work in the folder, 130 interrupted.
     """
     from pipelines.core.errors import ConfigError
+    from pipelines.features.detectors import DetectorConfig
+    from pipelines.features.extract import FeatureConfig
+    from pipelines.geometry.two_view import VerifyConfig
+    from pipelines.images.cameras import CameraConfig
+    from pipelines.images.intrinsics import parse_intrinsics
+    from pipelines.matching.match import MatchConfig
+    from pipelines.pairs.select import PairConfig
+    from pipelines.sfm.config import MappingConfig, SfmConfig
     from pipelines.sfm.photos import map_config
     from pipelines.sfm.run import run_sfm
     from pipelines.store.folder import SCHEMA, MapFolder
@@ -73,19 +85,9 @@ def sfm(
         words = ", ".join(sorted(f"--{name.replace('_', '-')}" for name in others))
         raise ConfigError("A map grows with its own options", f"beside --add-to there is {words}", "--add-to without")
     folder = MapFolder(add_to or out or _default_out(photos))
-    config: Any
     if add_to:
         config = map_config(folder)
     else:
-        from pipelines.features.detectors import DetectorConfig
-        from pipelines.features.extract import FeatureConfig
-        from pipelines.geometry.two_view import VerifyConfig
-        from pipelines.images.cameras import CameraConfig
-        from pipelines.images.intrinsics import parse_intrinsics
-        from pipelines.matching.match import MatchConfig
-        from pipelines.pairs.select import PairConfig
-        from pipelines.sfm.config import MappingConfig, SfmConfig
-
         config = SfmConfig(
             FeatureConfig(
                 descriptor_name(descriptor), DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size
@@ -135,7 +137,7 @@ def _default_out(photos: list[Path]) -> Path:
     return parent.resolve().parent / f"{parent.resolve().name}-map"
 
 
-def _report(folder: Any, result: Any) -> None:
+def _report(folder: MapFolder, result: SfmResult) -> None:
     from recon.report.page import write_report
 
     title = folder.root.resolve().name

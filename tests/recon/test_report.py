@@ -17,8 +17,8 @@ import pytest
 
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Camera, ComponentRow, MapSummary, Model, PhotoRow, Rejected, Unregistered
-from recon.report import drawing, scene, tables, write_report
-from recon.report.page import asset
+from recon.report import drawing, scene, tables
+from recon.report.page import asset, write_report
 
 HOSTILE = "Дом & <b>\"é' </script><script>alert(1)</script><!--.jpg"
 
