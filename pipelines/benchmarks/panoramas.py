@@ -114,8 +114,7 @@ def _match(a: tuple[Array, NDArray[np.uint8]], b: tuple[Array, NDArray[np.uint8]
     if len(found) < _FEWEST:
         return None
     x, y = a[0][found.pairs[:, 0]], b[0][found.pairs[:, 1]]
-    eye = np.eye(3)
-    model = estimate("H", x, y, (eye, eye), max_error=_LOOSE * side, noise=1.0, seed=0)
+    model = estimate("H", x, y, max_error=_LOOSE * side, noise=1.0, seed=0)
     if model is None or len(model) < max(_FEWEST, 0.3 * len(x)):
         return None
     return Checkpoints(x[model.inliers], y[model.inliers])

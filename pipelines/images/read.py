@@ -94,7 +94,7 @@ def scan(
             found.append(result)
     photos = [item for item in found if isinstance(item, Photo)]
     rejected += [item for item in found if isinstance(item, Rejected)]
-    if isinstance(source, (str, os.PathLike)):
+    if isinstance(source, Path):
         photos, own = without_own(photos)
         rejected += own
     return photos, sorted(rejected, key=lambda item: natural_key(item.name))
@@ -124,14 +124,13 @@ def natural_key(name: str) -> tuple:
 
 def _files(source: Path | Sequence[Path], exclude: Sequence[Path], rejected: list[Rejected]) -> list[tuple[str, Path]]:
     """(name, path) of all candidates in natural order; unreadable folders and raw files go to ``rejected``."""
-    if not isinstance(source, (str, os.PathLike)):
-        return _given_files([Path(path) for path in source])
-    folder = Path(source)
-    if not folder.is_dir():
-        why = "it is a file" if folder.is_file() else "there is no such folder"
-        raise InputError(f"The photos in {folder} cannot be read", why, "give the folder that holds the photos")
-    every = list(_walk(folder, {path.resolve() for path in exclude}, rejected))
-    names = [(path.relative_to(folder).as_posix(), path) for path in every]
+    if not isinstance(source, Path):
+        return _given_files(source)
+    if not source.is_dir():
+        why = "it is a file" if source.is_file() else "there is no such folder"
+        raise InputError(f"The photos in {source} cannot be read", why, "give the folder that holds the photos")
+    every = list(_walk(source, {path.resolve() for path in exclude}, rejected))
+    names = [(path.relative_to(source).as_posix(), path) for path in every]
     taken = {
         PurePath(name).with_suffix("").as_posix() for name, path in names if _suffix(path) in formats.PHOTO_SUFFIXES
     }
@@ -144,14 +143,14 @@ def _files(source: Path | Sequence[Path], exclude: Sequence[Path], rejected: lis
     if not files and not rejected:
         what = f"{len(names)} other files" if names else "nothing"
         raise InputError(
-            f"There are no photos in {folder}",
+            f"There are no photos in {source}",
             f"the folder holds {what}",
             "give the folder that holds the photos (JPEG, PNG, TIFF, WebP ...)",
         )
     return sorted(files, key=lambda item: natural_key(item[0]))
 
 
-def _given_files(paths: list[Path]) -> list[tuple[str, Path]]:
+def _given_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     if not paths:
         raise InputError("No photos were given", "the list of files is empty", "name at least one photo")
     folder = next((path for path in paths if path.is_dir()), None)

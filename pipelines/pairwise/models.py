@@ -91,7 +91,7 @@ _Cameras = tuple[NDArray[np.float64], NDArray[np.float64]]
 _Found = tuple[NDArray[np.float64], NDArray[np.float64]] | None
 
 
-def _homography(a: Points, b: Points, cameras: _Cameras, max_error: float, seed: int) -> _Found:
+def _homography(a: Points, b: Points, cameras: _Cameras | None, max_error: float, seed: int) -> _Found:
     import cv2
 
     matrix, _ = cv2.findHomography(a, b, _options(max_error, seed))
@@ -101,7 +101,7 @@ def _homography(a: Points, b: Points, cameras: _Cameras, max_error: float, seed:
     return found, homography_error(a, b, found)
 
 
-def _fundamental(a: Points, b: Points, cameras: _Cameras, max_error: float, seed: int) -> _Found:
+def _fundamental(a: Points, b: Points, cameras: _Cameras | None, max_error: float, seed: int) -> _Found:
     import cv2
 
     matrix, _ = cv2.findFundamentalMat(a, b, _options(max_error, seed))
@@ -111,9 +111,10 @@ def _fundamental(a: Points, b: Points, cameras: _Cameras, max_error: float, seed
     return found, _epipolar_error(a, b, found)
 
 
-def _essential(a: Points, b: Points, cameras: _Cameras, max_error: float, seed: int) -> _Found:
+def _essential(a: Points, b: Points, cameras: _Cameras | None, max_error: float, seed: int) -> _Found:
     import cv2
 
+    assert cameras is not None, "an essential matrix is one of calibrated cameras"
     straight = np.zeros(5)
     matrix, _ = cv2.findEssentialMat(a, b, *cameras, straight, straight, _options(max_error, seed))
     if matrix is None or matrix.shape != (3, 3):
@@ -131,7 +132,7 @@ def _epipolar_error(a: Points, b: Points, fundamental: NDArray[np.float64]) -> N
 class _Kind:
     """How a kind of model is estimated, how many matches that takes, its size in Torr's criterion, and its chance."""
 
-    estimate: Callable[[Points, Points, _Cameras, float, int], _Found]
+    estimate: Callable[[Points, Points, _Cameras | None, float, int], _Found]
     minimum: int
     dimension: int
     parameters: int
@@ -146,14 +147,14 @@ KINDS: Mapping[str, _Kind] = {
 
 
 def estimate(
-    kind: str, a: Points, b: Points, cameras: _Cameras, *, max_error: float, noise: float, seed: int
+    kind: str, a: Points, b: Points, cameras: _Cameras | None = None, *, max_error: float, noise: float, seed: int
 ) -> PairModel | None:
     """A model of one kind from matches with outliers, by MAGSAC++ (OpenCV's USAC).
 
     Args:
         kind: a key of :data:`KINDS`.
         a, b: (N,2), (N,2) matched points, px.
-        cameras: (3,3), (3,3) calibration matrices; only E uses them.
+        cameras: (3,3), (3,3) calibration matrices; only E needs them.
         max_error: largest distance of an inlier, px.
         noise: standard deviation of the keypoints' places, px, for the criterion.
         seed: of the sampling.

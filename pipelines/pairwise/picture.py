@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.types import Photo
 from pipelines.images.read import Image, read_color_image
 from pipelines.pairwise.match import PairResult
 
@@ -33,16 +32,12 @@ def draw(results: Sequence[PairResult]) -> NDArray[np.uint8]:
 
     The photos are shrunk to one height, so that two fill the width; never enlarged more than twice.
     """
-    sides = [_shrunk(photo) for photo in results[0].photos]
+    sides = [read_color_image(photo, _WIDTH) for photo in results[0].photos]
     heights = [side.pixels.shape[0] for side in sides]
     aspect = sum(side.pixels.shape[1] / height for side, height in zip(sides, heights, strict=True))
     height = max(1, min(round((_WIDTH - _GAP) / aspect), 2 * max(heights), _WIDTH))
     rows = [_row(result, sides, height) for result in results]
     return np.concatenate([*rows, _legend(rows[0].shape[1], results)])
-
-
-def _shrunk(photo: Photo) -> Image:
-    return read_color_image(photo, _WIDTH)
 
 
 def _row(result: PairResult, sides: Sequence[Image], height: int) -> NDArray[np.uint8]:

@@ -209,11 +209,10 @@ def _fit(
     """A homography from a seed's supporters, grown over all matches, if it could be a picture of the object."""
     import cv2
 
-    eye = np.eye(3)
     a, b = matched.object_xy[support], matched.scene_xy[support]
     spread = math.sqrt(max(np.linalg.det(np.cov(b.T)), 0.0)) if len(b) > 2 else 0.0
     error = min(max_error, max(1.0, 0.2 * math.sqrt(spread)))
-    model = estimate("H", a, b, (eye, eye), max_error=error, noise=error / 4, seed=seed)
+    model = estimate("H", a, b, max_error=error, noise=error / 4, seed=seed)
     if model is None:
         return None
     homography = model.matrix

@@ -138,15 +138,7 @@ def _run(
         failure = error
     with timed(seconds, "Reasons"):
         missing = unregistered(graph, models, files, photo_cameras, masks=masks, seed=config.seed) if models else []
-    if models and len(files.photos) > config.pairs.exhaustive_up_to:
-        with timed(seconds, "Index"):  # of a small map, the first `recon localize` makes it in a second
-            map_index(folder, files, seed=config.seed, progress=progress)
-    if config.mapping.refine_keypoints:
-        with timed(seconds, "Index"):
-            by_name = {photo.name: photo for photo in files.photos}
-            for number, model in enumerate(models):
-                where = retrieval_folder(folder) / f"patches-{number}"
-                kept_patches(where, model, by_name, config.features.max_side, progress=progress)
+    _make_ready_for_queries(folder, files, models, config, seconds, progress)
     summary = summarise(
         graph,
         models,
@@ -159,6 +151,26 @@ def _run(
     )
     ledger = ledger_of(summary, files, config, cameras, camera_of, failure, given.imported)
     return SfmResult(summary, tuple(models), thumbnails, failure, ledger)
+
+
+def _make_ready_for_queries(
+    folder: MapFolder,
+    files: FeatureFiles,
+    models: Sequence[Model],
+    config: SfmConfig,
+    seconds: MutableMapping[str, float],
+    progress: Progress,
+) -> None:
+    """Make what `recon localize` reads, as far as it would take long to make it then."""
+    if models and len(files.photos) > config.pairs.exhaustive_up_to:
+        with timed(seconds, "Index"):  # of a small map, the first `recon localize` makes it in a second
+            map_index(folder, files, seed=config.seed, progress=progress)
+    if config.mapping.refine_keypoints:
+        with timed(seconds, "Index"):
+            by_name = {photo.name: photo for photo in files.photos}
+            for number, model in enumerate(models):
+                where = retrieval_folder(folder) / f"patches-{number}"
+                kept_patches(where, model, by_name, config.features.max_side, progress=progress)
 
 
 def _check_pairs(given: GivenPhotos, config: SfmConfig) -> None:

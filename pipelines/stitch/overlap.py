@@ -87,8 +87,7 @@ def find_overlaps(
         a = features[i].xy[found.pairs[:, 0]].astype(np.float64)
         b = features[j].xy[found.pairs[:, 1]].astype(np.float64)
         scale = threshold_scale(photos[i], photos[j])
-        eye = np.eye(3)
-        model = estimate("H", a, b, (eye, eye), max_error=max_error * scale, noise=scale, seed=seed)
+        model = estimate("H", a, b, max_error=max_error * scale, noise=scale, seed=seed)
         if model is None or not _possible(model.matrix, photos[i], photos[j]):
             return None
         inside = _inside(a, model.matrix, photos[j]) & _inside(b, np.asarray(np.linalg.inv(model.matrix)), photos[i])

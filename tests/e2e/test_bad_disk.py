@@ -14,7 +14,7 @@ from command import QUICK, Outcome, assert_complaint_only, assert_refused, draft
 
 from pipelines import colmap
 from pipelines.core.errors import OutputError
-from pipelines.sfm.mapping import component_folders, keep_models, models_key
+from pipelines.sfm.mapping import keep_models, models_key
 from pipelines.store.folder import MapFolder
 
 
@@ -144,7 +144,7 @@ def test_full_disk_while_models_are_replaced(copied, tmp_path):
             (disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize - int(share * whole)))
             with pytest.raises(OutputError, match="Cannot write"):
                 keep_models(folder, [model], "new")
-            assert models_key(folder) == "old" and len(component_folders(folder)) == 1
+            assert models_key(folder) == "old" and len(colmap.component_folders(folder.sparse)) == 1
             assert not drafts(disk)
 
 
