@@ -71,23 +71,22 @@ class FeatureFiles:
 
     def load(self, index: int) -> Features:
         """Features of photo ``index``, from disk."""
-        features = _read(self.folder / f"{self.keys[index]}.npz")
-        return self._present(features, index)
+        return self._present(_read(self.folder / f"{self.keys[index]}.npz"), index)
 
     def load_descriptors(self, index: int) -> NDArray:
         """Descriptors of photo ``index`` as they stand on disk: (N,D) float16 or (N,D/8) packed bits."""
-        arrays = read_arrays(self.folder / f"{self.keys[index]}.npz", ["descriptors"])
-        return self._present(arrays, index)["descriptors"]
+        return self._array(index, "descriptors")
 
     def load_frames(self, index: int) -> NDArray[np.float32]:
         """(N,2,3) frames of photo ``index``."""
-        arrays = read_arrays(self.folder / f"{self.keys[index]}.npz", ["frames"])
-        return self._present(arrays, index)["frames"]
+        return self._array(index, "frames")
 
     def load_pair_features(self, index: int) -> NDArray:
         """(N,F) what a metric network keeps of each patch of photo ``index``, floats in half precision."""
-        arrays = read_arrays(self.folder / f"{self.keys[index]}.npz", ["pair_features"])
-        return self._present(arrays, index)["pair_features"]
+        return self._array(index, "pair_features")
+
+    def _array(self, index: int, name: str) -> NDArray:
+        return self._present(read_arrays(self.folder / f"{self.keys[index]}.npz", [name]), index)[name]
 
     def _present(self, read: T | None, index: int) -> T:
         if read is None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines import colmap
 from pipelines.core.types import Camera
-from pipelines.localize.refine import refine
+from pipelines.localize.refine import Refined, refine
 from pipelines.localize.sightings import Sightings
 
 _LOOSE = 3.0
@@ -42,21 +42,14 @@ def reprojection_errors(
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Refined):
     """A pose as it fits its sightings.
 
     Attributes:
-        camera: with the intrinsics as given, or as they were estimated.
-        cam_from_world: (3,4).
         inliers: (N,) bool, the sightings that it was fitted to.
-        centre_sigma, rotation_sigma: standard deviations, map units and radians.
     """
 
-    camera: Camera
-    cam_from_world: NDArray[np.float64]
     inliers: NDArray[np.bool_]
-    centre_sigma: float
-    rotation_sigma: float
 
 
 def fit_pose(
@@ -81,7 +74,7 @@ def fit_pose(
     )
     if found is None:
         return None
-    start = Fit(found.camera, found.cam_from_world, found.inliers, np.inf, np.inf)
+    start = Fit(found.camera, found.cam_from_world, np.inf, np.inf, found.inliers)
     return refit(start, camera, seen, max_error=max_error, focal_sigma=focal_sigma)
 
 
@@ -104,7 +97,7 @@ def refit(fit: Fit, camera: Camera, seen: Sightings, *, max_error: float, focal_
             return None
         errors = reprojection_errors(refined.camera, refined.cam_from_world, seen.xy, seen.xyz)
         before, inliers = fit.inliers, errors <= max_error
-        fit = Fit(refined.camera, refined.cam_from_world, inliers, refined.centre_sigma, refined.rotation_sigma)
+        fit = Fit(refined.camera, refined.cam_from_world, refined.centre_sigma, refined.rotation_sigma, inliers)
         if (inliers == before).all():
             break
     return fit if fit.inliers.sum() >= _LEAST else None

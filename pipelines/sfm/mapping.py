@@ -196,7 +196,7 @@ def _into_frame_of(grown: colmap.Reconstruction, start: Path) -> None:
     colmap.transform(grown, *camera_alignment(after.cam_from_world[rows], before.cam_from_world))
 
 
-def _carried(folder: MapFolder, models: Sequence[colmap.Reconstruction]) -> str:
+def carried_alignment(folder: MapFolder, models: Sequence[colmap.Reconstruction]) -> str:
     """The alignments of a map's models for those that grew out of them; '' for none."""
     known = read_alignment(folder.sparse)
     names = [colmap.registered_names(model) for model in models]
@@ -257,9 +257,7 @@ def models_key(folder: MapFolder) -> str:
         return ""
 
 
-def keep_models(
-    folder: MapFolder, models: Sequence[colmap.Reconstruction], key: str, alignment: str = "", *, grown: bool = False
-) -> None:
+def keep_models(folder: MapFolder, models: Sequence[colmap.Reconstruction], key: str, alignment: str = "") -> None:
     """Write the models to ``sparse/0, 1, …`` in place of those of an earlier run, all or none, and so their database.
 
     Args:
@@ -267,14 +265,11 @@ def keep_models(
         models: COLMAP's, largest first.
         key: what they were made from.
         alignment: content of :data:`pipelines.store.alignment.FILE`, if their world is known.
-        grown: they grew out of those that stand there, whose alignments hold for them.
 
     Raises:
         OutputError: the disk is full.
     """
     draft = folder.root / f".sparse.{os.getpid()}.draft"
-    if grown:
-        alignment = _carried(folder, models)
     try:
         with write_errors(folder.sparse):
             draft.mkdir()

@@ -264,5 +264,5 @@ def _models(
             colours, thumbnails = colour_points(models, photos, progress=progress)
             for model, rgb in zip(made, colours, strict=True):
                 colmap.set_colours(model, rgb)
-            mapping.keep_models(folder, made, key, grown=grow)
+            mapping.keep_models(folder, made, key, mapping.carried_alignment(folder, made) if grow else "")
     return [replace(model, rgb=rgb) for model, rgb in zip(models, colours, strict=True)], thumbnails

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pipelines import colmap
 from pipelines.core.errors import InputError, NoModelError, NoOverlapError
 from pipelines.core.groups import hanging_together
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import Camera, Model, Photo, TwoView, Unregistered
+from pipelines.core.types import Camera, Model, TwoView, Unregistered
 from pipelines.features.extract import FeatureFiles
 from pipelines.images.masks import alpha_mask, find_mask, load_mask
 
@@ -174,126 +175,122 @@ def unregistered(
         masks: folder of masks that the features were made with.
         seed: of the pose test's RANSAC.
     """
+    inquiry = _Inquiry(graph, models, files, cameras, masks, seed)
     registered = {name for model in models for name in model.names}
-    lookups = [_point_lookup(model, graph) for model in models]
     missing = [index for index, name in enumerate(graph.names) if name not in registered]
     return [
-        Unregistered(
-            graph.names[index],
-            *(
-                _hidden(files.photos[index], graph.keypoints[index], masks)
-                or _reason(index, graph, models, lookups, registered, files, cameras, seed)
-            ),
-        )
+        Unregistered(graph.names[index], *(inquiry.hidden(index) or inquiry.reason(index, registered)))
         for index in missing
     ]
-
-
-def _hidden(photo: Photo, keypoints: int, masks: Path | None) -> tuple[str, str] | None:
-    """Why a photo of which mask or transparency leaves next to nothing has too few keypoints; None for all others."""
-    if keypoints >= _FEW_KEYPOINTS:
-        return None
-    try:
-        mask = find_mask(photo, masks) if masks else None
-        parts = {"its mask": load_mask(mask, photo) if mask else None, "transparency": alpha_mask(photo)}
-    except InputError:  # gone since
-        return None
-    shares = {name: float(part.mean()) for name, part in parts.items() if part is not None}
-    name = min(shares, key=lambda name: shares[name], default="")
-    if not name or shares[name] > _LITTLE:
-        return None
-    left = f"{shares[name]:.1%}" if shares[name] else "nothing"
-    advice = _VISIBLE if mask else "a photo that is not transparent there"
-    return f"{name} leaves {left} of it, with {keypoints} keypoints", advice
 
 
 PointLookup = Mapping[int, Mapping[int, int]]
 """Photo index -> keypoint index -> point index."""
 
 
+@dataclass(frozen=True)
+class _Inquiry:
+    """What is asked of a photo that is in no model; attributes as the arguments of :func:`unregistered`."""
+
+    graph: MatchGraph
+    models: Sequence[Model]
+    files: FeatureFiles
+    cameras: Sequence[Camera]
+    masks: Path | None
+    seed: int
+
+    @cached_property
+    def lookups(self) -> list[PointLookup]:
+        """The points of each model."""
+        return [_point_lookup(model, self.graph) for model in self.models]
+
+    def hidden(self, index: int) -> tuple[str, str] | None:
+        """Reason and advice for a photo of which mask or transparency leaves next to nothing; None for all others."""
+        photo, keypoints = self.files.photos[index], self.graph.keypoints[index]
+        if keypoints >= _FEW_KEYPOINTS:
+            return None
+        try:
+            mask = find_mask(photo, self.masks) if self.masks else None
+            parts = {"its mask": load_mask(mask, photo) if mask else None, "transparency": alpha_mask(photo)}
+        except InputError:  # gone since
+            return None
+        shares = {name: float(part.mean()) for name, part in parts.items() if part is not None}
+        name = min(shares, key=lambda name: shares[name], default="")
+        if not name or shares[name] > _LITTLE:
+            return None
+        left = f"{shares[name]:.1%}" if shares[name] else "nothing"
+        advice = _VISIBLE if mask else "a photo that is not transparent there"
+        return f"{name} leaves {left} of it, with {keypoints} keypoints", advice
+
+    def reason(self, index: int, registered: Collection[str]) -> tuple[str, str]:
+        """Reason and advice by keypoints, matches and the pose test, whichever says why first.
+
+        Args:
+            registered: names of the photos that are in a model.
+        """
+        graph = self.graph
+        if graph.keypoints[index] < _FEW_KEYPOINTS:
+            return (
+                f"only {graph.keypoints[index]} keypoints were found in it",
+                "a sharper photo or one with more texture; --max-size 3200",
+            )
+        partner = graph.best_partner(index)
+        if partner is None:
+            raw = graph.best_raw_partner(index)
+            seen = (
+                f"the best candidate is {graph.names[raw[0]]} with {raw[1]} matches, none verified"
+                if raw
+                else "no match"
+            )
+            return (
+                f"no other photo shares a verified view with it ({seen})",
+                "a photo from between this one and the others, or another --descriptor",
+            )
+        best = f"most with {graph.names[partner[0]]}: {partner[1]}"
+        linked = [_other(pair, index) for pair in graph.views if index in pair]
+        if not any(graph.names[other] in registered for other in linked):
+            return (
+                f"it is linked only to photos that are not in a model either ({best} verified matches)",
+                "more photos between this group and the rest",
+            )
+        tried = [self._pose_test(index, *each) for each in zip(self.models, self.lookups, strict=True)]
+        inliers, seen_points = max(tried)
+        if inliers < _POSE_INLIERS:
+            return (
+                f"its best pose agrees with {inliers} of {seen_points} matched 3D points, {_POSE_INLIERS} are needed "
+                f"(verified matches: {best})",
+                "a photo from between this one and its neighbours, more --max-keypoints, or --intrinsics if it was "
+                "cropped",
+            )
+        return (
+            f"a pose with {inliers} of {seen_points} matched 3D points exists, but bundle adjustment did not keep it "
+            f"(verified matches: {best})",
+            "--intrinsics if the photo was cropped or zoomed; `recon sfm` with --add-to to try again",
+        )
+
+    def _pose_test(self, index: int, model: Model, lookup: PointLookup) -> tuple[int, int]:
+        """(inliers, correspondences) of the best pose of a photo in a model."""
+        found: dict[int, int] = {}
+        for pair, view in self.graph.views.items():
+            if index not in pair or _other(pair, index) not in lookup:
+                continue
+            own = 0 if pair[0] == index else 1
+            points = lookup[_other(pair, index)]
+            for row in view.inliers:
+                point = points.get(int(row[1 - own]))
+                if point is not None:
+                    found[int(row[own])] = point
+        if not found:
+            return 0, 0
+        xy = self.files.load_frames(index)[list(found), :, 2].astype(np.float64)
+        camera, xyz = self.cameras[index], model.xyz[list(found.values())]
+        limit = _POSE_ERROR * threshold_scale(camera)
+        return colmap.absolute_pose_inliers(camera, xy, xyz, max_error=limit, seed=self.seed), len(found)
+
+
 def _point_lookup(model: Model, graph: MatchGraph) -> PointLookup:
     index_of = {name: index for index, name in enumerate(graph.names)}
-    lookup: dict[int, dict[int, int]] = {}
-    for name, rows in zip(model.names, model.rows_of_images, strict=True):
-        lookup[index_of[name]] = dict(
-            zip(model.obs_keypoint[rows].tolist(), model.obs_point[rows].tolist(), strict=True)
-        )
-    return lookup
-
-
-def _reason(
-    index: int,
-    graph: MatchGraph,
-    models: Sequence[Model],
-    lookups: Sequence[PointLookup],
-    registered: set[str],
-    files: FeatureFiles,
-    cameras: Sequence[Camera],
-    seed: int,
-) -> tuple[str, str]:
-    if graph.keypoints[index] < _FEW_KEYPOINTS:
-        return (
-            f"only {graph.keypoints[index]} keypoints were found in it",
-            "a sharper photo or one with more texture; --max-size 3200",
-        )
-    partner = graph.best_partner(index)
-    if partner is None:
-        raw = graph.best_raw_partner(index)
-        seen = (
-            f"the best candidate is {graph.names[raw[0]]} with {raw[1]} matches, none verified" if raw else "no match"
-        )
-        return (
-            f"no other photo shares a verified view with it ({seen})",
-            "a photo from between this one and the others, or another --descriptor",
-        )
-    best = f"most with {graph.names[partner[0]]}: {partner[1]}"
-    linked = [_other(pair, index) for pair in graph.views if index in pair]
-    if not any(graph.names[other] in registered for other in linked):
-        return (
-            f"it is linked only to photos that are not in a model either ({best} verified matches)",
-            "more photos between this group and the rest",
-        )
-    tried = [
-        _pose_test(index, graph, model, lookup, files, cameras[index], seed)
-        for model, lookup in zip(models, lookups, strict=True)
-    ]
-    inliers, seen_points = max(tried)
-    if inliers < _POSE_INLIERS:
-        return (
-            f"its best pose agrees with {inliers} of {seen_points} matched 3D points, {_POSE_INLIERS} are needed "
-            f"(verified matches: {best})",
-            "a photo from between this one and its neighbours, more --max-keypoints, or --intrinsics if it was cropped",
-        )
-    return (
-        f"a pose with {inliers} of {seen_points} matched 3D points exists, but bundle adjustment did not keep it "
-        f"(verified matches: {best})",
-        "--intrinsics if the photo was cropped or zoomed; `recon sfm` with --add-to to try again",
-    )
-
-
-def _pose_test(
-    index: int,
-    graph: MatchGraph,
-    model: Model,
-    lookup: PointLookup,
-    files: FeatureFiles,
-    camera: Camera,
-    seed: int,
-) -> tuple[int, int]:
-    """(inliers, correspondences) of the best pose of a photo in a model."""
-    found: dict[int, int] = {}
-    for pair, view in graph.views.items():
-        if index not in pair or _other(pair, index) not in lookup:
-            continue
-        own = 0 if pair[0] == index else 1
-        points = lookup[_other(pair, index)]
-        for row in view.inliers:
-            point = points.get(int(row[1 - own]))
-            if point is not None:
-                found[int(row[own])] = point
-    if not found:
-        return 0, 0
-    xy = files.load_frames(index)[list(found), :, 2].astype(np.float64)
-    limit = _POSE_ERROR * threshold_scale(camera)
-    inliers = colmap.absolute_pose_inliers(camera, xy, model.xyz[list(found.values())], max_error=limit, seed=seed)
-    return inliers, len(found)
+    return {
+        index_of[name]: dict(zip(model.obs_keypoint[rows].tolist(), model.obs_point[rows].tolist(), strict=True))
+        for name, rows in zip(model.names, model.rows_of_images, strict=True)
+    }

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from pipelines.core.groups import Groups
 from pipelines.core.types import MapSummary, PhotoRow
 
 # Column title, shown as, sorted first.
@@ -129,21 +130,11 @@ def weakest_links(summary: MapSummary, count: int = 10) -> list[tuple[int, int, 
     """
     index = {row.name: k for k, row in enumerate(summary.photos)}
     component = {row.name: row.component for row in summary.photos}
-    root = list(range(len(summary.photos)))
-
-    def find(k: int) -> int:
-        while root[k] != k:
-            root[k] = root[root[k]]
-            k = root[k]
-        return k
-
-    forest = []
+    groups, forest = Groups(len(summary.photos)), []
     for a, b, verified, raw in sorted(summary.links, key=lambda link: -link[2]):
         if component.get(a) is None or component.get(a) != component.get(b):
             continue
-        ra, rb = find(index[a]), find(index[b])
-        if ra != rb:
-            root[ra] = rb
+        if groups.join(index[a], index[b]):
             forest.append((index[a], index[b], verified, raw))
     return forest[::-1][:count]
 

@@ -220,7 +220,7 @@ def test_guided_matches_are_near_the_expected_place_and_look_alike():
     keypoints, looks = np.concatenate([keypoints, rival]), np.concatenate([looks, described[4:5]])
     frames = np.concatenate([np.tile(np.eye(2, dtype=np.float32), (7, 1, 1)), keypoints[:, :, None]], axis=2)
     features = Features(frames, np.ones(7, np.float32), looks)
-    fit, places = Fit(CAMERA, POSE, np.ones(6, bool), 0.1, 0.1), np.arange(7, dtype=np.int32)
+    fit, places = Fit(CAMERA, POSE, 0.1, 0.1, np.ones(6, bool)), np.arange(7, dtype=np.int32)
     # Point 1 was also seen in another way.
     views, _ = Views.grouped(np.concatenate([described, described[2:3]]), np.array([0, 1, 2, 3, 4, 5, 1]))
     points = xyz, views, np.arange(6)
