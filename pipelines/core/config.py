@@ -7,7 +7,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from pipelines.core.errors import ConfigError
@@ -25,6 +25,26 @@ def check_seed(seed: int) -> None:
     """
     if not 0 <= seed <= _MAX_SEED:
         raise ConfigError(f"A seed of {seed} is not possible", f"it lies between 0 and {_MAX_SEED}", "--seed 0")
+
+
+def known_name(kind: str, name: str, known: Collection[str], option: str, default: str = "") -> str:
+    """Return a name if it is one of those that are known.
+
+    Args:
+        kind: what it is a name of, in an error's words.
+        option: of the command line that takes it.
+        default: what is advised where no known name is near.
+
+    Raises:
+        ConfigError: naming all that are known, and the nearest.
+    """
+    if name in known:
+        return name
+    by_case = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), by_case, n=1, cutoff=0.5)
+    advised = by_case[near[0]] if near else default
+    what, why = f"There is no {kind} {name!r}", f"known are {', '.join(known)}"
+    raise ConfigError(what, why, f"{option} {advised}" if advised else "")
 
 
 def to_plain(config: object) -> Any:

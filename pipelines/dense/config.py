@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipelines.core.config import known_name
 from pipelines.core.errors import ConfigError
 
 MESHES = ("poisson", "none")
@@ -49,5 +50,4 @@ class DenseConfig:
                 "--consistent is larger than --neighbours",
                 f"--consistent {self.neighbours}, or more --neighbours",
             )
-        if self.mesh not in MESHES:
-            raise ConfigError(f"There is no mesh {self.mesh!r}", f"known are {', '.join(MESHES)}", "--mesh poisson")
+        known_name("mesh", self.mesh, MESHES, "--mesh", "poisson")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipelines import colmap
-from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.config import known_name
+from pipelines.core.errors import InputError
 from pipelines.core.progress import Progress, Silent
 from pipelines.core.types import Model
 from pipelines.export.files import photo_files, whole_folder, write_mark
@@ -22,12 +22,7 @@ def check_format(to: str) -> str:
     Raises:
         ConfigError: naming the nearest format and all of them.
     """
-    if to in FORMATS:
-        return to
-    near = difflib.get_close_matches(to.lower(), FORMATS, n=1)
-    raise ConfigError(
-        f"There is no export format {to!r}", f"known are {', '.join(FORMATS)}", f"--to {near[0]}" if near else ""
-    )
+    return known_name("export format", to, FORMATS, "--to")
 
 
 def export(

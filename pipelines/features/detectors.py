@@ -12,7 +12,6 @@ where the photo's sides are not divisible by 2, 4 and 8.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.frames import frames_from_keypoints, scale_frames
+from pipelines.core.config import known_name
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.features.hessian import hessian_blobs
 from pipelines.features.shape import adapt, orient
@@ -56,13 +56,7 @@ class DetectorConfig:
     upright: bool = False
 
     def __post_init__(self) -> None:
-        if self.name not in _TABLE:
-            near = difflib.get_close_matches(self.name, _TABLE, n=1)
-            raise ConfigError(
-                f"There is no detector {self.name!r}",
-                f"known are {', '.join(_TABLE)}",
-                f"{near[0]!r}" if near else "",
-            )
+        known_name("detector", self.name, _TABLE, "--detector")
         if self.max_keypoints < _FEWEST:
             what = f"{self.max_keypoints} keypoints a photo are too few"
             raise ConfigError(

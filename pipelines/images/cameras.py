@@ -6,12 +6,12 @@ files put it at (0.5, 0.5) and are shifted on the way in.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from pipelines.core.config import known_name
 from pipelines.core.errors import ConfigError
 from pipelines.core.types import Camera, Photo
 
@@ -92,14 +92,7 @@ def check_model(name: str) -> str:
     Raises:
         ConfigError: naming the nearest model and all of them.
     """
-    if name in MODELS:
-        return name
-    near = difflib.get_close_matches(name.upper(), MODELS, n=1, cutoff=0.5)
-    raise ConfigError(
-        f"There is no camera model {name!r}",
-        f"known are {', '.join(MODELS)}",
-        f"--camera-model {near[0] if near else DEFAULT_MODEL}",
-    )
+    return known_name("camera model", name, MODELS, "--camera-model", DEFAULT_MODEL)
 
 
 # --- the camera of a photo -----------------------------------------------------------------------------------

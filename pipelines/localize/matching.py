@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from descriptors.distances import Matches
 from descriptors.rerank import Described
 from descriptors.views import Views
+from pipelines.core.cache import ReadCache
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
 from pipelines.localize.map import Component, LocalMap
 from pipelines.matching.candidates import first_at_place, one_per_place
-from pipelines.matching.match import DescriptorCache
 from pipelines.pairwise.frontend import FrontEnd
 
 
@@ -58,7 +58,7 @@ class QueryMatcher:
     def __init__(self, target: LocalMap) -> None:
         self._map = target
         self._front = FrontEnd(target.features, target.matching)
-        self._pair_features = DescriptorCache(target.files.load_pair_features)
+        self._pair_features = ReadCache(target.files.load_pair_features)
         self._part_of = target.registered()
 
     def describe(self, photo: Photo) -> Features:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock, Thread
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from threading import Thread
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ import descriptors
 from descriptors.distances import DescriptorSet, Matches, mutual_matches
 from descriptors.rerank import Described, RerankRule, rerank_matches
 from descriptors.views import Views, match_views
+from pipelines.core.cache import ReadCache
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
 from pipelines.core.thresholds import threshold_scale
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _CODE = 7
 _BLOCK = 32
 """Pairs are taken in blocks of 32 x 32 photos, so that loaded features are used many times."""
-_CACHE_BYTES = 400 << 20
 
 
 @dataclass(frozen=True)
@@ -57,44 +56,6 @@ class MatchConfig:
             )
         if self.first < 0:
             raise ConfigError(f"{self.first} keypoints cannot be compared first", "", "3072, or 0 for all at once")
-
-
-class Sized(Protocol):
-    """Something that takes memory."""
-
-    @property
-    def nbytes(self) -> int:
-        """How much."""
-        ...
-
-
-Held = TypeVar("Held", bound=Sized)
-
-
-class DescriptorCache(Generic[Held]):
-    """Descriptors, or what else was read, of recently used photos, within a number of bytes; shared by threads."""
-
-    def __init__(self, read: Callable[[int], Held], limit: int = _CACHE_BYTES) -> None:
-        self._read = read
-        self._limit = limit
-        self._held: OrderedDict[int, Held] = OrderedDict()
-        self._bytes = 0
-        self._lock = Lock()
-
-    def __call__(self, index: int) -> Held:
-        """What is read of photo ``index``."""
-        with self._lock:
-            if index in self._held:
-                self._held.move_to_end(index)
-                return self._held[index]
-        loaded = self._read(index)
-        with self._lock:
-            if index not in self._held:
-                self._held[index] = loaded
-                self._bytes += loaded.nbytes
-            while self._bytes > self._limit and len(self._held) > 2:
-                self._bytes -= self._held.popitem(last=False)[1].nbytes
-        return loaded
 
 
 def get_ready() -> None:
@@ -240,8 +201,8 @@ _Match = Callable[[tuple[int, int]], Candidates]
 
 def _all_with_all(files: FeatureFiles, matcher: Matcher) -> _Match:
     """Every keypoint of a photo is compared with every one of the other."""
-    load = DescriptorCache(lambda index: DescriptorSet(files.load(index).descriptors, matcher.distance))
-    load_pair_features = DescriptorCache(files.load_pair_features)
+    load = ReadCache(lambda index: DescriptorSet(files.load(index).descriptors, matcher.distance))
+    load_pair_features = ReadCache(files.load_pair_features)
     threads = 1 if matcher.scorer is None else cores()
 
     @lru_cache(maxsize=4 * _BLOCK)
@@ -268,7 +229,7 @@ def _along_lines(files: FeatureFiles, matcher: Matcher, config: MatchConfig, geo
         places = first_at_place(features.frames)
         return prepare(features.frames, features.descriptors, places, config.first, matcher.distance)
 
-    prepared = DescriptorCache(read)
+    prepared = ReadCache(read)
     all_with_all = _all_with_all(files, matcher)
 
     def match(pair: tuple[int, int]) -> Candidates:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.config import check_seed
-from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.config import check_seed, known_name
+from pipelines.core.errors import InputError
 from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Camera, Features, Photo
 from pipelines.engine import map_items
@@ -53,9 +53,7 @@ class PairConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        if self.model not in MODELS:
-            near = next((name for name in MODELS if name.lower() == self.model.lower()), "auto")
-            raise ConfigError(f"There is no model {self.model!r}", f"known are {', '.join(MODELS)}", f"--model {near}")
+        known_name("model", self.model, MODELS, "--model", "auto")
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 
-from pipelines.core.config import check_seed
+from pipelines.core.config import check_seed, known_name
 from pipelines.core.errors import ConfigError
 from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.two_view import VerifyConfig
@@ -37,12 +36,7 @@ class MappingConfig:
     snapshot_every: int = 100
 
     def __post_init__(self) -> None:
-        if self.mapper not in _MAPPERS:
-            near = difflib.get_close_matches(self.mapper, _MAPPERS, n=1)
-            what = f"There is no mapper {self.mapper!r}"
-            raise ConfigError(
-                what, f"known are {' and '.join(_MAPPERS)}", f"--mapper {near[0] if near else _MAPPERS[0]}"
-            )
+        known_name("mapper", self.mapper, _MAPPERS, "--mapper", _MAPPERS[0])
         for name, least in (("min_model_size", 2), ("snapshot_every", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}", f"it must be {least} or more")

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Sequence
-from threading import Lock
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.cache import BYTES, ReadCache
 from pipelines.core.types import Photo
 from pipelines.images.formats import to_8_bit
 from pipelines.images.read import Image, read_deep, read_gray
-
-_KEPT = 400 << 20
-"""Bytes of decoded photos that are kept for the next use."""
 
 
 class Pixels:
     """Decoded photos, the most recent ones kept; threads may share it.
 
     Photos that all fit into what is kept are decoded once, however often they are asked for.
+
+    Args:
+        photos: in the order of the numbers that they are asked for by.
+        whole: the place of a photo among these -> its pixels; by default they are read, and kept.
     """
 
-    def __init__(self, photos: Sequence[Photo]) -> None:
+    def __init__(self, photos: Sequence[Photo], whole: Callable[[int], NDArray] | None = None) -> None:
         self.photos = photos
-        self._held: OrderedDict[int, NDArray] = OrderedDict()
-        self._lock = Lock()
-        whole = sum(3 * photo.width * photo.height for photo in photos)
-        self._all_fit = whole <= _KEPT
+        self._whole = whole or ReadCache(lambda index: read_deep(photos[index]))
+        self._all_fit = sum(3 * photo.width * photo.height for photo in photos) <= BYTES
 
     def at(self, index: int, side: int) -> NDArray:
         """(H,W,3) RGB uint8 or uint16 with a longer side of about ``side`` px, or of the photo's own if smaller."""
@@ -50,21 +48,7 @@ class Pixels:
 
     def subset(self, members: Sequence[int]) -> Pixels:
         """Some of the photos, in another order; what is decoded already is not decoded again."""
-        out = Pixels([self.photos[index] for index in members])
-        out._held.update((place, self._held[index]) for place, index in enumerate(members) if index in self._held)
-        return out
-
-    def _whole(self, index: int) -> NDArray:
-        with self._lock:
-            if index in self._held:
-                self._held.move_to_end(index)
-                return self._held[index]
-        read = read_deep(self.photos[index])
-        with self._lock:
-            self._held[index] = read
-            while sum(held.nbytes for held in self._held.values()) > _KEPT and len(self._held) > 1:
-                self._held.popitem(last=False)
-        return read
+        return Pixels([self.photos[index] for index in members], lambda place: self._whole(members[place]))
 
 
 def _shrunk(picture: NDArray, side: int) -> NDArray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.core.clock import timed
-from pipelines.core.config import check_seed
+from pipelines.core.config import check_seed, known_name
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
@@ -86,14 +86,11 @@ class StitchConfig:
         check_seed(self.seed)
         if self.max_side < 64:
             raise ConfigError(f"Places cannot be measured at {self.max_side} px", "64 are the least", "--max-size 800")
-        if self.mode not in MODES:
-            raise ConfigError(f"There is no mode {self.mode!r}", f"known are {', '.join(MODES)}", "--mode rotation")
+        known_name("mode", self.mode, MODES, "--mode", "rotation")
         if self.mode != "rotation" and self.projection != "auto":
             why = "what is flat needs no projection"
             raise ConfigError(f"Mode {self.mode} has no projection {self.projection}", why, "leave --projection out")
-        if self.projection not in ("auto", *PROJECTIONS):
-            known = ", ".join(("auto", *PROJECTIONS))
-            raise ConfigError(f"There is no projection {self.projection!r}", f"known are {known}", "--projection auto")
+        known_name("projection", self.projection, ("auto", *PROJECTIONS), "--projection", "auto")
         if not 0 < self.scale <= 4:
             raise ConfigError(f"A scale of {self.scale:g} is not possible", "it lies between 0 and 4", "--scale 1")
         if not 0 < self.max_error <= 100:

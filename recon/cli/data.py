@@ -55,19 +55,14 @@ def get(
 
     Without a network, put the archives into DATA/downloads and give the same command.
     """
-    import difflib
-
     from descriptors.datasets.fetch import DATA_SETS, fetch
     from descriptors.datasets.scenes import DataError
-    from pipelines.core.errors import ConfigError, InputError
+    from pipelines.core.config import known_name
+    from pipelines.core.errors import InputError
     from recon.cli.terminal import progress_for
 
     for name in names:
-        if name not in DATA_SETS:
-            near = difflib.get_close_matches(name, DATA_SETS, n=1)
-            raise ConfigError(
-                f"There is no data set {name!r}", f"known are {', '.join(DATA_SETS)}", near[0] if near else ""
-            )
+        known_name("data set", name, DATA_SETS, "recon data get")
     for name in names:
         chosen = DATA_SETS[name]
         with progress_for(quiet).stage(name, 100 * len(chosen.parts)) as task:

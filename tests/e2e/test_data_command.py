@@ -22,7 +22,7 @@ def test_list_says_what_is_there(tmp_path: Path) -> None:
 
 def test_an_unknown_name_is_told_with_the_nearest() -> None:
     told = recon("data", "get", "hpatchs")
-    assert told.code == 2 and "Try: hpatches" in told.sentences[0]
+    assert told.code == 2 and "Try: recon data get hpatches." in told.sentences[0]
 
 
 def test_training_data_that_cannot_be_used_are_files_and_not_options(tmp_path: Path) -> None:
