@@ -207,7 +207,7 @@ def test_a_folder_cannot_be_photos_and_result_at_once(some):
     ("words", "said"),
     [
         (("--descriptor", "rootsfit"), ("'rootsfit'", "'rootsift'")),
-        (("--detector", "dgo"), ("'dgo'", "'dog'")),
+        (("--detector", "dgo"), ("'dgo'", "--detector dog")),
         (("--camera-model", "simple_radail"), ("'simple_radail'", "--camera-model SIMPLE_RADIAL")),
         (("--mapper", "globl"), ("'globl'", "--mapper global")),
         (("--pairs", "exhaustiv"), ("'exhaustiv'", "--pairs exhaustive")),
