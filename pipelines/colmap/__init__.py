@@ -34,7 +34,7 @@ from pipelines.colmap.models import (
     write_model,
     write_text,
 )
-from pipelines.colmap.pose import absolute_pose, absolute_pose_inliers
+from pipelines.colmap.pose import absolute_pose
 from pipelines.colmap.views import database_names, drop_database, put_database, verify_pair, write_database
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = [
     "IncrementalJob",
     "absolute_pose",
-    "absolute_pose_inliers",
     "adjusted",
     "choose_lenses",
     "component_folders",

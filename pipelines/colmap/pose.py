@@ -65,11 +65,3 @@ def absolute_pose(
     if not (np.isfinite(pose).all() and np.isfinite(fitted.params).all()):
         return None
     return FittedPose(pose, fitted, np.asarray(found["inlier_mask"], bool).reshape(-1))
-
-
-def absolute_pose_inliers(
-    camera: Camera, xy: NDArray[np.float64], xyz: NDArray[np.float64], *, max_error: float, seed: int
-) -> int:
-    """Number of correspondences that agree with the best pose, see :func:`absolute_pose`; 0 if there is none."""
-    found = absolute_pose(camera, xy, xyz, max_error=max_error, seed=seed)
-    return 0 if found is None else int(found.inliers.sum())

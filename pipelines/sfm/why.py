@@ -285,7 +285,8 @@ class _Inquiry:
         xy = self.files.load_frames(index)[list(found), :, 2].astype(np.float64)
         camera, xyz = self.cameras[index], model.xyz[list(found.values())]
         limit = _POSE_ERROR * threshold_scale(camera)
-        return colmap.absolute_pose_inliers(camera, xy, xyz, max_error=limit, seed=self.seed), len(found)
+        pose = colmap.absolute_pose(camera, xy, xyz, max_error=limit, seed=self.seed)
+        return 0 if pose is None else int(pose.inliers.sum()), len(found)
 
 
 def _point_lookup(model: Model, graph: MatchGraph) -> PointLookup:

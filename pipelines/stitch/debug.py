@@ -15,6 +15,7 @@ from pipelines.images.label import cut, label
 from pipelines.images.read import read_color_image
 from pipelines.images.write import write_picture
 from pipelines.stitch.overlap import Overlap
+from pipelines.stitch.pixels import shallow, shrunk_picture
 from pipelines.stitch.projection import Canvas
 from pipelines.store.files import make_folder
 
@@ -77,12 +78,7 @@ class Debug:
 
     def blended(self, pixels: NDArray) -> None:
         """The panorama, made small."""
-        import cv2
-
-        shallow = pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
-        shrink = min(1.0, 2000 / max(shallow.shape[:2]))
-        size = tuple(max(1, round(edge * shrink)) for edge in shallow.shape[1::-1])
-        self.save("blend", np.asarray(cv2.resize(shallow, size, interpolation=cv2.INTER_AREA), np.uint8))
+        self.save("blend", shrunk_picture(shallow(pixels), 2000))
 
 
 def _laid(canvas: Canvas, images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

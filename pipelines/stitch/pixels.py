@@ -34,7 +34,7 @@ class Pixels:
         longest = max(self.photos[index].width, self.photos[index].height)
         if not self._all_fit and side < longest / 2:
             return read_deep(self.photos[index], side)
-        return _shrunk(self._whole(index), side)
+        return shrunk_picture(self._whole(index), side)
 
     def grey(self, index: int, side: int) -> Image:
         """A photo in grey, (H,W) uint8, its longer side at most ``side`` px."""
@@ -43,7 +43,7 @@ class Pixels:
         import cv2
 
         whole = self._whole(index)
-        small = _shrunk(to_8_bit(cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY)), side)
+        small = shrunk_picture(to_8_bit(cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY)), side)
         return Image(small, (whole.shape[1] / small.shape[1], whole.shape[0] / small.shape[0]))
 
     def subset(self, members: Sequence[int]) -> Pixels:
@@ -51,7 +51,13 @@ class Pixels:
         return Pixels([self.photos[index] for index in members], lambda place: self._whole(members[place]))
 
 
-def _shrunk(picture: NDArray, side: int) -> NDArray:
+def shallow(pixels: NDArray) -> NDArray[np.uint8]:
+    """Pixels of 8 or 16 bit in 8 bit."""
+    return pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
+
+
+def shrunk_picture(picture: NDArray, side: int) -> NDArray:
+    """A picture (H,W) or (H,W,C), its longer side at most ``side`` px."""
     import cv2
 
     longest = max(picture.shape[:2])

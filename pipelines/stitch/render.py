@@ -15,7 +15,7 @@ from pipelines.core.progress import Progress
 from pipelines.engine import cores
 from pipelines.stitch.crop import largest_rectangle
 from pipelines.stitch.exposure import apply_gain, find_gains, local_gains, moderated
-from pipelines.stitch.pixels import Pixels, side_for
+from pipelines.stitch.pixels import Pixels, shallow, side_for
 from pipelines.stitch.projection import Canvas, Piece, shrunk
 from pipelines.stitch.seams import find_seams
 from pipelines.stitch.tiles import (
@@ -110,7 +110,7 @@ def _warped_small(
     def one(piece: Piece) -> tuple[NDArray, NDArray[np.uint8], bool]:
         photo = pixels.photos[piece.photo]
         read = pixels.at(piece.photo, side_for(photo, view.density(piece.photo), 1.5 * small.scale))
-        return *warp(_shallow(read), view, piece, small, (photo.width, photo.height)), read.dtype == np.uint16
+        return *warp(shallow(read), view, piece, small, (photo.width, photo.height)), read.dtype == np.uint16
 
     images, masks, depths = zip(*pool.map(one, small.pieces), strict=True)
     return list(images), list(masks), any(depths)
@@ -130,10 +130,6 @@ def _compensated(
     near = [cv2.merge([part] * 3) for part in local_gains(lit, masks, small)]
     both = [np.asarray(cv2.multiply(*one, dtype=cv2.CV_8U), np.uint8) for one in zip(lit, near, strict=True)]
     return both, gains, [part * gain for part, gain in zip(near, own, strict=True)]
-
-
-def _shallow(pixels: NDArray) -> NDArray[np.uint8]:
-    return pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
 
 
 def _step(canvas: Canvas) -> int:

@@ -306,7 +306,7 @@ def test_colours_and_files(synthetic, tmp_path):
         colmap.write_model(model, tmp_path / "file" / "0")
 
 
-def test_absolute_pose_inliers(synthetic):
+def test_a_pose_has_the_inliers_that_are_right(synthetic):
     folder, *_ = synthetic
     model = colmap.to_model(colmap.incremental_mapping(job(folder))[0])
     rows = model.obs_image == 2
@@ -314,10 +314,10 @@ def test_absolute_pose_inliers(synthetic):
     wrong = xy.copy()
     wrong[: len(wrong) // 2] += 100
     camera = model.cameras[2]
-    assert colmap.absolute_pose_inliers(camera, xy, xyz, max_error=2.0, seed=0) == len(xy)
-    found = colmap.absolute_pose_inliers(camera, wrong, xyz, max_error=2.0, seed=0)
+    assert colmap.absolute_pose(camera, xy, xyz, max_error=2.0, seed=0).inliers.all()
+    found = colmap.absolute_pose(camera, wrong, xyz, max_error=2.0, seed=0).inliers.sum()
     assert len(xy) // 2 - 2 <= found <= len(xy) // 2 + 3
-    assert colmap.absolute_pose_inliers(camera, xy[:3], xyz[:3], max_error=2.0, seed=0) == 0
+    assert colmap.absolute_pose(camera, xy[:3], xyz[:3], max_error=2.0, seed=0) is None
 
 
 def test_similarity_recovers_scale_rotation_translation():
