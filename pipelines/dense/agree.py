@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.dense.project import transfer
 from pipelines.dense.views import View
-from pipelines.depth.filters import speckles, weighted_median
+from pipelines.depth.filters import speckles
 
 _WINDOW = 3
 """Half side, px, of the window that a plane is fitted to."""
@@ -25,8 +25,9 @@ _SAME = 0.01
 """Relative difference of depth within which a pixel of the window belongs to the surface."""
 _SPECKLE = 1 / 12000
 """Share of the picture that a piece of surface fills at least."""
-_ALIKE_REACH, _ALIKE_SPREAD = 4, 8.0
-"""Half side, px, of the window in which most pixels that look like one (grey levels) must have a depth as it has."""
+_ALIKE_REACH, _ALIKE_SPREAD = 10, 8.0
+"""Half side, px, of the window in which most pixels that look like one (grey levels) must have a depth as it has. With
+4 px a black background kept twice as much depth, a dark rim around what stands before it."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ def check(
 ) -> Checked:
     """Keep what enough other photos agree about, as the mean of what they say, smoothed within each surface.
 
-    Photos agree about the sky beside a silhouette, too: windows that the edge lies in give it the depth of what stands
-    before it. It looks like sky, though, of which most has no depth: what most pixels of its looks lack is dropped.
+    Photos agree about the sky, or a black cloth, beside a silhouette, too: windows that the edge lies in give it the
+    depth of what stands before it. It looks like sky, though, of which most has no depth: what most pixels of its looks
+    lack is dropped.
 
     Args:
         views: all photos.
@@ -84,8 +86,8 @@ def check(
     least = max(16, int(inverse.size * _SPECKLE))
     scale = np.log(np.maximum(inverse, 1e-30)).astype(np.float32)
     kept = speckles(scale, kept, least=least, step=2 * _SAME)
-    most = weighted_median(kept.astype(np.float32), view.read(), reach=_ALIKE_REACH, spread=_ALIKE_SPREAD, where=kept)
-    inverse[most < 1] = 0
+    kept = _most_alike(kept, view.read(), _ALIKE_REACH, _ALIKE_SPREAD)
+    inverse[~kept] = 0
     smooth, slope = _planes(inverse, _WINDOW, _FEWEST, np.float32(_SAME))
     depth = np.where(smooth > 0, 1 / np.maximum(smooth, 1e-30), 0).astype(np.float32)
     count[depth == 0] = 0
@@ -147,6 +149,29 @@ def _compare(depth, other, a, b, back_a, back_b, max_pixels, max_depth, total, c
             if dx * dx + dy * dy <= max_pixels * max_pixels:
                 count[y, x] += 1
                 total[y, x] += 1.0 / (met * back)
+
+
+@njit(cache=True, parallel=True)
+def _most_alike(kept, picture, reach, spread):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """(H,W) which kept pixels have most of those that look like them kept, too, by every second one around them; each
+    weighs less by exp(-1) for ``spread`` grey levels of difference."""
+    height, width = kept.shape
+    fall = np.exp(-np.arange(3 * 256) / (3 * spread)).astype(np.float32)
+    most = np.zeros((height, width), np.bool_)
+    for line in prange(height):
+        y = np.int64(line)  # numba counts parallel lines without a sign
+        for x in range(width):
+            if not kept[y, x]:
+                continue
+            balance = np.float32(0)
+            for v in range(max(y - reach, y % 2), min(y + reach + 1, height), 2):
+                for u in range(max(x - reach, x % 2), min(x + reach + 1, width), 2):
+                    change = np.int64(0)
+                    for channel in range(3):
+                        change += abs(np.int64(picture[v, u, channel]) - np.int64(picture[y, x, channel]))
+                    balance += fall[change] if kept[v, u] else -fall[change]
+            most[y, x] = balance >= 0
+    return most
 
 
 @njit(cache=True, parallel=True)

@@ -28,7 +28,7 @@ from pipelines.engine import cores
 from pipelines.images.write import write_picture
 from pipelines.store.files import fingerprint
 
-_CODE = 2
+_CODE = 3
 """Raised when a per-photo file would change for the same photos and options."""
 _TURN_SIZE = (560, 420)
 """px, of each view of the mesh."""

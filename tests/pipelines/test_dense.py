@@ -134,17 +134,19 @@ def test_what_only_one_photo_says_is_dropped(scene):
     assert not alone.depth.any(), "no neighbour has a depth to agree with"
 
 
-def test_sky_beside_a_silhouette_is_dropped_though_all_photos_agree_about_it(scene):
-    """The exact depth, grown by three pixels into the sky, as windows that hold an edge grow it."""
+@pytest.mark.parametrize(("rim", "left"), [(3, 0.35), (8, 0.5)])
+def test_sky_beside_a_silhouette_is_dropped_though_all_photos_agree_about_it(scene, rim, left):
+    """The exact depth, grown by some pixels into the sky, as windows that hold an edge grow it."""
     maps, skies = {}, {}
     for index, view in enumerate(scene.views):
         exact = cv2.resize(scene.truth.depth(view.name), (view.width, view.height), interpolation=cv2.INTER_NEAREST)
-        maps[index] = np.where(exact > 0, exact, cv2.dilate(exact, np.ones((7, 7)))).astype(np.float32)
+        grown = cv2.dilate(exact, np.ones((2 * rim + 1, 2 * rim + 1)))
+        maps[index] = np.where(exact > 0, exact, grown).astype(np.float32)
         skies[index] = exact == 0
     checked = check(scene.views, 2, scene.tasks[2].neighbours, maps.__getitem__, **AGREED)
     grown = skies[2] & (maps[2] > 0)
     beside = ~skies[2] & (cv2.dilate(grown.astype(np.uint8), np.ones((7, 7))) > 0)
-    assert grown.sum() > 1000 and np.mean(checked.depth[grown] > 0) < 0.55
+    assert grown.sum() > 1000 and np.mean(checked.depth[grown] > 0) < left
     assert np.mean(checked.depth[beside] > 0) > 0.75
 
 
