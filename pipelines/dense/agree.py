@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from pipelines.dense.exposure import log_ratio
 from pipelines.dense.project import transfer
 from pipelines.dense.views import View
 from pipelines.depth.filters import speckles
@@ -38,11 +39,13 @@ class Checked:
         depth: (H,W) float32, 0 where too few agree.
         normal: (H,W,3) int8, in the camera's frame, 127 times unit length, towards the camera; 0 where unknown.
         count: (H,W) uint8 other photos that agree.
+        ratios: (N,3) float32 :func:`pipelines.dense.exposure.log_ratio` to each photo that it was compared with.
     """
 
     depth: NDArray[np.float32]
     normal: NDArray[np.int8]
     count: NDArray[np.uint8]
+    ratios: NDArray[np.float32]
 
 
 def check(
@@ -71,27 +74,31 @@ def check(
         max_depth: largest difference of depths, in sides of a pixel at that depth.
 
     Raises:
-        InputError: the picture cannot be read back.
+        InputError: a picture cannot be read back.
     """
     view, depth = views[index], read(index)
+    picture = view.read()
     relative = max_depth / view.intrinsics[0, 0]
     total = np.where(depth > 0, 1 / np.maximum(depth, 1e-30), 0).astype(np.float32)
     count = np.zeros(depth.shape, np.uint8)
-    for other in others:
+    ratios = np.full((len(others), 3), np.nan, np.float32)
+    for number, other in enumerate(others):
         there = transfer(view.intrinsics, view.cam_from_world, views[other].intrinsics, views[other].cam_from_world)
         back = transfer(views[other].intrinsics, views[other].cam_from_world, view.intrinsics, view.cam_from_world)
+        before = count.copy()
         _compare(depth, read(other), *there, *back, max_pixels, relative, total, count)
+        ratios[number] = log_ratio(picture, views[other].read(), depth, count > before, there)
     kept = (count >= min(consistent, max(1, len(others)))) & (depth > 0)
     inverse = np.where(kept, total / (count + np.float32(1)), 0).astype(np.float32)
     least = max(16, int(inverse.size * _SPECKLE))
     scale = np.log(np.maximum(inverse, 1e-30)).astype(np.float32)
     kept = speckles(scale, kept, least=least, step=2 * _SAME)
-    kept = _most_alike(kept, view.read(), _ALIKE_REACH, _ALIKE_SPREAD)
+    kept = _most_alike(kept, picture, _ALIKE_REACH, _ALIKE_SPREAD)
     inverse[~kept] = 0
     smooth, slope = _planes(inverse, _WINDOW, _FEWEST, np.float32(_SAME))
     depth = np.where(smooth > 0, 1 / np.maximum(smooth, 1e-30), 0).astype(np.float32)
     count[depth == 0] = 0
-    return Checked(depth, _normals(smooth, slope, view.intrinsics), count)
+    return Checked(depth, _normals(smooth, slope, view.intrinsics), count, ratios)
 
 
 def _normals(
