@@ -15,8 +15,10 @@ from pipelines.dense.project import places
 
 _DARK, _BRIGHT = 16, 239
 """Grey levels beyond which a pixel says little of the exposure."""
-_FEWEST = 200
-"""Pixels that a ratio needs."""
+_EVERY = 2
+"""Of so many rows and columns one is asked."""
+_FEWEST = 50
+"""Pixels of them that a ratio needs."""
 _PRIOR = 0.03
 """Weight of a factor of one, against that of what a pair says: far ends of a long row of photos may differ."""
 
@@ -38,7 +40,9 @@ def log_ratio(
         way: A, b of :func:`pipelines.dense.project.transfer`.
     """
     x, y = places(np.where(agree, 1 / np.maximum(depth, 1e-30), 0).astype(np.float32), 0.0, *way)
-    there = cv2.remap(other, x, y, cv2.INTER_LINEAR)
+    some = np.s_[::_EVERY, ::_EVERY]
+    picture, agree = picture[some], agree[some]
+    there = cv2.remap(other, x[some], y[some], cv2.INTER_LINEAR)
     low, high = np.minimum(picture, there).min(axis=2), np.maximum(picture, there).max(axis=2)
     telling = agree & (low >= _DARK) & (high <= _BRIGHT)
     if telling.sum() < _FEWEST:
