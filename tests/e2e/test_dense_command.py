@@ -74,6 +74,11 @@ def test_benchmark_tells_what_the_ledger_says_and_metres_by_the_truth(dense_map,
     assert_complaint_only(recon("benchmark", "dense", dense_map, "--truth", dense_map), 3, "true cameras of 0 photos")
     bare = shutil.copytree(photos.parent, tmp_path / "truth", ignore=shutil.ignore_patterns("*_03.png"))
     assert_complaint_only(recon("benchmark", "dense", dense_map, "--truth", bare), 3, "courtyard_03.png cannot be read")
+    earlier = shutil.copytree(dense_map, tmp_path / "earlier")
+    ledger["photos"][3].pop("depth_file")
+    (earlier / "dense" / "dense.json").write_text(json.dumps(ledger))
+    refused = recon("benchmark", "dense", earlier, "--truth", photos.parent)
+    assert_complaint_only(refused, 3, "does not tell where the depth maps are", "recon dense")
 
 
 def test_fewer_triangles(dense_map, tmp_path):
