@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
@@ -33,6 +34,20 @@ class TrueCamera:
 
     intrinsics: NDArray[np.float64]
     cam_from_world: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrueDepth:
+    """Exact depth of a photo.
+
+    Attributes:
+        depth: (h,w) along the optical axis, in the unit of the true cameras, at the photo's pixels
+            (stride x, stride y); 0 where there is none.
+        stride: px.
+    """
+
+    depth: NDArray[np.float64]
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,30 @@ def read_truth(dataset: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[str,
         }
     except (ValueError, KeyError, IndexError) as error:
         raise InputError(f"The ground truth in {dataset} cannot be read", str(error)) from error
+
+
+def read_depths(dataset: Path) -> dict[str, TrueDepth]:
+    """Exact depth of a data set's photos, by name, as recon's sample data have it; {} if the folder holds none.
+
+    Raises:
+        InputError: a file that is named there cannot be read.
+    """
+    record = dataset / "cameras.json"
+    plain = json.loads(record.read_text()) if record.is_file() else {}
+    if "depth" not in plain:
+        return {}
+    form, found = plain["depth"], {}
+    try:
+        unit, stride = float(form["metres_per_level"]), int(form["stride"])
+        paths = {name: dataset / form["folder"] / f"{Path(name).stem}.png" for name in plain["photos"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"The ground truth in {dataset} cannot be read", f"depth in {record}: {error}") from error
+    for name, path in paths.items():
+        levels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+        if levels is None or levels.ndim != 2:
+            raise InputError(f"The true depth {path} cannot be read", f"{record} tells of it", "put the file back")
+        found[name] = TrueDepth(levels.astype(np.float64) * unit, stride)
+    return found
 
 
 def _read_json(path: Path) -> dict[str, TrueCamera]:

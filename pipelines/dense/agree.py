@@ -13,8 +13,9 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from pipelines.dense.exposure import log_ratio
 from pipelines.dense.views import View
-from pipelines.depth.filters import speckles, weighted_median
+from pipelines.depth.filters import speckles
 
 _WINDOW = 3
 """Half side, px, of the window that a plane is fitted to."""
@@ -24,8 +25,10 @@ _SAME = 0.01
 """Relative difference of depth within which a pixel of the window belongs to the surface."""
 _SPECKLE = 1 / 12000
 """Share of the picture that a piece of surface fills at least."""
-_ALIKE_REACH, _ALIKE_SPREAD = 4, 8.0
-"""Half side, px, of the window in which most pixels that look like one (grey levels) must have a depth as it has."""
+_ALIKE_REACH, _ALIKE_STEP, _ALIKE_SPREAD, _ALIKE_SHARE = 16, 4, 8.0, 0.45
+"""Half side, px, of a window of which every fourth row and column is asked: of its pixels that look like one (within
+grey levels), the share that must have a depth as that one has. Within 4 px a black background kept four times as much
+depth, a dark rim around what stands before it."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,13 @@ class Checked:
         depth: (H,W) float32, 0 where too few agree.
         normal: (H,W,3) int8, in the camera's frame, 127 times unit length, towards the camera; 0 where unknown.
         count: (H,W) uint8 other photos that agree.
+        ratios: (N,3) float32 :func:`pipelines.dense.exposure.log_ratio` to each photo that it was compared with.
     """
 
     depth: NDArray[np.float32]
     normal: NDArray[np.int8]
     count: NDArray[np.uint8]
+    ratios: NDArray[np.float32]
 
 
 def check(
@@ -55,8 +60,9 @@ def check(
 ) -> Checked:
     """Keep what enough other photos agree about, as the mean of what they say, smoothed within each surface.
 
-    Photos agree about the sky beside a silhouette, too: windows that the edge lies in give it the depth of what stands
-    before it. It looks like sky, though, of which most has no depth: what most pixels of its looks lack is dropped.
+    Photos agree about the sky, or a black cloth, beside a silhouette, too: windows that the edge lies in give it the
+    depth of what stands before it. It looks like sky, though, of which most has no depth: what most pixels of its looks
+    lack, or nearly most, is dropped.
 
     Args:
         views: all photos.
@@ -68,26 +74,30 @@ def check(
         max_depth: largest difference of depths, in sides of a pixel at that depth.
 
     Raises:
-        InputError: the picture cannot be read back.
+        InputError: a picture cannot be read back.
     """
     view, depth = views[index], read(index)
+    picture = view.read()
     relative = max_depth / view.intrinsics[0, 0]
     total = np.where(depth > 0, 1 / np.maximum(depth, 1e-30), 0).astype(np.float32)
     count = np.zeros(depth.shape, np.uint8)
-    for other in others:
+    ratios = np.full((len(others), 3), np.nan, np.float32)
+    for number, other in enumerate(others):
         there, back = view.onto(views[other]), views[other].onto(view)
+        before = count.copy()
         _compare(depth, read(other), *there, *back, max_pixels, relative, total, count)
+        ratios[number] = log_ratio(picture, views[other].read(), depth, count > before, there)
     kept = (count >= min(consistent, max(1, len(others)))) & (depth > 0)
     inverse = np.where(kept, total / (count + np.float32(1)), 0).astype(np.float32)
     least = max(16, int(inverse.size * _SPECKLE))
     scale = np.log(np.maximum(inverse, 1e-30)).astype(np.float32)
     kept = speckles(scale, kept, least=least, step=2 * _SAME)
-    most = weighted_median(kept.astype(np.float32), view.read(), reach=_ALIKE_REACH, spread=_ALIKE_SPREAD, where=kept)
-    inverse[most < 1] = 0
+    kept = _as_alike(kept, picture, _ALIKE_REACH, _ALIKE_STEP, _ALIKE_SPREAD, _ALIKE_SHARE)
+    inverse[~kept] = 0
     smooth, slope = _planes(inverse, _WINDOW, _FEWEST, np.float32(_SAME))
     depth = np.where(smooth > 0, 1 / np.maximum(smooth, 1e-30), 0).astype(np.float32)
     count[depth == 0] = 0
-    return Checked(depth, _normals(smooth, slope, view.intrinsics), count)
+    return Checked(depth, _normals(smooth, slope, view.intrinsics), count, ratios)
 
 
 def _normals(
@@ -145,6 +155,29 @@ def _compare(depth, other, a, b, back_a, back_b, max_pixels, max_depth, total, c
             if dx * dx + dy * dy <= max_pixels * max_pixels:
                 count[y, x] += 1
                 total[y, x] += 1.0 / (met * back)
+
+
+@njit(cache=True, parallel=True)
+def _as_alike(kept, picture, reach, step, spread, share):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """(H,W) which kept pixels have the ``share`` of those around that look like them kept, too; one weighs less by
+    exp(-1) for ``spread`` grey levels of difference. ``reach`` is a multiple of ``step``."""
+    height, width = kept.shape
+    fall = np.exp(-np.arange(3 * 256) / (3 * spread)).astype(np.float32)
+    enough = np.zeros((height, width), np.bool_)
+    for line in prange(height):
+        y = np.int64(line)  # numba counts parallel lines without a sign
+        for x in range(width):
+            if not kept[y, x]:
+                continue
+            balance = np.float32(0)
+            for v in range(max(y - reach, y % step), min(y + reach + 1, height), step):
+                for u in range(max(x - reach, x % step), min(x + reach + 1, width), step):
+                    change = np.int64(0)
+                    for channel in range(3):
+                        change += abs(np.int64(picture[v, u, channel]) - np.int64(picture[y, x, channel]))
+                    balance += fall[change] * (1 - share if kept[v, u] else -share)
+            enough[y, x] = balance >= 0
+    return enough
 
 
 @njit(cache=True, parallel=True)

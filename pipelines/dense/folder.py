@@ -99,13 +99,16 @@ class DenseFolder:
 
     def write_checked(self, key: str, made: Checked) -> None:
         """Keep the checked depth of a photo."""
-        arrays: dict[str, NDArray] = {"depth": made.depth, "normal": made.normal, "count": made.count}
+        arrays = {name: getattr(made, name) for name in ("depth", "normal", "count", "ratios")}
         write_arrays(self.work / f"{key}.npz", arrays)
 
     def read_checked(self, key: str) -> Checked:
         """What was kept."""
-        arrays = self._read(key, ["depth", "normal", "count"])
-        return Checked(arrays["depth"], arrays["normal"], arrays["count"])
+        return Checked(**self._read(key, ["depth", "normal", "count", "ratios"]))
+
+    def read_ratios(self, key: str) -> NDArray[np.float32]:
+        """(N,3) how a photo's colours compare with those of its neighbours."""
+        return self._read(key, ["ratios"])["ratios"]
 
     def write_points(self, key: str, points: NDArray[np.void]) -> None:
         """Keep the points that a photo adds."""

@@ -44,6 +44,7 @@ def fuse(
     index: int,
     before: Sequence[int],
     read: Callable[[int], Checked],
+    gain: NDArray[np.float64],
 ) -> NDArray[np.void]:
     """Points that a photo adds to the cloud.
 
@@ -52,6 +53,7 @@ def fuse(
         index: the photo.
         before: photos of a better rank that may hold the same points; their maps are read one at a time.
         read: index -> what was checked.
+        gain: (3,) factors of its R, G, B.
 
     Returns:
         (P,) of :data:`POINT`.
@@ -73,7 +75,7 @@ def fuse(
     points = np.zeros(len(rows), POINT)
     for axis, (place, tilt) in enumerate((("x", "nx"), ("y", "ny"), ("z", "nz"))):
         points[place], points[tilt] = world[:, axis], normal[:, axis]
-    colours = view.read()[rows, columns]
+    colours = np.clip(np.rint(view.read()[rows, columns] * gain), 0, 255)
     for channel, name in enumerate(("red", "green", "blue")):
         points[name] = colours[:, channel]
     points["size"] = np.linalg.norm(cam, axis=1) / view.intrinsics[0, 0]

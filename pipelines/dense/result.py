@@ -26,6 +26,8 @@ class PhotoDepth:
         near, far: range of depth that was looked at, map units.
         sparse: share of the map's points that it sees where it has a depth now.
         deviation: median relative difference between that depth and the map's points; NaN without any.
+        depth_file: name, without the ending, of the NPZ file in ``work/depth`` that holds this depth ((H,W), map units,
+            0 where there is none), its normals and how many photos agree; empty without any.
         why: why it has no depth; empty if it has.
     """
 
@@ -38,6 +40,7 @@ class PhotoDepth:
     far: float = float("nan")
     sparse: float = 0.0
     deviation: float = float("nan")
+    depth_file: str = ""
     why: str = ""
 
 

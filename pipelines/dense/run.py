@@ -188,6 +188,7 @@ def _result(work: Work, total: int, step: float, mesh: Mesh | None, points: NDAr
             far=1 / task.far,
             sparse=share,
             deviation=deviation,
+            depth_file=work.checked[index],
             why="" if (depth > 0).any() else "no other photo agrees about its depth",
         )
         rows.append(row)

@@ -14,6 +14,7 @@ from pipelines.core.types import Model
 from pipelines.dense.agree import Checked, check
 from pipelines.dense.cloud import write_cloud
 from pipelines.dense.config import DenseConfig
+from pipelines.dense.exposure import gains
 from pipelines.dense.folder import DenseFolder
 from pipelines.dense.fuse import fuse, rank
 from pipelines.dense.mesh import poisson
@@ -28,7 +29,7 @@ from pipelines.engine import cores
 from pipelines.images.write import write_picture
 from pipelines.store.files import fingerprint
 
-_CODE = 2
+_CODE = 3
 """Raised when a per-photo file would change for the same photos and options."""
 _TURN_SIZE = (560, 420)
 """px, of each view of the mesh."""
@@ -65,6 +66,10 @@ class Work:
         for index, key in self.points.items():
             yield index, self.folder.read_points(key)
 
+    def others(self, index: int) -> list[int]:
+        """Photos with a depth of their own that a photo's depth is compared with."""
+        return [other for other in self.tasks[index].neighbours if other in self.tasks]
+
     def read_checked(self, index: int) -> Checked:
         """Depth of a photo that others agree with, from disk."""
         return self.folder.read_checked(self.checked[index])
@@ -89,8 +94,8 @@ def check_all(work: Work) -> None:
     """What of it other photos agree with."""
     config = work.config
     with work.progress.stage("Agreement", len(work.tasks)) as task_bar:
-        for index, task in work.tasks.items():
-            others = [other for other in task.neighbours if other in work.tasks]
+        for index in work.tasks:
+            others = work.others(index)
             limits = (config.consistent, config.max_pixels, config.max_depth)
             keys = [work.depth[member] for member in (index, *others)]
             key = fingerprint("dense checked", _CODE, keys, limits)
@@ -118,13 +123,15 @@ def fuse_all(work: Work) -> int:
             linked[index].add(other)
             linked[other].add(index)
     files = work.folder.map_files(work.model.names)
+    gain = gains({index: (work.others(index), work.folder.read_ratios(key)) for index, key in work.checked.items()})
     with work.progress.stage("Fusion", len(work.tasks)) as task_bar:
         for index, task in work.tasks.items():
             before = sorted((other for other in linked[index] if place[other] < place[index]), key=place.__getitem__)
-            key = fingerprint("dense points", _CODE, [work.checked[member] for member in (index, *before)])
+            keys = [work.checked[member] for member in (index, *before)]
+            key = fingerprint("dense points", _CODE, keys, gain[index].round(4).tolist())
             work.points[index] = key
             if not work.folder.has(key):
-                work.folder.write_points(key, fuse(work.views, index, before, work.read_checked))
+                work.folder.write_points(key, fuse(work.views, index, before, work.read_checked, gain[index]))
             work.counts[index] = len(work.folder.read_points(key))
             picture = depth_picture(work.read_checked(index).depth, task)
             write_picture(files[work.views[index].name], picture)

@@ -179,13 +179,16 @@ def dense(
     component: Annotated[int, typer.Option(help="Which model of the maps; 0 is the largest.")] = 0,
     json_output: _Json = False,
 ) -> None:
-    """How well a mesh agrees with its map's points, of which it was not made.
+    """How well a mesh agrees with its map's points, of which it was not made, and with exact depth where it is known.
 
     Prints the median distance of the map's points from the mesh and the share within 3 cm (both in metres only with
     --truth), the share that the mesh reaches, the median difference in depth, and the time and memory of that run.
+    Where the truth has exact depth, as sample_data/sfm: errors of the depth maps, shares of what is right, sky that has
+    a depth or a mesh.
     """
     from pipelines.core.errors import ConfigError
-    from recon.benchmark.dense import measured, results, table
+    from recon.benchmark.dense import exact_table, measured, results, table
+    from recon.cli.terminal import print_columns
 
     known: list[Path | None] = [*(truth or [])] or [None] * len(maps)
     if len(known) != len(maps):
@@ -194,6 +197,9 @@ def dense(
         )
     rows = [measured(place, own, component) for place, own in zip(maps, known, strict=True)]
     _tell(results(rows), table(rows), json_output)
+    if any(row.exact for row in rows) and not json_output:
+        print("\nAgainst the exact depth:")
+        print_columns(*exact_table(rows))
 
 
 _BOARDS = {

@@ -55,7 +55,7 @@ def test_products(dense_map):
     assert not drafts(dense_map)
 
 
-def test_benchmark_tells_what_the_ledger_says_and_metres_by_the_truth(dense_map, small_map, photos):
+def test_benchmark_tells_what_the_ledger_says_and_metres_by_the_truth(dense_map, small_map, photos, tmp_path):
     outcome = recon("benchmark", "dense", dense_map, "--truth", photos.parent, "--json")
     assert outcome.code == 0, outcome
     (row,) = json.loads(outcome.out)
@@ -63,10 +63,22 @@ def test_benchmark_tells_what_the_ledger_says_and_metres_by_the_truth(dense_map,
     assert row["triangles"] == ledger["faces"] and row["complete"] == ledger["complete"]
     assert row["distance"] == pytest.approx(ledger["distance"], rel=0.01)
     assert 0.5 < row["near"] < 1 and 1 < row["distance"] * row["metres"] * 1000 < 30
+    exact = row["exact"]
+    assert exact["deviation"] < 0.006 and exact["right"] > 0.75 and exact["covered"] > 0.4 and exact["sky"] < 0.02
+    assert exact["mesh_right"] > 0.6 and exact["mesh_nearer"] + exact["mesh_farther"] < 0.3 and exact["mesh_sky"] < 0.2
+    told = recon("benchmark", "dense", dense_map, "--truth", photos.parent)
+    assert f"{100 * exact['deviation']:.3f} %" in told.out and "sky with a mesh" in told.out
     plain = recon("benchmark", "dense", dense_map)
     assert plain.code == 0 and "units" in plain.out and "mm" not in plain.out
     assert_complaint_only(recon("benchmark", "dense", small_map), 3, "There is no mesh in", "recon dense")
     assert_complaint_only(recon("benchmark", "dense", dense_map, "--truth", dense_map), 3, "true cameras of 0 photos")
+    bare = shutil.copytree(photos.parent, tmp_path / "truth", ignore=shutil.ignore_patterns("*_03.png"))
+    assert_complaint_only(recon("benchmark", "dense", dense_map, "--truth", bare), 3, "courtyard_03.png cannot be read")
+    earlier = shutil.copytree(dense_map, tmp_path / "earlier")
+    ledger["photos"][3].pop("depth_file")
+    (earlier / "dense" / "dense.json").write_text(json.dumps(ledger))
+    refused = recon("benchmark", "dense", earlier, "--truth", photos.parent)
+    assert_complaint_only(refused, 3, "does not tell where the depth maps are", "recon dense")
 
 
 def test_fewer_triangles(dense_map, tmp_path):

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.benchmarks.truth import TrueDepth, read_depths
 from pipelines.core.types import Camera, Model
 from pipelines.dense.views import View
+from recon.benchmark.dense_truth import sampled
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,17 @@ class Truth:
         """Where each photo stands."""
         return {name: self.folder / "images" / name for name in self.names}
 
+    @cached_property
+    def _depths(self) -> dict[str, TrueDepth]:
+        return read_depths(self.folder)
+
     def depth(self, name: str) -> NDArray[np.float64]:
         """(H/4,W/4) metres at every fourth pixel; 0 is sky."""
-        levels = cv2.imread(str(self.folder / "depth" / f"{Path(name).stem}.png"), cv2.IMREAD_UNCHANGED)
-        return levels * 0.0005
+        return self._depths[name].depth
 
     def at_truth(self, view: View, depth: NDArray[np.float32]) -> NDArray[np.float64]:
         """(H/4,W/4) a view's depth at the places whose true depth is known, interpolated; 0 where it is unknown."""
-        k, _ = self.cameras[view.name]
-        rows, columns = self.depth(view.name).shape
-        y, x = np.mgrid[:rows, :columns] * 4.0
-        at = np.stack([x, y, np.ones(x.shape)], axis=-1) @ np.linalg.inv(k).T @ view.intrinsics.T
-        at = at[..., :2].astype(np.float32)
-        inverse = np.where(depth > 0, 1 / np.maximum(depth, 1e-9), 0).astype(np.float32)
-        sampled = cv2.remap(inverse, at[..., 0], at[..., 1], cv2.INTER_LINEAR)
-        whole = cv2.remap((depth > 0).astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_LINEAR)
-        return np.where(whole > 0.999, 1 / np.maximum(sampled, 1e-9), 0)
+        return sampled(depth, view.intrinsics, self.cameras[view.name][0], self._depths[view.name])
 
 
 def courtyard(sample_data: Path, numbers: range) -> Truth:
