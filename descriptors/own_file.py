@@ -27,7 +27,7 @@ class FromFile:
 
     def __call__(self) -> Descriptor:
         """The descriptor itself."""
-        return self  # type: ignore[return-value]
+        return self
 
     def describe(self, patches: NDArray) -> NDArray:
         """What the file's ``describe`` answers; it is not asked about no patches.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 
 import descriptors
 from descriptors import DescriptorError, DescriptorSpec, registry
+from descriptors.benchmarks.contestants import read_contestants
+from descriptors.headers import read_header
 from descriptors.runtime import WEIGHTS
 
 
@@ -129,6 +132,15 @@ def test_a_users_own_file_is_held_to_its_spec(tmp_path, right, wrong, said):
         descriptors.load(str(path)).describe(np.zeros((3, 1, 8, 8), np.uint8))
     path.write_text(FILE.replace("np.tile", "0 / len(patches) + np.tile"))
     assert descriptors.registry.from_file(path, path.read_bytes()).describe(np.zeros((0, 1, 8, 8))).shape == (0, 4)
+
+
+@pytest.mark.parametrize(("network", "row"), [("tfeat", "tfeat-margin"), ("tnet", "gloss-tnet-tgloss")])
+def test_weights_of_a_network_whose_rows_have_other_names(tmp_path, network, row):
+    own = shutil.copy(WEIGHTS / f"{row}.safetensors", tmp_path / "mine.safetensors")
+    assert read_header(own)["network"] == network
+    (given,) = read_contestants([f"other={own}"])
+    for found in (descriptors.spec(str(own)), given.descriptor.spec):
+        assert replace(found, name=row, weights=None) == replace(descriptors.spec(row), weights=None)
 
 
 def test_weights_of_the_users_own_for_every_pixel_and_for_pairs(tmp_path):
