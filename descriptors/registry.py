@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -219,8 +220,15 @@ def _table() -> dict[str, Loader]:
     """Built-in rows and those of installed packages, which cannot replace them; looking for these takes 30 ms."""
     table: dict[str, Loader] = dict(_ROWS)
     for point in entry_points(ENTRY_POINT_GROUP):
-        loader = point.load()
-        table.setdefault(loader.spec.name, loader)
+        try:
+            loader = point.load()
+            table.setdefault(loader.spec.name, loader)
+        except Exception as broken:  # whatever other people's code does
+            warnings.warn(
+                f"The descriptor {point.name} of an installed package ({point.value}) cannot be used: "
+                f"{type(broken).__name__}: {broken}",
+                stacklevel=2,
+            )
     return table
 
 
@@ -275,8 +283,13 @@ def _entry(name: str) -> Loader:
             f"{name} compares pairs of patches and describes none. Load it with descriptors.load_scorer({name!r}); "
             f"its candidates come from {_SCORERS[name].shortlist}."
         )
+    if name not in table and Path(name).is_file():
+        raise DescriptorError(
+            f"{name} is no descriptor: of files, .py and .safetensors are. A network in another form is run from a .py "
+            "file ('Your own' in descriptors/README.md); published checkpoints are read by recon zoo import."
+        )
     if name not in table:
-        raise unknown("descriptor", name, [*table, *_SCORERS])
+        raise unknown("descriptor", name, all_names())
     return table[name]
 
 
@@ -328,6 +341,16 @@ def load_scorer(name: str) -> PairScorer:
     from descriptors import scorers
 
     return scorers.load(scorer_spec(name))
+
+
+def all_names() -> list[str]:
+    """Names of all descriptors, then of all metric networks: what ``--descriptor`` takes."""
+    return [*_table(), *_SCORERS]
+
+
+def any_spec(name: str) -> DescriptorSpec | PairScorerSpec:
+    """Spec of a descriptor or of a metric network by name; errors as of :func:`spec`."""
+    return _SCORERS[name] if name in _SCORERS else spec(name)
 
 
 def scorer_for(name: str) -> PairScorer | None:

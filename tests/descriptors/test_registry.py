@@ -87,6 +87,20 @@ def test_a_third_party_adds_its_own_by_entry_point(monkeypatch):
         registry.load.cache_clear()
 
 
+@pytest.mark.parametrize("offered", [None, object()])
+def test_a_third_partys_broken_package_is_told_and_left_out(monkeypatch, offered):
+    point = EntryPoint("broken", "a_package_that_is_not_there:Mine", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    if offered:
+        monkeypatch.setattr(EntryPoint, "load", lambda self: offered)
+    registry._table.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"broken .*a_package_that_is_not_there:Mine.* cannot be used: \w+Error"):
+            assert "rootsift" in descriptors.names()
+    finally:
+        registry._table.cache_clear()
+
+
 FILE = """
 import numpy as np
 from descriptors import DescriptorSpec
@@ -110,6 +124,26 @@ def test_a_descriptor_from_a_users_own_file(tmp_path):
     other = tmp_path / "other.py"
     other.write_text(FILE + "\n# changed\n")
     assert descriptors.load(str(other)).fingerprint != loaded.fingerprint
+
+
+def test_a_users_own_file_may_import_what_lies_beside_it_and_tell_of_its_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "beside_mine.py").write_text(FILE)
+    path = tmp_path / "mine.py"
+    path.write_text(f"from beside_mine import descriptor\nfrom pathlib import Path\n"
+                    f"descriptor.fingerprint = Path({str(tmp_path / 'weights')!r}).read_text()\n")  # fmt: skip
+    prints = set()
+    for weights in ("one", "other"):
+        (tmp_path / "weights").write_text(weights)
+        registry.from_file.cache_clear()
+        prints.add(registry.from_file(path, path.read_bytes()).fingerprint)
+    assert len(prints) == 2
+
+
+def test_a_file_of_another_kind_is_told(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(b"graph")
+    with pytest.raises(DescriptorError, match=r"net.onnx is no descriptor: .*README"):
+        descriptors.load(str(tmp_path / "net.onnx"))
 
 
 @pytest.mark.parametrize(
