@@ -78,8 +78,7 @@ def ready() -> list[str]:
     """Names of the registry that can be run here: all but networks whose weights are not installed."""
     from descriptors.runtime import WEIGHTS
 
-    weights = {name: registry.spec(name).weights for name in registry.names()}
-    weights |= {name: registry.scorer_spec(name).weights for name in registry.scorer_names()}
+    weights = {name: registry.any_spec(name).weights for name in registry.all_names()}
     return [name for name, file in weights.items() if file is None or (WEIGHTS / file).is_file()]
 
 
