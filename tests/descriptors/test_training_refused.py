@@ -153,6 +153,7 @@ def test_a_training_that_collapses_ends(hard: Path, tmp_path: Path, monkeypatch:
     plan = replace(small("tfeat"), loss=HardestInBatch())
     monkeypatch.setattr(training, "recipe_by_name", lambda name: plan)
     monkeypatch.setattr("descriptors.training.run._LEARNT", 12)
+    monkeypatch.setattr("descriptors.training.run._REPORT_SECONDS", 1e9)  # a report would tell of it sooner
     out = tmp_path / "n.safetensors"
     given = ["train", "tfeat-margin", "--data", str(hard), "--out", str(out), "--steps"]
     for rate, advised in (("100", "100"), ("1e30", "1e.30")):
