@@ -6,13 +6,12 @@ Tian, Fan and Wu, L2-Net, CVPR 2017. The weights are those of the network itself
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from descriptors import runtime
-from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, check_patches
+from descriptors.contract import Descriptor, DescriptorSpec, check_patches
 
 
 class SignDescriptor:
@@ -37,14 +36,12 @@ class SignDescriptor:
         return np.packbits(self._network.describe(patches) > 0, axis=1)
 
 
-def load(spec: DescriptorSpec, *, device: str | None = None, threads: int | None = None) -> SignDescriptor:
-    """The bits of the network whose weights ``spec`` names; arguments as of :func:`descriptors.runtime.load`.
+def load(spec: DescriptorSpec) -> SignDescriptor:
+    """The bits of the network whose weights a row of the registry names.
 
     Raises:
         DescriptorError: the weights are missing.
     """
-    if spec.weights is None:
-        raise DescriptorError(f"{spec.name} names no weights, so that no network can be loaded for it.")
     # Named as the network, so that both use one cached graph, and a message says what is to be trained.
-    own = replace(spec, name=Path(spec.weights).stem, kind="float", distance="l2")
-    return SignDescriptor(spec, runtime.load(own, device=device, threads=threads))
+    own = replace(spec, name=runtime.weights_file(spec).stem, kind="float", distance="l2")
+    return SignDescriptor(spec, runtime.load(own))

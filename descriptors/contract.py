@@ -7,6 +7,8 @@ knows descriptors only through this file.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -37,7 +39,6 @@ class DescriptorSpec:
         parameters: number of trained parameters, 0 for a handcrafted descriptor.
         weights: file in ``descriptors/weights``, or None.
         source: paper or library that defines the descriptor.
-        needs_angle: False if the descriptor is made for upright patches.
 
     Raises:
         DescriptorError: a size that is none.
@@ -53,7 +54,6 @@ class DescriptorSpec:
     parameters: int = 0
     weights: str | None = None
     source: str = ""
-    needs_angle: bool = True
 
     def __post_init__(self) -> None:
         if self.patch_size < 1 or self.dim < 1 or not self.magnification > 0:
@@ -88,7 +88,7 @@ class PairScorerSpec:
         threshold: lowest score of a match.
         margin: least lead of a match over the next best of its shortlist, on both sides: what the ratio is to
             distances. Threshold and margin are set from data.
-        patch_size, magnification, parameters, weights, source, needs_angle: as of :class:`DescriptorSpec`.
+        patch_size, magnification, parameters, weights, source: as of :class:`DescriptorSpec`.
     """
 
     name: str
@@ -105,7 +105,6 @@ class PairScorerSpec:
     parameters: int = 0
     weights: str | None = None
     source: str = ""
-    needs_angle: bool = True
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.float32]:
@@ -124,7 +123,10 @@ class PairScorer(Protocol):
     row depends on its neighbours in the batch.
     """
 
-    spec: PairScorerSpec
+    @property
+    def spec(self) -> PairScorerSpec:
+        """What it is."""
+        ...
 
     def features(self, patches: NDArray) -> NDArray:
         """What is to be kept of each patch (N,1,S,S); see the class docstring for types and shapes."""
@@ -149,7 +151,10 @@ class Descriptor(Protocol):
     depend on its neighbours in the batch.
     """
 
-    spec: DescriptorSpec
+    @property
+    def spec(self) -> DescriptorSpec:
+        """What it is."""
+        ...
 
     def describe(self, patches: NDArray) -> NDArray:
         """Describe patches (N,1,S,S); see the class docstring for types and shapes."""
@@ -159,6 +164,27 @@ class Descriptor(Protocol):
     def fingerprint(self) -> str:
         """Hex digest that changes whenever the output may change (weights, parameters, code version)."""
         ...
+
+
+class Loader(Protocol):
+    """A descriptor that is not loaded yet: what the registry lists, and what a package offers as its entry point."""
+
+    @property
+    def spec(self) -> DescriptorSpec:
+        """What it is."""
+        ...
+
+    def __call__(self) -> Descriptor:
+        """Load it."""
+        ...
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> DescriptorError:
+    """The error that no ``kind`` ("descriptor", "recipe") has a name; it tells the nearest known one, and all."""
+    listed = list(known)
+    near = difflib.get_close_matches(name.lower(), listed, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return DescriptorError(f"There is no {kind} {name!r}.{hint} Known are: {', '.join(listed)}.")
 
 
 def check_patches(patches: NDArray, spec: DescriptorSpec | PairScorerSpec) -> NDArray:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorSpec
-from descriptors.runtime import WEIGHTS, Backend, Graph, backend, check_weights, fingerprint
+from descriptors.runtime import Backend, Graph, backend, check_weights, fingerprint, weights_file
 
 _TILE = 192
 """Vectors of a tile along each side: what lies in memory at a time is some 100 MB of feature maps."""
@@ -60,7 +60,7 @@ class DenseNetwork:
 
     def __init__(self, spec: DescriptorSpec, network: str, *, threads: int | None = None) -> None:
         self.name, self._patch, self._dim = spec.name, spec.patch_size, spec.dim
-        self._weights = WEIGHTS / Path(spec.weights or "")
+        self._weights = weights_file(spec)
         check_weights(spec.name, self._weights)
         self._form, self._threads = FORMS[network], threads
 

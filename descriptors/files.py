@@ -17,7 +17,10 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     # Not named by the process: threads, and machines that share the folder, may write the same file at once.
     draft = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
     try:
-        draft.write_bytes(content)
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

@@ -51,9 +51,8 @@ def log_polar(size: int, magnification: float) -> NDArray[np.float32]:
     here each pixel is shared between the middles of neighbouring cells, and the outer ring fades out 2.5 fifteenths
     beyond its border, which is where the patch ends.
     """
-    middles, unit = np.array([3.0, 8.5, 13.0]), magnification / 17.5
-    radius, angle = _polar(size, magnification / unit)
-    place = np.interp(radius, [*middles, 17.5], [0.0, 1.0, 2.0, 3.0])
+    radius, angle = _polar(size, 17.5)
+    place = np.interp(radius, [3.0, 8.5, 13.0, 17.5], [0.0, 1.0, 2.0, 3.0])
     rings = np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(3)))
     sectors = _hats(angle * 8 / math.tau, 8)
     cells = [rings[:, :1], rings[:, 1:2] * sectors, rings[:, 2:] * sectors]

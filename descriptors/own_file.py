@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,10 @@ from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec
 
 @dataclass(frozen=True)
 class FromFile:
-    """The descriptor of a file; its fingerprint is that of the file. Keeps :class:`descriptors.contract.Descriptor`."""
+    """The descriptor of a file; keeps :class:`descriptors.contract.Descriptor`.
+
+    Its fingerprint is of the file's content and of the fingerprint that the file's object has, if it has one.
+    """
 
     path: Path
     spec: DescriptorSpec
@@ -27,7 +31,7 @@ class FromFile:
 
     def __call__(self) -> Descriptor:
         """The descriptor itself."""
-        return self  # type: ignore[return-value]
+        return self
 
     def describe(self, patches: NDArray) -> NDArray:
         """What the file's ``describe`` answers; it is not asked about no patches.
@@ -63,6 +67,9 @@ def from_file(path: Path, content: bytes) -> FromFile:
     loader = importlib.util.spec_from_file_location(path.stem, path)
     if loader is None or loader.loader is None:
         raise DescriptorError(f"{path} is not a Python file.")
+    beside = str(path.resolve().parent)
+    if beside not in sys.path:  # what lies beside the file can be imported from it, as from a script
+        sys.path.append(beside)
     module = importlib.util.module_from_spec(loader)
     try:
         loader.loader.exec_module(module)
@@ -74,4 +81,5 @@ def from_file(path: Path, content: bytes) -> FromFile:
             f"{path} defines no descriptor. It needs a variable `descriptor` with `spec`, a DescriptorSpec, "
             f"and `describe(patches)`."
         )
-    return FromFile(path, found.spec, found.describe, hashlib.sha256(content).hexdigest())
+    fingerprint = hashlib.sha256(content + str(getattr(found, "fingerprint", "")).encode()).hexdigest()
+    return FromFile(path, found.spec, found.describe, fingerprint)

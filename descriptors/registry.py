@@ -8,16 +8,24 @@ and ``describe``, or of a ``.safetensors`` file with the weights of a network of
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, PairScorer, PairScorerSpec
+from descriptors.contract import (
+    Descriptor,
+    DescriptorError,
+    DescriptorSpec,
+    Loader,
+    PairScorer,
+    PairScorerSpec,
+    unknown,
+)
 from descriptors.headers import read_header
 from descriptors.own_file import from_file
 
@@ -37,19 +45,6 @@ class Entry:
 
     def __call__(self) -> Descriptor:
         """Load the descriptor."""
-        return getattr(importlib.import_module(self.module), self.factory)(self.spec)
-
-
-@dataclass(frozen=True)
-class ScorerEntry:
-    """One metric network, likewise."""
-
-    spec: PairScorerSpec
-    module: str = "descriptors.scorers"
-    factory: str = "load"
-
-    def __call__(self) -> PairScorer:
-        """Load the scorer."""
         return getattr(importlib.import_module(self.module), self.factory)(self.spec)
 
 
@@ -86,13 +81,13 @@ def _opencv(name: str, bits: int, source: str, *, patch_size: int, magnification
 
 
 def _network(
-    name: str, dim: int, parameters: int, source: str, *, weights: str = "", ratio: float = 0.85, patch_size: int = 32,
+    name: str, dim: int, parameters: int, source: str, *, ratio: float = 0.85, patch_size: int = 32,
     magnification: float = 7.5,
 ) -> Entry:  # fmt: skip
-    """Row of a network that describes patches; its weights are NAME.safetensors unless given."""
+    """Row of a network that describes patches; its weights are NAME.safetensors."""
     spec = DescriptorSpec(
         name, dim, patch_size=patch_size, magnification=magnification, ratio=ratio, parameters=parameters,
-        weights=weights or f"{name}.safetensors", source=source,
+        weights=f"{name}.safetensors", source=source,
     )  # fmt: skip
     return Entry(spec, "descriptors.runtime")
 
@@ -172,27 +167,25 @@ _BUILT_IN: tuple[Entry, ...] = (
 
 def _scorer(
     name: str, width: int, parameters: int, source: str, *, threshold: float, margin: float, embeds: bool = False
-) -> ScorerEntry:  # fmt: skip
+) -> PairScorerSpec:
     """Row of a metric network that has features of one patch."""
     shortlist = f"{name}-l2" if embeds else "rootsift"
-    spec = PairScorerSpec(
+    return PairScorerSpec(
         name, width, embeds=embeds, shortlist=shortlist, threshold=threshold, margin=margin, parameters=parameters,
         weights=f"{name}.safetensors", source=source,
     )  # fmt: skip
-    return ScorerEntry(spec)
 
 
-def _two_channel(name: str, parameters: int, source: str, *, threshold: float, margin: float) -> ScorerEntry:
+def _two_channel(name: str, parameters: int, source: str, *, threshold: float, margin: float) -> PairScorerSpec:
     """Row of a metric network that reads pairs of patches, bytes as they are."""
-    spec = PairScorerSpec(
+    return PairScorerSpec(
         name, 64 * 64, raw=True, threshold=threshold, margin=margin, parameters=parameters,
         weights=f"{name}.safetensors", source=source,
     )  # fmt: skip
-    return ScorerEntry(spec)
 
 
 # Thresholds and margins are those that `python -m descriptors.training.ratio NAME --data DIR --pairs 1` advises.
-_SCORERS: tuple[ScorerEntry, ...] = (
+_METRIC_NETWORKS: tuple[PairScorerSpec, ...] = (
     _scorer("matchnet", 512, 3_119_602, _HAN, threshold=4.99, margin=2.343, embeds=True),
     _scorer("deepcompare-siam", 256, 1_171_585, _ZAGORUYKO, threshold=1.566, margin=1.613),
     _scorer("deepcompare-pseudo-siam", 512, 2_080_001, _ZAGORUYKO, threshold=1.078, margin=0.965),
@@ -202,35 +195,40 @@ _SCORERS: tuple[ScorerEntry, ...] = (
     _two_channel("gloss-snet", 979_969, _KUMAR, threshold=0.8, margin=0.693),
     _two_channel("gloss-cs-snet", 2_355_073, _KUMAR, threshold=0.791, margin=0.683),
 )
+_SCORERS: dict[str, PairScorerSpec] = {spec.name: spec for spec in _METRIC_NETWORKS}
 
 
-def _features_of(name: str, width: int, parameters: int, source: str, *, ratio: float) -> Entry:
+def _features_of(name: str, *, parameters: int, ratio: float) -> Entry:
     """Row of the features of a metric network as a descriptor."""
+    scorer = _SCORERS[name]
     spec = DescriptorSpec(
-        f"{name}-l2", width, patch_size=64, magnification=7.5, ratio=ratio, parameters=parameters,
-        weights=f"{name}.safetensors", source=source,
+        f"{name}-l2", scorer.width, patch_size=scorer.patch_size, magnification=scorer.magnification, ratio=ratio,
+        parameters=parameters, weights=scorer.weights, source=scorer.source,
     )  # fmt: skip
     return Entry(spec, "descriptors.scorers", "load_features")
 
 
 _FEATURES: tuple[Entry, ...] = (
-    _features_of("matchnet", 512, 2_331_120, _HAN, ratio=0.825),
-    _features_of("deepcompare-siam-2stream", 512, 2_400_832, _ZAGORUYKO, ratio=0.8),
+    _features_of("matchnet", parameters=2_331_120, ratio=0.825),
+    _features_of("deepcompare-siam-2stream", parameters=2_400_832, ratio=0.8),
 )
+_ROWS: dict[str, Entry] = {entry.spec.name: entry for entry in _BUILT_IN + _FEATURES}
 
 
 @cache
-def _own() -> dict[str, Callable[[], Descriptor]]:
-    return {entry.spec.name: entry for entry in _BUILT_IN + _FEATURES}
-
-
-@cache
-def _table() -> dict[str, Callable[[], Descriptor]]:
+def _table() -> dict[str, Loader]:
     """Built-in rows and those of installed packages, which cannot replace them; looking for these takes 30 ms."""
-    table = dict(_own())
+    table: dict[str, Loader] = dict(_ROWS)
     for point in entry_points(ENTRY_POINT_GROUP):
-        factory = point.load()
-        table.setdefault(factory.spec.name, factory)
+        try:
+            loader = point.load()
+            table.setdefault(loader.spec.name, loader)
+        except Exception as broken:  # whatever other people's code does
+            warnings.warn(
+                f"The descriptor {point.name} of an installed package ({point.value}) cannot be used: "
+                f"{type(broken).__name__}: {broken}",
+                stacklevel=2,
+            )
     return table
 
 
@@ -248,15 +246,17 @@ def names() -> list[str]:
 
 _ALIASES = {"tfeat": "tfeat-margin"}
 """Names under which a row was known before, and the row."""
+_ROW_OF = {**_ALIASES, "tnet": "gloss-tnet-tgloss"}
+"""Networks whose rows have other names than they, and the row that weights of the user's own are used as."""
 
 
 def _network_file(path: Path) -> Entry:
     """A network with weights of the user's own; magnification and ratio are those of the zoo's own weights."""
     header = read_header(path)
     network = header.get("network", "")
-    names = (network, _ALIASES.get(network, network))
-    base = next((entry.spec for entry in _NETWORKS + _DENSE_NETWORKS if entry.spec.name in names), None)
-    if network in _scorers():
+    name = _ROW_OF.get(network, network)
+    base = next((entry.spec for entry in _NETWORKS + _DENSE_NETWORKS if entry.spec.name == name), None)
+    if network in _SCORERS:
         raise DescriptorError(
             f"{path} holds the metric network {network!r}, which is known by its name alone: it is used when it takes "
             f"the place of {network}.safetensors in descriptors/weights."
@@ -266,10 +266,10 @@ def _network_file(path: Path) -> Entry:
     return Entry(replace(base, name=path.stem, weights=str(path.resolve())), "descriptors.runtime")
 
 
-def _entry(name: str) -> Callable[[], Descriptor]:
+def _entry(name: str) -> Loader:
     name = _ALIASES.get(name, name)
-    if name in _own():
-        return _own()[name]
+    if name in _ROWS:
+        return _ROWS[name]
     table = _table()
     if name not in table and name.endswith(".safetensors"):
         return _network_file(Path(name))
@@ -278,15 +278,18 @@ def _entry(name: str) -> Callable[[], Descriptor]:
             return from_file(Path(name), Path(name).read_bytes())
         except OSError as error:
             raise DescriptorError(f"The descriptor file {name} cannot be read: {error.strerror}.") from error
-    if name in _scorers():
+    if name in _SCORERS:
         raise DescriptorError(
             f"{name} compares pairs of patches and describes none. Load it with descriptors.load_scorer({name!r}); "
-            f"its candidates come from {_scorers()[name].spec.shortlist}."
+            f"its candidates come from {_SCORERS[name].shortlist}."
+        )
+    if name not in table and Path(name).is_file():
+        raise DescriptorError(
+            f"{name} is no descriptor: of files, .py and .safetensors are. A network in another form is run from a .py "
+            "file ('Your own' in descriptors/README.md); published checkpoints are read by recon zoo import."
         )
     if name not in table:
-        near = difflib.get_close_matches(name.lower(), [*table, *_scorers()], n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DescriptorError(f"There is no descriptor {name!r}.{hint} Known are: {', '.join([*table, *_scorers()])}.")
+        raise unknown("descriptor", name, all_names())
     return table[name]
 
 
@@ -296,7 +299,7 @@ def spec(name: str) -> DescriptorSpec:
     Raises:
         DescriptorError: no descriptor has this name; the message names the nearest one.
     """
-    return _entry(name).spec  # type: ignore[attr-defined]
+    return _entry(name).spec
 
 
 @cache
@@ -312,22 +315,9 @@ def load(name: str) -> Descriptor:
 # --- metric networks -----------------------------------------------------------------------------------------
 
 
-@cache
-def _scorers() -> dict[str, ScorerEntry]:
-    return {entry.spec.name: entry for entry in _SCORERS}
-
-
-def _scorer_entry(name: str) -> ScorerEntry:
-    if name not in _scorers():
-        near = difflib.get_close_matches(name.lower(), _scorers(), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DescriptorError(f"There is no pair scorer {name!r}.{hint} Known are: {', '.join(_scorers())}.")
-    return _scorers()[name]
-
-
 def scorer_names() -> list[str]:
     """Names of all metric networks."""
-    return list(_scorers())
+    return list(_SCORERS)
 
 
 def scorer_spec(name: str) -> PairScorerSpec:
@@ -336,7 +326,9 @@ def scorer_spec(name: str) -> PairScorerSpec:
     Raises:
         DescriptorError: none has this name; the message names the nearest one.
     """
-    return _scorer_entry(name).spec
+    if name not in _SCORERS:
+        raise unknown("pair scorer", name, _SCORERS)
+    return _SCORERS[name]
 
 
 @cache
@@ -346,17 +338,29 @@ def load_scorer(name: str) -> PairScorer:
     Raises:
         DescriptorError: none has this name; the message names the nearest one.
     """
-    return _scorer_entry(name)()
+    from descriptors import scorers
+
+    return scorers.load(scorer_spec(name))
+
+
+def all_names() -> list[str]:
+    """Names of all descriptors, then of all metric networks: what ``--descriptor`` takes."""
+    return [*_table(), *_SCORERS]
+
+
+def any_spec(name: str) -> DescriptorSpec | PairScorerSpec:
+    """Spec of a descriptor or of a metric network by name; errors as of :func:`spec`."""
+    return _SCORERS[name] if name in _SCORERS else spec(name)
 
 
 def scorer_for(name: str) -> PairScorer | None:
     """The scorer that re-ranks what a name finds: that of a metric network, None for a descriptor."""
-    return load_scorer(name) if name in _scorers() else None
+    return load_scorer(name) if name in _SCORERS else None
 
 
 def shortlist(name: str) -> str:
     """The descriptor whose neighbours are compared under a name: a metric network's shortlist, a descriptor itself."""
-    return _scorers()[name].spec.shortlist if name in _scorers() else name
+    return _SCORERS[name].shortlist if name in _SCORERS else name
 
 
 def fingerprint(name: str) -> str:

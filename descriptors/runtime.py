@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from descriptors.contract import DescriptorError, DescriptorSpec, check_patches
+from descriptors.contract import DescriptorError, DescriptorSpec, PairScorerSpec, check_patches
 from descriptors.files import write_whole
 from descriptors.headers import read_header, trained_magnification
 from descriptors.packing import unpack
@@ -147,26 +148,34 @@ def in_batches(
     return out
 
 
-def batches_at_a_time(device: str, threads: int | None) -> int:
+def batches_at_a_time(device: str, threads: int | None = None) -> int:
     """Batches to run side by side; torch and GPUs use all they have for one."""
     return (threads or usable_cores()) if device == "cpu" else 1
 
 
-def load(spec: DescriptorSpec, *, device: str | None = None, threads: int | None = None) -> NetworkDescriptor:
-    """The network that ``spec`` names, with the weights of the package.
-
-    Args:
-        spec: a row of the registry with ``weights``.
-        device: None takes ``$RECON_DEVICE``, or the CPU.
-        threads: see :class:`NetworkDescriptor`.
+def load(spec: DescriptorSpec) -> NetworkDescriptor:
+    """The network that a row of the registry names, with the weights of the package.
 
     Raises:
         DescriptorError: the weights are missing.
     """
+    return NetworkDescriptor(spec, weights_file(spec), device=chosen_device())
+
+
+def chosen_device() -> str:
+    """What runs networks: ``$RECON_DEVICE``, or the CPU."""
+    return os.environ.get("RECON_DEVICE", "cpu")
+
+
+def weights_file(spec: DescriptorSpec | PairScorerSpec) -> Path:
+    """The file of weights that a spec names, in the package unless it is named by a whole path.
+
+    Raises:
+        DescriptorError: it names none.
+    """
     if spec.weights is None:
         raise DescriptorError(f"{spec.name} names no weights, so that no network can be loaded for it.")
-    device = device or os.environ.get("RECON_DEVICE", "cpu")
-    return NetworkDescriptor(spec, WEIGHTS / spec.weights, device=device, threads=threads)
+    return WEIGHTS / spec.weights
 
 
 def check_weights(name: str, weights: Path) -> None:
@@ -300,6 +309,15 @@ def usable_cores() -> int:
     """Cores that this process may use."""
     # macOS and Windows have no affinity to ask for.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor as the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def _has_gpu() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import (
-    DescriptorError,
     DescriptorSpec,
     PairScorer,
     PairScorerSpec,
@@ -18,14 +16,15 @@ from descriptors.contract import (
     check_patches,
 )
 from descriptors.runtime import (
-    WEIGHTS,
     Backend,
     Graph,
     backend,
     batches_at_a_time,
     check_weights,
+    chosen_device,
     fingerprint,
     in_batches,
+    weights_file,
 )
 
 # Rows of every run, the last one filled up with zeros, as in runtime.py. Pairs are many, and one full layer of
@@ -37,21 +36,20 @@ _PAIRS = 256
 class NetworkScorer:
     """A trained metric network; keeps :class:`descriptors.contract.PairScorer`."""
 
-    def __init__(self, spec: PairScorerSpec, weights: Path, *, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, spec: PairScorerSpec, weights: Path, *, device: str = "cpu") -> None:
         """Name what is to be run; weights are read and the graphs are made at first use.
 
         Args:
             spec: what the network is; its ``name`` is used in messages and in the cache.
             weights: safetensors file whose header names the network.
-            device: ``cpu`` (onnxruntime) or a torch device such as ``cuda``.
-            threads: threads of the CPU; None takes all that this process may use.
+            device: ``cpu`` (onnxruntime, on all cores that this process may use) or a torch device such as ``cuda``.
 
         Raises:
             DescriptorError: there is no such file.
         """
         check_weights(spec.name, weights)
         self.spec = spec
-        self._weights, self._device, self._threads = weights, device, threads
+        self._weights, self._device = weights, device
 
     @cached_property
     def fingerprint(self) -> str:
@@ -69,7 +67,7 @@ class NetworkScorer:
             flat = patches.reshape(len(patches), self.spec.width)
             return np.clip(np.rint(flat), 0, 255).astype(np.uint8)
         described = np.empty((len(patches), self.spec.width), np.float32)
-        return in_batches(self._features, (patches,), described, _PATCHES, self._workers)
+        return in_batches(self._features, (patches,), described, _PATCHES, batches_at_a_time(self._device))
 
     def score(self, first: NDArray, second: NDArray) -> NDArray[np.float32]:
         """Scores (K,) float32 of features (K,F) against (K,F), larger = more alike; the order of the two matters.
@@ -79,11 +77,7 @@ class NetworkScorer:
         """
         check_features(first, second, self.spec)
         scores = np.empty(len(first), np.float32)
-        return in_batches(self._score, (first, second), scores, _PAIRS, self._workers)
-
-    @property
-    def _workers(self) -> int:
-        return batches_at_a_time(self._device, self._threads)
+        return in_batches(self._score, (first, second), scores, _PAIRS, batches_at_a_time(self._device))
 
     @cached_property
     def _features(self) -> Backend:
@@ -138,21 +132,13 @@ def halved_rootsift(patches: NDArray[np.uint8]) -> NDArray[np.float32]:
     return load_by_name("rootsift").describe(halved)
 
 
-def load(spec: PairScorerSpec, *, device: str | None = None, threads: int | None = None) -> NetworkScorer:
-    """The metric network that ``spec`` names, with the weights of the package.
-
-    Args:
-        spec: a row of the registry with ``weights``.
-        device: None takes ``$RECON_DEVICE``, or the CPU.
-        threads: see :class:`NetworkScorer`.
+def load(spec: PairScorerSpec) -> NetworkScorer:
+    """The metric network that a row of the registry names, with the weights of the package.
 
     Raises:
         DescriptorError: the weights are missing.
     """
-    if spec.weights is None:
-        raise DescriptorError(f"{spec.name} names no weights, so that no network can be loaded for it.")
-    device = device or os.environ.get("RECON_DEVICE", "cpu")
-    return NetworkScorer(spec, WEIGHTS / spec.weights, device=device, threads=threads)
+    return NetworkScorer(spec, weights_file(spec), device=chosen_device())
 
 
 def load_features(spec: DescriptorSpec) -> FeatureDescriptor:

@@ -42,9 +42,9 @@ def courtyard() -> Scene:
     return Scene([*patches, *_trees()], sky())
 
 
-def sky(seed: int = 900) -> np.ndarray:
+def sky() -> np.ndarray:
     """Linear radiance (H, W, 3) of a sky with clouds, azimuth by sine of the elevation from the zenith down."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(900)
     shape = (300, 1500)
     rise = np.linspace(1, 0, shape[0], dtype=np.float32)[:, None]
     colour = textures.mix(
@@ -121,11 +121,11 @@ def _back_wall() -> list[Patch]:
     return [replace(face, keep=keep), *rest]
 
 
-def _arch_line(reach: float, y: float, count: int = 160) -> np.ndarray:
-    """The niche's outline (count, 3), up the left side, over, and down the right, ``reach`` beyond the opening."""
+def _arch_line(reach: float, y: float) -> np.ndarray:
+    """The niche's outline (160, 3), up the left side, over, and down the right, ``reach`` beyond the opening."""
     middle, half, spring = ARCH
     radius = half + reach
-    turn = np.linspace(np.pi, 0, count - 40)
+    turn = np.linspace(np.pi, 0, 120)
     bow = np.stack([middle + radius * np.cos(turn), np.full(len(turn), y), spring + radius * np.sin(turn)], axis=1)
     rise = np.linspace(0.0, spring, 20, endpoint=False)
     left = np.stack([np.full(20, middle - radius), np.full(20, y), rise], axis=1)

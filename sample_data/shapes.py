@@ -19,7 +19,6 @@ def grid_patch(
     base: np.ndarray,
     uv: np.ndarray,
     material: Material,
-    keep: np.ndarray | None = None,
     fade: np.ndarray | float = 1.0,
     normal: np.ndarray | None = None,
 ) -> Patch:
@@ -36,7 +35,7 @@ def grid_patch(
     tangent = _unit(tangent - outward * np.sum(outward * tangent, axis=-1, keepdims=True))
     spacing = float(np.median(np.linalg.norm(along, axis=-1)))
     relief = material.relief(uv.astype(np.float32), spacing) * fade
-    return Patch(base + outward * relief[..., None], outward, tangent, uv, material, keep)
+    return Patch(base + outward * relief[..., None], outward, tangent, uv, material)
 
 
 def sheet(origin: Point, right: Point, down: Point, material: Material, spacing: float) -> Patch:
@@ -49,8 +48,8 @@ def sheet(origin: Point, right: Point, down: Point, material: Material, spacing:
     return grid_patch(base, uv, material)
 
 
-def loft(curves: np.ndarray, material: Material, spacing: float, offset: tuple[float, float] = (0, 0)) -> Patch:
-    """A skin over K curves (K, N, 3), each the next row down; the texture is laid by length from ``offset`` metres.
+def loft(curves: np.ndarray, material: Material, spacing: float) -> Patch:
+    """A skin over K curves (K, N, 3), each the next row down; the texture is laid by length.
 
     The relief fades at the first and the last curve, so that the skin closes with its neighbours.
     """
@@ -61,7 +60,7 @@ def loft(curves: np.ndarray, material: Material, spacing: float, offset: tuple[f
     base = (1 - share) * curves[index] + share * curves[index + 1]
     steps = np.linalg.norm(np.diff(curves[len(curves) // 2], axis=0), axis=-1)
     across = np.concatenate([[0], np.cumsum(steps)])
-    uv = np.stack(np.broadcast_arrays(across[None, :] + offset[0], down[:, None] + offset[1]), axis=-1)
+    uv = np.stack(np.broadcast_arrays(across[None, :], down[:, None]), axis=-1)
     rim = np.minimum(down, down[-1] - down)[:, None]
     return grid_patch(base, uv / material.texel, material, fade=np.clip(rim / 0.05, 0, 1))
 

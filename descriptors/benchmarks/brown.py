@@ -68,7 +68,7 @@ def _score(one: BrownSet, contestant: Contestant, store: Store) -> tuple[list[Sc
     positive, negative = apart[match], apart[~match]
     precision = float("nan") if contestant.scorer else _snn_map(one, contestant, described, store)
     values = (
-        ("fpr95", scores.fpr_at_recall(positive, negative)),
+        ("fpr95", scores.fpr95(positive, negative)),
         ("roc_auc", scores.roc_area(positive, negative)),
         ("snn_map", precision),
     )

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from descriptors import registry
 from descriptors.benchmarks.results import Contestant, digest, file_digest
 from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, PairScorer, check_patches
-from descriptors.headers import read_header
 from descriptors.scorers import halved_rootsift
 
 _BATCH = 64
@@ -79,8 +78,7 @@ def ready() -> list[str]:
     """Names of the registry that can be run here: all but networks whose weights are not installed."""
     from descriptors.runtime import WEIGHTS
 
-    weights = {name: registry.spec(name).weights for name in registry.names()}
-    weights |= {name: registry.scorer_spec(name).weights for name in registry.scorer_names()}
+    weights = {name: registry.any_spec(name).weights for name in registry.all_names()}
     return [name for name, file in weights.items() if file is None or (WEIGHTS / file).is_file()]
 
 
@@ -207,19 +205,8 @@ def _read_python(name: str, path: Path, foreign: Foreign) -> Descriptor:
 def _read_weights(name: str, path: Path, foreign: Foreign) -> Descriptor:
     from descriptors.runtime import NetworkDescriptor
 
-    network = read_header(path).get("network", "")
-    specs = [registry.spec(other) for other in registry.names()]
-    # Several rows may be one network trained in several ways: tfeat is that of tfeat-margin and tfeat-ratio.
-    known = [
-        spec
-        for spec in specs
-        if network and spec.kind == "float" and f"-{network}-" in f"-{spec.name}-" and spec.weights is not None
-    ]
-    if not known:
-        raise DescriptorError(f"{path} holds the network {network!r}, which is no descriptor of this version of recon.")
-    spec = min(known, key=lambda spec: len(spec.name))
-    magnification = foreign.magnification or spec.magnification
-    return NetworkDescriptor(replace(spec, name=name, weights=None, magnification=magnification), path)
+    spec = registry.spec(str(path))
+    return NetworkDescriptor(replace(spec, name=name, magnification=foreign.magnification or spec.magnification), path)
 
 
 _READERS: dict[str, Callable[[str, Path, Foreign], Descriptor]] = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from descriptors.benchmarks.comparing import ByDistance, ByScore, Comparison
 from descriptors.contract import Descriptor, DescriptorError, PairScorer
+from descriptors.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class Store:
     """
 
     folder: Path
-    made: int = field(default=0)
+    made: int = 0
 
     def arrays(self, group: str, name: str, key: str, make: Callable[[], Mapping[str, NDArray]]) -> dict[str, NDArray]:
         """What stands in the file for ``key``; else what ``make`` returns, written first.
@@ -207,18 +208,12 @@ class Store:
             pass  # absent, or half lost to a bad disk: made again
         arrays = dict(make())
         self.made += 1
-        draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+        content = io.BytesIO()
+        np.savez(content, **arrays)  # type: ignore[arg-type]
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(draft, "wb") as stream:
-                np.savez(stream, **arrays)  # type: ignore[arg-type]
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(draft, path)
+            write_whole(path, content.getbuffer())
         except OSError as refused:
             raise DescriptorError(f"{path} cannot be written: {refused.strerror}. Choose another --out.") from refused
-        finally:
-            draft.unlink(missing_ok=True)
         return arrays
 
     def described(

@@ -80,7 +80,7 @@ class _Distances:
     nearest: NDArray[np.float64]
 
 
-def read_pairs(data: Path, *, points: int = _POINTS) -> list[PairSet]:
+def read_pairs(data: Path) -> list[PairSet]:
     """Pairs of all validation scenes below ``data/scenes`` that belong to a group.
 
     Raises:
@@ -93,13 +93,13 @@ def read_pairs(data: Path, *, points: int = _POINTS) -> list[PairSet]:
             continue
         tracks = load_scene(folder)
         rng = np.random.default_rng([4, *folder.name.encode()])
-        drawn = rng.permutation(len(tracks))[: 2 * points]
-        chosen = distinct(tracks, drawn, reach=_REACH)[:points]
+        drawn = rng.permutation(len(tracks))[: 2 * _POINTS]
+        chosen = distinct(tracks, drawn, reach=_REACH)[:_POINTS]
         first, second = farthest_pairs(tracks, chosen)
         count = len(chosen)
         other = (np.arange(count) + rng.integers(1, max(count, 2), count)) % max(count, 1)
         files = [folder / "tracks.npz", *sorted((folder / "images").iterdir())]
-        key = digest(_VERSION, points, *[file_digest(path) for path in files])
+        key = digest(_VERSION, _POINTS, *[file_digest(path) for path in files])
         found.append(PairSet(folder.name, group_of[folder.name], key, tracks, first, second, other))
     if not found:
         raise DataError(f"{Path(data) / 'scenes'} holds none of the board's scenes: {', '.join(group_of)}.")
@@ -174,9 +174,9 @@ def _summary(
         own = [m for scene, m in zip(pairs, measured, strict=True) if scene.group == group]
         joined = _join(own)
         for metric, value in (
-            ("fpr95", scores.fpr_at_recall(joined.positive, joined.random)),
+            ("fpr95", scores.fpr95(joined.positive, joined.random)),
             ("roc_auc", scores.roc_area(joined.positive, joined.random)),
-            ("fpr95_hardest", scores.fpr_at_recall(joined.positive, joined.nearest)),
+            ("fpr95_hardest", scores.fpr95(joined.positive, joined.nearest)),
             ("snn_map", scores.mean([snn_precision(m.positive, m.nearest, contestant.compare.doubt) for m in own])),
         ):
             found.append(Score(NAME, contestant.name, group, level, metric, value))

@@ -34,10 +34,6 @@ class Roc:
         steps = np.sum(np.diff(self.fpr) * (self.tpr[1:] + self.tpr[:-1]) / 2)
         return float(steps + self.fpr[0] + self.tpr[0])
 
-    def fpr_at(self, recall: float = 0.95) -> float:
-        """False positive rate at the smallest threshold that reaches ``recall``."""
-        return float(self.fpr[_reach(self.tpr, recall)])
-
 
 def roc(positive: ArrayLike, negative: ArrayLike) -> Roc:
     """ROC of distances of matching pairs (P,) and of pairs that do not match (N,).
@@ -57,11 +53,13 @@ def roc(positive: ArrayLike, negative: ArrayLike) -> Roc:
     )
 
 
-def fpr_at_recall(positive: ArrayLike, negative: ArrayLike, recall: float = 0.95) -> float:
+def fpr95(positive: ArrayLike, negative: ArrayLike) -> float:
     """False positive rate at 95 % recall, FP / N: the figure of Brown, Hua and Winder (PAMI 2011). See :func:`roc`."""
     if not np.size(positive) or not np.size(negative):
         return float("nan")
-    return roc(positive, negative).fpr_at(recall)
+    curve = roc(positive, negative)
+    # Rates are k / P: a recall of 0.95 that falls on one of them must not miss it by rounding.
+    return float(curve.fpr[np.searchsorted(curve.tpr, 0.95 - 1e-12)])
 
 
 def roc_area(positive: ArrayLike, negative: ArrayLike) -> float:
@@ -142,11 +140,6 @@ def _distances(values: ArrayLike, kind: str) -> NDArray[np.float64]:
 
 def _share(count: NDArray, of: int) -> NDArray[np.float64]:
     return count / of if of else np.full(len(count), np.nan)
-
-
-def _reach(tpr: NDArray[np.float64], recall: float) -> int:
-    # Rates are k / P: a recall of 0.95 that falls on one of them must not miss it by rounding.
-    return int(np.searchsorted(tpr, recall - 1e-12))
 
 
 def _ranking(

@@ -17,7 +17,7 @@ The keypoints are the same for all contestants. Per pair (reference, other photo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,6 +102,25 @@ class PairOutcome:
     hit: NDArray[np.bool_]
     possible: int
 
+    def arrays(self) -> dict[str, NDArray]:
+        """As it is stored."""
+        return {
+            "scalars": np.array([self.average_precision, self.matching_score]),
+            "corners": self.corner_errors,
+            "mma": self.mma,
+            "counts": np.array([self.inliers, self.possible]),
+            "doubt": self.doubt,
+            "hit": self.hit,
+        }
+
+    @classmethod
+    def of(cls, stored: Mapping[str, NDArray]) -> PairOutcome:
+        """What was stored."""
+        precision, score = stored["scalars"].tolist()
+        inliers, possible = stored["counts"].tolist()
+        errors, doubt, hit = stored["corners"], stored["doubt"], stored["hit"]
+        return cls(precision, score, stored["mma"], errors, inliers, doubt, hit, possible)
+
 
 def run(
     name: str, sequences: Many[Sequence], contestants: Many[Contestant], keypoints: Keypoints, store: Store, *,
@@ -132,34 +151,19 @@ def _sequence_outcomes(
     board: str, sequence: Sequence, contestant: Contestant, keypoints: Keypoints, protocol: Protocol, store: Store
 ) -> list[PairOutcome]:
     described = [_described(board, sequence, k, contestant, keypoints, store) for k in range(len(sequence.photos))]
+    frames_a, a, key_a = described[0]
     compare = contestant.compare
     outcomes = []
     for k, homography in enumerate(sequence.homographies, start=1):
-        (frames_a, a, key_a), (frames_b, b, key_b) = described[0], described[k]
+        frames_b, b, key_b = described[k]
         key = digest(_VERSION, key_a, key_b, contestant.key, compare.rule, homography, protocol, cv2.__version__)
 
-        def match(
-            frames_a=frames_a, a=a, frames_b=frames_b, b=b, homography=homography, photo=sequence.photos[0]
-        ) -> dict[str, NDArray]:
-            outcome = match_pair(
-                frames_a, frames_b, a, b, homography, read_grey(photo).shape,
-                compare, protocol=protocol,
-            )  # fmt: skip
-            return {
-                "scalars": np.array([outcome.average_precision, outcome.matching_score]),
-                "corners": outcome.corner_errors,
-                "mma": outcome.mma,
-                "counts": np.array([outcome.inliers, outcome.possible]),
-                "doubt": outcome.doubt,
-                "hit": outcome.hit,
-            }
+        def match(frames_b: NDArray = frames_b, b: NDArray = b, homography: NDArray = homography) -> dict[str, NDArray]:
+            shape = read_grey(sequence.photos[0]).shape
+            return match_pair(frames_a, frames_b, a, b, homography, shape, compare, protocol=protocol).arrays()
 
         item = f"{sequence.name}-{sequence.photos[k].stem}"
-        stored = store.arrays(f"{board}/{contestant.name}/pairs", item, key, match)
-        precision, score = stored["scalars"].tolist()
-        inliers, possible = stored["counts"].tolist()
-        errors, doubt, hit = stored["corners"], stored["doubt"], stored["hit"]
-        outcomes.append(PairOutcome(precision, score, stored["mma"], errors, inliers, doubt, hit, possible))
+        outcomes.append(PairOutcome.of(store.arrays(f"{board}/{contestant.name}/pairs", item, key, match)))
     return outcomes
 
 

@@ -8,7 +8,6 @@ named on the board: such figures compare within one run only.
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,17 +19,19 @@ from numpy.typing import NDArray
 
 from descriptors.benchmarks.results import Board, Contestant, Listener, Nobody, Score
 from descriptors.distances import mutual_matches
-from descriptors.runtime import NetworkDescriptor, usable_cores
+from descriptors.runtime import NetworkDescriptor, processor, usable_cores
 
 NAME = "speed"
 BATCHES = (64, 512)
 _ROUNDS = 3
 _SECONDS = 1.0
 _MATCHED = 4096
+_THREADS = 2
+"""For the comparison of distances; descriptors take as many as they do."""
 
 
-def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listener | None = None) -> Board:
-    """The board for these contestants; ``threads`` for the comparison of distances, descriptors take what they do."""
+def run(contestants: Sequence[Contestant], *, listener: Listener | None = None) -> Board:
+    """The board for these contestants."""
     listener = listener or Nobody()
     rng = np.random.default_rng(6)
     found = []
@@ -52,7 +53,7 @@ def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listen
         if contestant.scorer:
             rate = len(rows) / seconds_of(partial(contestant.compare.pairs, rows, rows))
         else:
-            both_ways = partial(mutual_matches, rows, rows, ratio=0.9, distance=spec.distance, threads=threads)
+            both_ways = partial(mutual_matches, rows, rows, ratio=0.9, distance=spec.distance, threads=_THREADS)
             rate = len(rows) ** 2 / seconds_of(both_ways)
         size = rows.shape[1] * rows.dtype.itemsize
         for metric, value in (
@@ -67,7 +68,7 @@ def run(contestants: Sequence[Contestant], *, threads: int = 2, listener: Listen
     found += _peers(rng)
     text = (
         f"{processor()}, {usable_cores()} cores; best of {_ROUNDS} rounds; matching both ways, {_MATCHED:,} against "
-        f"{_MATCHED:,}, {threads} threads; memory: growth of the process over its first {_MATCHED:,} patches"
+        f"{_MATCHED:,}, {_THREADS} threads; memory: growth of the process over its first {_MATCHED:,} patches"
     )
     return Board(NAME, text, tuple(found))
 
@@ -92,15 +93,6 @@ def made_patches(rng: np.random.Generator, count: int, size: int) -> NDArray[np.
         cv2.GaussianBlur(patch, (0, 0), size / 16, dst=patch)
     noise *= 40 / noise.std(axis=(1, 2), keepdims=True)
     return np.clip(noise + 128, 0, 255).astype(np.uint8)[:, None]
-
-
-def processor() -> str:
-    """The processor as the system names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def peak_memory(call: Callable[[], object]) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 from descriptors import registry
 from descriptors.benchmarks.speed import made_patches, seconds_of
-from descriptors.contract import DescriptorError, DescriptorSpec, PairScorerSpec
+from descriptors.contract import DescriptorError, PairScorerSpec
 from descriptors.headers import minutes_in_all, read_header
 from descriptors.runtime import WEIGHTS
 from descriptors.scorers import halved_rootsift
@@ -68,17 +68,6 @@ class Row:
         )
 
 
-def all_names() -> list[str]:
-    """Every descriptor and metric network of the registry."""
-    return [*registry.names(), *registry.scorer_names()]
-
-
-def has_weights(name: str) -> bool:
-    """Whether a name needs no weights, or has them."""
-    weights = _spec(name).weights
-    return weights is None or (WEIGHTS / weights).is_file()
-
-
 def measure(name: str, data_dir: Path) -> Row:
     """Measure a descriptor or metric network on the validation scenes below ``data_dir``.
 
@@ -86,7 +75,7 @@ def measure(name: str, data_dir: Path) -> Row:
         DescriptorError: nothing has this name, or its weights are missing.
         DataError: there are no validation scenes.
     """
-    spec = _spec(name)
+    spec = registry.any_spec(name)
     patches = made_patches(np.random.default_rng(6), _BATCH, spec.patch_size)
     validation = _validation(data_dir, spec.patch_size, spec.magnification)
     if isinstance(spec, PairScorerSpec):
@@ -123,10 +112,6 @@ def merged(text: str, rows: Sequence[Row], names: Sequence[str]) -> str:
     table = [_line(_COLUMNS), _line(("---", *["---:" if n in (3, 4, 5) else "---" for n in range(1, len(_COLUMNS))]))]
     table += [lines[name] for name in names if name in lines]
     return f"{before}{BEGIN}\n\n" + "\n".join(table) + f"\n\n{END}{after}"
-
-
-def _spec(name: str) -> DescriptorSpec | PairScorerSpec:
-    return registry.scorer_spec(name) if name in registry.scorer_names() else registry.spec(name)
 
 
 def _line(cells: Sequence[str]) -> str:

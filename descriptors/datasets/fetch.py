@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from descriptors.datasets.brown import MD5
 from descriptors.datasets.scenes import DataError
 
 _TIMEOUT = 30.0
@@ -134,11 +135,7 @@ DATA_SETS: dict[str, DataSet] = {
         DataSet(
             "brown", "brown", "1 to 2 GB for each of three",
             "UBC PhotoTour patches, for recon benchmark brown; http://matthewalunbrown.com/patchdata/patchdata.html",
-            (
-                _brown("liberty", "fdd9152f138ea5ef2091746689176414"),
-                _brown("notredame", "509eda8535847b8c0a90bbb210c83484"),
-                _brown("yosemite", "533b2e8eb7ede31be40abc317b2fd4f0"),
-            ),
+            tuple(_brown(name, md5) for name, md5 in MD5.items()),
         ),
     )
 }  # fmt: skip

@@ -141,13 +141,13 @@ def make_patches(
     frames = frames[rng.permutation(len(frames))]
     frames = frames[_inside(frames, photos[0].shape)]
     frames = frames[apart(frames)]
-    columns: dict[str, list[NDArray[np.float32]]] = {}
+    columns: dict[str, NDArray[np.float32]] = {}
     seen = np.ones(len(frames), bool)
     for level, letter in LEVELS.items():
         for k in range(5):
             noisy = carry_frames(jitter_frames(frames, JITTER[level], rng), sequence.homographies[k])
             seen &= _inside(noisy, photos[k + 1].shape)
-            columns[f"{letter}{k + 1}"] = [noisy]
+            columns[f"{letter}{k + 1}"] = noisy
     kept = np.flatnonzero(seen)[:most]
     if not len(kept):
         raise DataError(f"{sequence.name} has no keypoint whose region all six photos show.")
@@ -155,7 +155,7 @@ def make_patches(
     try:
         draft.mkdir(parents=True, exist_ok=True)
         _write(draft / "ref.png", photos[0], frames[kept])
-        for name, (noisy,) in columns.items():
+        for name, noisy in columns.items():
             _write(draft / f"{name}.png", photos[int(name[1])], noisy[kept])
         shutil.rmtree(out / sequence.name, ignore_errors=True)
         os.replace(draft, out / sequence.name)
@@ -166,14 +166,14 @@ def make_patches(
     return len(kept)
 
 
-def apart(frames: NDArray[np.float32], *, overlap: float = 0.5) -> NDArray[np.intp]:
-    """Indices of frames (N,2,3) whose circles overlap no earlier kept one by more than ``overlap`` (shared / joint)."""
+def apart(frames: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Indices of frames (N,2,3) whose circles overlap no earlier kept one by more than half (shared / joint area)."""
     centre, radius = frames[:, :, 2].astype(np.float64), scales(frames).astype(np.float64)
     kept: list[int] = []
     for k in range(len(frames)):
         near = np.array(kept, np.intp)
         distance = np.linalg.norm(centre[near] - centre[k], axis=1)
-        if not (circle_overlap(radius[near], np.full(len(near), radius[k]), distance) > overlap).any():
+        if not (circle_overlap(radius[near], np.full(len(near), radius[k]), distance) > 0.5).any():
             kept.append(k)
     return np.array(kept, np.intp)
 

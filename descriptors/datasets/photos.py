@@ -178,15 +178,8 @@ def _at_most(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def _detected_again(
-    carried: NDArray[np.float32],
-    found: NDArray[np.float32],
-    *,
-    reach: float = 0.5,
-    grow: float = 1.4,
-    turn: float = 0.5,
-) -> NDArray[np.float32]:
-    """Carried frames, each replaced by the found one that is near in place (of sigma), scale and angle (radians)."""
+def _detected_again(carried: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Carried frames, each replaced by a found one within half a sigma, a factor 1.4 of scale and half a radian."""
     if not len(found) or not len(carried):
         return carried
     result = carried.copy()
@@ -196,7 +189,7 @@ def _detected_again(
         apart = np.linalg.norm(other[:, :, 2] - carried[:, :, 2], axis=1) / scales(carried)
         bigger = np.abs(np.log(scales(other) / scales(carried)))
         turned = np.abs(np.angle(np.exp(1j * (angles(other) - angles(carried)))))
-        same = (apart < reach) & (bigger < math.log(grow)) & (turned < turn)
+        same = (apart < 0.5) & (bigger < math.log(1.4)) & (turned < 0.5)
         result[same] = other[same]
     return result
 

@@ -12,6 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# cv2.remap counts the rows of its maps in 16 bits.
+_REMAP_ROWS = 32_766
+# As in descriptors.frames: what repeated pyrDown leaves, in the level's pixels.
+_HALF_OCTAVE_BLUR = math.sqrt(1.0 / 3.0)
+_OCTAVES = 6
+_SMALLEST = 16
+"""Shorter side of the last octave at least, px."""
+
 
 @dataclass(frozen=True)
 class Tracks:
@@ -126,17 +134,11 @@ class PatchCutter:
         return patches[:, None]
 
 
-_REMAP_ROWS = 32_766  # cv2.remap counts the rows of its maps in 16 bits
-_HALF_OCTAVE_BLUR = math.sqrt(
-    1.0 / 3.0
-)  # as in descriptors.frames: what repeated pyrDown leaves, in the level's pixels
-
-
-def _pyramid(image: NDArray[np.uint8], octaves: int = 6, smallest: int = 16) -> list[NDArray[np.uint8]]:
-    # Two levels an octave. pyrDown keeps every second pixel, so that x on an octave is x / 2**octave without a shift.
+def _pyramid(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Two levels an octave. pyrDown keeps every second pixel: x on an octave is x / 2^octave, without a shift."""
     levels: list[NDArray[np.uint8]] = []
-    for octave in range(octaves):
-        if octave and min(image.shape) < 2 * smallest:
+    for octave in range(_OCTAVES):
+        if octave and min(image.shape) < 2 * _SMALLEST:
             break
         image = cv2.pyrDown(image, borderType=cv2.BORDER_REPLICATE) if octave else image  # type: ignore[assignment]
         blurred = cv2.GaussianBlur(image, (0, 0), _HALF_OCTAVE_BLUR, borderType=cv2.BORDER_REPLICATE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from descriptors.contract import DescriptorError
+from descriptors.contract import unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,6 +49,6 @@ def build(name: str) -> nn.Module:
     """
     known = NETWORKS | SCORERS
     if name not in known:
-        raise DescriptorError(f"There is no network {name!r}. Known are: {', '.join(known)}.")
+        raise unknown("network", name, known)
     module, network = known[name]
     return getattr(importlib.import_module(module), network)()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from descriptors.networks.pairs import Bytes, CentralSurround, Centre, Concatenated, TwoChannel, both, initialise
+from descriptors.networks.pairs import Bytes, CentralSurround, Centre, Concatenated, PairNetwork, TwoChannel, initialise
 
 
 def _trunk(channels: int) -> list[nn.Module]:
@@ -49,18 +49,7 @@ def _decision(inputs: int, hidden: int) -> list[nn.Module]:
     return [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1)]
 
 
-class _Pairs(nn.Module):
-    patch_size = 64
-    width: int
-    features: nn.Module
-    score: nn.Module
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """Scores (N,) of the pairs of patches (2N,1,64,64) in 0..255, rows i and N + i a pair."""
-        return both(self, patches)
-
-
-class Siam(_Pairs):
+class Siam(PairNetwork):
     """One trunk for both patches, FC 512, FC 1: 908,416 + 263,169 parameters, 3.47 and 1.00 MiB in float32."""
 
     width = 256
@@ -89,7 +78,7 @@ class _BranchScore(Concatenated):
         return super().forward(first[:, :256], second[:, 256:])
 
 
-class PseudoSiam(_Pairs):
+class PseudoSiam(PairNetwork):
     """As :class:`Siam` with a trunk of its own for each of the two patches: 1,816,832 + 263,169 parameters."""
 
     width = 512
@@ -102,7 +91,7 @@ class PseudoSiam(_Pairs):
         self.features.second.load_state_dict(self.features.first.state_dict())  # they begin alike
 
 
-class Siam2Stream(_Pairs):
+class Siam2Stream(PairNetwork):
     """Central-surround siamese network: 2,400,832 + 1,050,625 parameters, 9.16 and 4.01 MiB in float32.
 
     The features at unit length are the paper's siam-2stream-l2. The decision has FC 1024, FC 1: the size of the
@@ -118,7 +107,7 @@ class Siam2Stream(_Pairs):
         initialise(self)
 
 
-class TwoCh(_Pairs):
+class TwoCh(PairNetwork):
     """Both patches as channels of one picture, FC 256, FC 1: 979,169 parameters, all of them in the score."""
 
     width = 64 * 64
@@ -130,7 +119,7 @@ class TwoCh(_Pairs):
         initialise(self)
 
 
-class TwoCh2Stream(_Pairs):
+class TwoCh2Stream(PairNetwork):
     """Two channels, and central-surround: 2,353,153 parameters, all of them in the score. FC 768, FC 1."""
 
     width = 64 * 64

@@ -35,53 +35,81 @@ class FullyConvolutional(nn.Module):
             DescriptorError: a layer that has no fully convolutional form.
         """
         super().__init__()
-        made: list[nn.Module] = []
-        corner = 0.0  # of the patch that an output at 0 describes, px of the input
-        size, dilation, strode, reach = int(network.patch_size), 1, 1, 0  # type: ignore[arg-type]
+        patch_size = int(network.patch_size)  # type: ignore[arg-type]
+        found = _Unrolled(patch_size, zoom)
         for leaf in _leaves(network):
             if isinstance(leaf, nn.Linear):
-                leaf = _as_convolution(leaf, size)
+                leaf = _as_convolution(leaf, found.size)
             if isinstance(leaf, nn.Conv2d):
-                kernel, stride, pad = leaf.kernel_size[0], leaf.stride[0], int(leaf.padding[0])
-                spread = dilation * int(leaf.dilation[0])
-                corner += strode * (dilation * pad - spread * (kernel - 1) // 2)
-                size = (size + 2 * pad - int(leaf.dilation[0]) * (kernel - 1) - 1) // stride + 1
-                kept = stride if strode * stride <= zoom else 1
-                made += _spread(copy.deepcopy(leaf), spread, kept)
-                reach += strode * spread * (kernel - 1)
-                strode, dilation = strode * kept, dilation * (stride // kept)
+                found.convolution(copy.deepcopy(leaf))
             elif isinstance(leaf, Residual):
-                twin = copy.deepcopy(leaf)
-                added = twin.added[0]
-                assert isinstance(added, nn.Conv2d)
-                added.dilation = added.padding = (dilation, dilation)
-                made.append(twin)
-                reach += strode * dilation * 2
+                found.residual(copy.deepcopy(leaf))
             elif isinstance(leaf, nn.MaxPool2d):
-                kernel = stride = int(leaf.kernel_size)  # type: ignore[arg-type]
-                size //= stride
-                kept = stride if strode * stride <= zoom else 1
-                before = (kernel - 1) * dilation // 2 if kept == 1 else 0
-                corner -= strode * before
-                made.append(nn.ZeroPad2d(_around((kernel - 1) * dilation) if kept == 1 else (0, 0, 0, 0)))
-                made.append(nn.MaxPool2d(kernel, stride=kept, dilation=dilation))
-                reach += strode * dilation * (kernel - 1)
-                strode, dilation = strode * kept, dilation * (stride // kept)
+                found.pooling(int(leaf.kernel_size))  # type: ignore[arg-type]
             elif isinstance(leaf, _PLAIN):
-                made.append(copy.deepcopy(leaf))
+                found.layers.append(copy.deepcopy(leaf))
             else:
                 raise DescriptorError(f"A layer {type(leaf).__name__} cannot be evaluated at every pixel at once.")
-        if size != 1 or strode != zoom:
+        if found.size != 1 or found.strode != zoom:
             raise DescriptorError(f"The network does not end in one vector a patch at a zoom of {zoom}.")
         # An output describes the patch around its own place: strides and even kernels have moved it.
-        middle = (int(network.patch_size) - 1) / 2  # type: ignore[arg-type]
-        aside = round(corner + middle - (zoom - 1) / 2 - 0.01)
-        self.layers = nn.Sequential(nn.ZeroPad2d((aside, -aside, aside, -aside)), *made)
-        self.reach = reach // 2 + 1 + abs(aside)
+        aside = round(found.corner + (patch_size - 1) / 2 - (zoom - 1) / 2 - 0.01)
+        self.layers = nn.Sequential(nn.ZeroPad2d((aside, -aside, aside, -aside)), *found.layers)
+        self.reach = found.reach // 2 + 1 + abs(aside)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Vectors (1,C,H/z,W/z) of a picture (1,1,H,W); H and W are multiples of z."""
         return unit_length(self.layers(picture))
+
+
+class _Unrolled:
+    """The layers so far, and where their outputs stand.
+
+    Attributes:
+        size: of the maps that the network would have of a patch alone.
+        strode: pixels of the input from one output to the next.
+        dilation: outputs from one to what would be the next in the maps of a patch alone.
+        reach: pixels of the input that an output sees, less one.
+        corner: of the patch that the output at 0 describes, px of the input.
+    """
+
+    def __init__(self, patch_size: int, zoom: int) -> None:
+        self.layers: list[nn.Module] = []
+        self.size, self.strode, self.dilation, self.reach, self.corner = patch_size, 1, 1, 0, 0.0
+        self._zoom = zoom
+
+    def convolution(self, layer: nn.Conv2d) -> None:
+        """Take a convolution, which may be changed."""
+        kernel, stride, pad, own = layer.kernel_size[0], layer.stride[0], int(layer.padding[0]), int(layer.dilation[0])
+        spread = self.dilation * own
+        self.corner += self.strode * (self.dilation * pad - spread * (kernel - 1) // 2)
+        self.size = (self.size + 2 * pad - own * (kernel - 1) - 1) // stride + 1
+        self.reach += self.strode * spread * (kernel - 1)
+        self.layers += _spread(layer, spread, self._kept(stride))
+
+    def residual(self, layer: Residual) -> None:
+        """Take a residual convolution, which may be changed."""
+        added = layer.added[0]
+        assert isinstance(added, nn.Conv2d)
+        added.dilation = added.padding = (self.dilation, self.dilation)
+        self.layers.append(layer)
+        self.reach += self.strode * self.dilation * 2
+
+    def pooling(self, kernel: int) -> None:
+        """Take a max pooling whose stride is its kernel."""
+        strode, dilation = self.strode, self.dilation
+        self.size //= kernel
+        self.reach += strode * dilation * (kernel - 1)
+        kept = self._kept(kernel)
+        around = _around((kernel - 1) * dilation) if kept == 1 else (0, 0, 0, 0)
+        self.corner -= strode * around[0]
+        self.layers += [nn.ZeroPad2d(around), nn.MaxPool2d(kernel, stride=kept, dilation=dilation)]
+
+    def _kept(self, stride: int) -> int:
+        """What of a stride stays one: where outputs would be rarer than asked for, what follows is dilated instead."""
+        kept = stride if self.strode * stride <= self._zoom else 1
+        self.strode, self.dilation = self.strode * kept, self.dilation * (stride // kept)
+        return kept
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:

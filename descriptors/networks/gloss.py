@@ -13,7 +13,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from descriptors.networks.normalize import unit_length
-from descriptors.networks.pairs import Bytes, CentralSurround, Standardize, TwoChannel, both
+from descriptors.networks.pairs import Bytes, CentralSurround, PairNetwork, Standardize, TwoChannel
 
 
 def _block(before: int, channels: int, size: int, stride: int = 1) -> list[nn.Module]:
@@ -59,10 +59,9 @@ class TNet(nn.Module):
         return unit_length(self.layers(patches))
 
 
-class SNet(nn.Module):
+class SNet(PairNetwork):
     """Similarity of two patches as channels of one picture: the trunk and C(1,1), 979,969 parameters."""
 
-    patch_size = 64
     width = 64 * 64
 
     def __init__(self) -> None:
@@ -70,15 +69,10 @@ class SNet(nn.Module):
         self.features = Bytes()
         self.score = TwoChannel(Standardize(), *_trunk(2), nn.Conv2d(256, 1, 1), nn.Flatten())
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Scores (N,) of the pairs of patches (2N,1,64,64) in 0..255, rows i and N + i a pair."""
-        return both(self, patches)
 
-
-class CSSNet(nn.Module):
+class CSSNet(PairNetwork):
     """Central-surround SNet: two streams, joined as maps, B(768,2) and C(1,1): 2,355,073 parameters."""
 
-    patch_size = 64
     width = 64 * 64
 
     def __init__(self) -> None:
@@ -86,7 +80,3 @@ class CSSNet(nn.Module):
         self.features = Bytes()
         streams = CentralSurround(_stream(), _stream())
         self.score = TwoChannel(Standardize(), streams, *_block(2 * 192, 768, 2), nn.Conv2d(768, 1, 1), nn.Flatten())
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """Scores (N,) of the pairs of patches (2N,1,64,64) in 0..255, rows i and N + i a pair."""
-        return both(self, patches)

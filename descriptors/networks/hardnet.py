@@ -13,10 +13,9 @@ class HardNet(L2Net):
     The names of its parameters are L2-Net's, so that one may begin with the other's weights.
     """
 
-    def __init__(self, dropout: float = 0.1) -> None:
-        """Args: dropout: the paper's first version has 0.1, its code later 0.3."""
+    def __init__(self) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(0.1)  # of the paper's first version; its code later has 0.3
 
     def feature_maps(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """As L2-Net's: output of the first and of the last batch norm."""

@@ -5,11 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from descriptors.networks.l2net import L2Net
+from descriptors.networks.l2net import LAYERS, L2Net
 from descriptors.networks.normalize import unit_length
-
-_LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
-"""Channels and stride of the 3×3 convolutions: L2-Net's."""
 
 
 class FilterResponseNorm(nn.Module):
@@ -52,12 +49,11 @@ class HyNet(nn.Module):
     dim = 128
     adopts = L2Net
 
-    def __init__(self, dropout: float = 0.3) -> None:
-        """Args: dropout: before the last convolution."""
+    def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = [FilterResponseNorm(1), ThresholdedLinearUnit(1)]
         before = 1
-        for channels, stride in _LAYERS:
+        for channels, stride in LAYERS:
             layers += [
                 nn.Conv2d(before, channels, 3, stride=stride, padding=1),
                 FilterResponseNorm(channels),
@@ -65,7 +61,7 @@ class HyNet(nn.Module):
             ]
             before = channels
         self.trunk = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(0.3)
         self.last = nn.Sequential(nn.Conv2d(before, self.dim, 8, bias=False), nn.BatchNorm2d(self.dim, affine=False))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from descriptors.networks.normalize import FLOOR, standardize, unit_length
 from descriptors.networks.rounded import RoundedNetwork
 
-_LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
+LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
 """Channels and stride of the 3×3 convolutions."""
 
 
@@ -23,7 +23,7 @@ class L2Net(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         before = 1
-        for channels, stride in _LAYERS:
+        for channels, stride in LAYERS:
             layers += [
                 nn.Conv2d(before, channels, 3, stride=stride, padding=1, bias=False),
                 nn.BatchNorm2d(channels, affine=False),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from descriptors.networks.pairs import LogOdds, Scale, both, initialise
+from descriptors.networks.pairs import LogOdds, PairNetwork, Scale, initialise
 
 _BOTTLENECK = 512
 _HIDDEN = 512
@@ -15,7 +15,7 @@ def _pool() -> nn.Module:
     return nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
-class MatchNet(nn.Module):
+class MatchNet(PairNetwork):
     """Five convolutions and a bottleneck give 512 features, three full layers score a pair: 3,119,602 parameters.
 
     Chosen where the paper leaves a choice: the bottleneck of 512 of its ablation (a first full layer on 4,096 numbers a
@@ -25,7 +25,6 @@ class MatchNet(nn.Module):
     one patch first.
     """
 
-    patch_size = 64
     width = _BOTTLENECK
 
     def __init__(self) -> None:
@@ -46,7 +45,3 @@ class MatchNet(nn.Module):
             nn.Linear(_HIDDEN, 2),
         )  # fmt: skip
         initialise(self)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """Scores (N,) of the pairs of patches (2N,1,64,64) in 0..255, rows i and N + i a pair."""
-        return both(self, patches)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor, nn
 
 from descriptors.networks.normalize import standardize
 
+_SIZE = 64
 
-def both(network: Any, patches: Tensor) -> Tensor:
-    """Scores (N,) of the pairs of patches (2N,1,S,S), rows i and N + i a pair."""
-    count = len(patches) // 2
-    features = network.features(patches)
-    return network.score(features[:count], features[count:])
+
+class PairNetwork(nn.Module):
+    """A metric network.
+
+    Attributes:
+        patch_size: px.
+        width: numbers that ``features`` gives of a patch.
+        features, score: its two modules.
+    """
+
+    patch_size = _SIZE
+    width: int
+    features: nn.Module
+    score: nn.Module
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Scores (N,) of the pairs of patches (2N,1,64,64) in 0..255, rows i and N + i a pair."""
+        count = len(patches) // 2
+        features = self.features(patches)
+        return self.score(features[:count], features[count:])
 
 
 def initialise(network: nn.Module) -> None:
@@ -31,10 +45,11 @@ def initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
     for module in network.modules():
         if isinstance(module, Concatenated):
-            weight = cast(Tensor, module.layers[0].weight)
-            half = weight.shape[1] // 2
+            first = module.layers[0]
+            assert isinstance(first, nn.Linear)
+            half = first.in_features // 2
             with torch.no_grad():
-                weight[:, half:] = -weight[:, :half]
+                first.weight[:, half:] = -first.weight[:, :half]
 
 
 class Scale(nn.Module):
@@ -111,12 +126,11 @@ class LogOdds(Concatenated):
 class TwoChannel(nn.Module):
     """Network on two patches as the two channels of one picture."""
 
-    def __init__(self, *layers: nn.Module, size: int = 64) -> None:
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)
-        self.size = size
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Scores (K,) of flat patches (K,S·S) and (K,S·S) in 0..255."""
-        pair = torch.stack([first, second], dim=1).reshape(-1, 2, self.size, self.size)
+        pair = torch.stack([first, second], dim=1).reshape(-1, 2, _SIZE, _SIZE)
         return self.layers(pair)[:, 0]

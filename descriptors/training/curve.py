@@ -136,9 +136,7 @@ def _plot(title: str, lines: dict[str, list[tuple[float, float]]], low: float, h
         if len(placed) < 40:
             parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in placed]
         label = placed[-1][1]
-        while any(
-            abs(label - other) < 14 for other in taken
-        ):  # names of lines that end together stand below each other
+        while any(abs(label - other) < 14 for other in taken):  # lines that end together: one name below the other
             label += 14
         taken.append(label)
         text = f"{name} {points[-1][1]:.3g}"

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from descriptors.contract import DescriptorError
+from descriptors.runtime import processor
 
 # Options of glibc's mallopt, malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -76,10 +77,7 @@ def hardware(device: torch.device, sharing: int) -> str:
     beside = f", one of {sharing} trainings at once" if sharing > 1 else ""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device) + beside
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
-        if info.is_file() else []  # fmt: skip
-    return f"{torch.get_num_threads()} threads of {names[0] if names else platform.machine()}{beside}"
+    return f"{torch.get_num_threads()} threads of {processor()}{beside}"
 
 
 def multiplies_bf16(precision: str, device: torch.device) -> bool:

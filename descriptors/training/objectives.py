@@ -99,8 +99,7 @@ class TripletLoss:
 
     def candidates(self, done: float, count: int) -> int:
         """Number of candidates when a share ``done`` is over and there are ``count`` other pairs."""
-        grown = min(1.0, done / self.ramp) if self.ramp else 1.0
-        return min(count, round(self.hardest**grown))
+        return min(count, round(self.hardest ** _ramped(done, self.ramp)))
 
 
 @dataclass(frozen=True)
@@ -228,10 +227,10 @@ class DeepDescLoss:
         count = len(patches) // 2
         with torch.no_grad():
             described = _described(network, patches, moment)
-        other = losses.hard_negatives(torch.zeros(count, count, device=patches.device), 1, moment.generator)
+        other = losses.drawn_others(count, moment.generator)[:, 0].to(patches.device)
         near = (described[:count] - described[count:]).norm(dim=1)
         far = (described[:count] - described[count:][other]).norm(dim=1)
-        factor = self.mining ** (min(1.0, moment.done / self.ramp) if self.ramp else 1.0)
+        factor = self.mining ** _ramped(moment.done, self.ramp)
         match, differ = losses.hardest_share(near, factor), losses.hardest_share(-far, factor)
         rows = torch.cat([match, count + match, differ, count + other[differ]])
         once, back = torch.unique(rows, return_inverse=True)  # a patch in several of the pairs is run once
@@ -239,6 +238,11 @@ class DeepDescLoss:
         a, b, c, d = again.split([len(match), len(match), len(differ), len(differ)])
         apart = ((x - y).square().sum(dim=1).add(1e-8).sqrt() for x, y in ((a, b), (c, d)))
         return losses.contrastive(*apart, margin=self.margin)
+
+
+def _ramped(done: float, ramp: float) -> float:
+    """0 to 1 while a share ``ramp`` of a training goes by; 1 without a ramp."""
+    return min(1.0, done / ramp) if ramp else 1.0
 
 
 def _described(network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:

@@ -22,6 +22,9 @@ from descriptors.datasets.scenes import read_grey, read_tracks, scene_folders
 from descriptors.frames import extract_patches
 from descriptors.rerank import Described, RerankRule, mutual_best
 
+_SHARED, _KEYPOINTS = 20, 1200
+_TOLERANCE = 3.0
+"""Epipolar distance of a right match at most, px; the poses leave out a small distortion."""
 THRESHOLDS = tuple(round(0.6 + 0.025 * step, 3) for step in range(17))
 
 
@@ -48,18 +51,13 @@ class PhotoPair:
     fundamental: NDArray[np.float64]
 
 
-def fundamental_matrix(
-    k: tuple[NDArray, NDArray], cam_from_world: tuple[NDArray, NDArray], *, centre_of_first_pixel: float = 0.0
-) -> NDArray[np.float64]:
-    """F with x2ᵀ F x1 = 0 from two K (3,3), in COLMAP's pixels, and two poses (3,4).
-
-    The pixels of F have the centre of their top-left pixel at ``centre_of_first_pixel``.
-    """
+def fundamental_matrix(k: tuple[NDArray, NDArray], cam_from_world: tuple[NDArray, NDArray]) -> NDArray[np.float64]:
+    """F with x2ᵀ F x1 = 0 from two K (3,3), in COLMAP's pixels, and two poses (3,4); F is in ours."""
     (r1, t1), (r2, t2) = ((p[:, :3], p[:, 3]) for p in cam_from_world)
     rotation = r2 @ r1.T
     x, y, z = t2 - rotation @ t1
     essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
-    shift = np.array([[1, 0, 0.5 - centre_of_first_pixel], [0, 1, 0.5 - centre_of_first_pixel], [0, 0, 1]])
+    shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     inverse = [np.linalg.inv(matrix) @ shift for matrix in k]
     return inverse[1].T @ essential @ inverse[0]
 
@@ -73,15 +71,15 @@ def epipolar_distance(first: NDArray, second: NDArray, fundamental: NDArray[np.f
     return residual / np.maximum(lengths, 1e-12)
 
 
-def validation_pairs(data_dir: Path, *, per_scene: int, shared: int = 20) -> list[PhotoPair]:
-    """Random photo pairs of every validation scene that see ``shared`` points in common at least."""
+def validation_pairs(data_dir: Path, *, per_scene: int) -> list[PhotoPair]:
+    """Random photo pairs of every validation scene that see :data:`_SHARED` points in common at least."""
     pairs = []
     for number, folder in enumerate(scene_folders(data_dir, validation=True)):
         stored = read_tracks(folder, "names", "K", "cam_from_world", "xyz", "obs_image", "obs_point")
         names, k, pose = stored["names"], stored["K"], stored["cam_from_world"]
         seen = np.zeros((len(names), len(stored["xyz"])), np.int32)
         seen[stored["obs_image"], stored["obs_point"]] = 1
-        candidates = np.argwhere(np.triu(seen @ seen.T >= shared, 1))
+        candidates = np.argwhere(np.triu(seen @ seen.T >= _SHARED, 1))
         rng = np.random.default_rng([60, number])
         for i, j in rng.permutation(candidates)[:per_scene]:
             first, second = (read_grey(folder / "images" / str(names[n])) for n in (i, j))
@@ -108,23 +106,18 @@ def match_with_ratio(first: NDArray, second: NDArray, spec: DescriptorSpec) -> t
     return np.stack([mutual, best[mutual]], 1), two[:, 0] / np.maximum(two[:, 1], 1e-9)
 
 
-def curve(
-    descriptor: Descriptor, pairs: Sequence[PhotoPair], *, keypoints: int = 1200, tolerance: float = 3.0
-) -> list[Row]:
-    """Precision and recall of mutual nearest neighbours over the pairs, for each of ``THRESHOLDS``.
-
-    ``tolerance`` is the largest epipolar distance of a right match, px; the poses leave out a small distortion.
-    """
+def curve(descriptor: Descriptor, pairs: Sequence[PhotoPair]) -> list[Row]:
+    """Precision and recall of mutual nearest neighbours over the pairs, for each of ``THRESHOLDS``."""
     ratios, right = [], []
     for pair in pairs:
-        frames = [detect_dog(photo, keypoints) for photo in (pair.first, pair.second)]
+        frames = [detect_dog(photo, _KEYPOINTS) for photo in (pair.first, pair.second)]
         described = [
             descriptor.describe(_patches(photo, of_photo, descriptor.spec))
             for photo, of_photo in zip((pair.first, pair.second), frames, strict=True)
         ]
         rows, ratio = match_with_ratio(described[0], described[1], descriptor.spec)
         ratios.append(ratio)
-        right.append(_right(pair, frames, rows, tolerance))
+        right.append(_right(pair, frames, rows))
     return rows_of(np.concatenate(ratios), np.concatenate(right))
 
 
@@ -148,14 +141,11 @@ class ScoredPairs:
         return rows_of(-self.scores[kept], self.right[kept], limits)
 
 
-def scored_pairs(
-    scorer: PairScorer, shortlist: Descriptor, pairs: Sequence[PhotoPair], *, keypoints: int = 1200,
-    tolerance: float = 3.0,
-) -> ScoredPairs:  # fmt: skip
-    """Mutual best matches of a metric network over the pairs; arguments as of :func:`curve`."""
+def scored_pairs(scorer: PairScorer, shortlist: Descriptor, pairs: Sequence[PhotoPair]) -> ScoredPairs:
+    """Mutual best matches of a metric network over the pairs."""
     found, right = [], []
     for pair in pairs:
-        frames = [detect_dog(photo, keypoints) for photo in (pair.first, pair.second)]
+        frames = [detect_dog(photo, _KEYPOINTS) for photo in (pair.first, pair.second)]
         sides = [
             Described(
                 shortlist.describe(_patches(photo, of_photo, shortlist.spec)),
@@ -168,7 +158,7 @@ def scored_pairs(
                 scorer, sides[0], sides[1], RerankRule.of(scorer.spec), distance=shortlist.spec.distance, threads=2
             )
         )
-        right.append(_right(pair, frames, found[-1].pairs, tolerance))
+        right.append(_right(pair, frames, found[-1].pairs))
     return ScoredPairs(
         np.concatenate([one.scores for one in found]), np.concatenate([one.leads for one in found]),
         np.concatenate(right),
@@ -179,9 +169,9 @@ def _patches(photo: NDArray[np.uint8], frames: NDArray, spec: DescriptorSpec | P
     return extract_patches(photo, frames, patch_size=spec.patch_size, magnification=spec.magnification)
 
 
-def _right(pair: PhotoPair, frames: Sequence[NDArray], rows: NDArray, tolerance: float) -> NDArray[np.bool_]:
+def _right(pair: PhotoPair, frames: Sequence[NDArray], rows: NDArray) -> NDArray[np.bool_]:
     first, second = (of_photo[rows[:, side], :, 2] for side, of_photo in enumerate(frames))
-    return epipolar_distance(first, second, pair.fundamental) < tolerance
+    return epipolar_distance(first, second, pair.fundamental) < _TOLERANCE
 
 
 def rows_of(ratios: NDArray, right: NDArray[np.bool_], thresholds: Iterable[float] = THRESHOLDS) -> list[Row]:

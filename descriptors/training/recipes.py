@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from descriptors.contract import DescriptorError
+from descriptors.contract import DescriptorError, unknown
 from descriptors.datasets.photos import WarpRange
 from descriptors.training.augment import Jitter, Light
 from descriptors.training.objectives import (
@@ -247,7 +246,5 @@ def recipe(name: str) -> Recipe:
         DescriptorError: no recipe has this name; the message names the nearest one.
     """
     if name not in RECIPES:
-        near = difflib.get_close_matches(name.lower(), RECIPES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DescriptorError(f"There is no recipe {name!r}.{hint} Known are: {', '.join(RECIPES)}.")
+        raise unknown("recipe", name, RECIPES)
     return RECIPES[name]

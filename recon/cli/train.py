@@ -208,10 +208,10 @@ def _weights(start: str | None) -> Path | None:
     if start is None or Path(start).is_file():
         return Path(start) if start else None
     from descriptors.contract import DescriptorError
-    from descriptors.registry import scorer_names, scorer_spec, spec
+    from descriptors.registry import any_spec
     from descriptors.runtime import WEIGHTS
 
-    weights = (scorer_spec(start) if start in scorer_names() else spec(start)).weights
+    weights = any_spec(start).weights
     if weights is None or not (WEIGHTS / weights).is_file():
         raise DescriptorError(f"{start} has no weights to begin with.")
     return WEIGHTS / weights

@@ -79,17 +79,18 @@ def table(
     """Measure the zoo on the validation scenes and write the table of descriptors/README.md, row by row."""
     import descriptors as library
     from descriptors.benchmarks import zoo
+    from descriptors.benchmarks.contestants import ready
     from descriptors.files import write_whole
     from pipelines.core.errors import InputError
     from pipelines.store.files import write_errors
 
     path = (readme or Path(library.__file__).parent / "README.md").resolve()
-    known = zoo.all_names()
+    known = library.registry.all_names()
     try:
         text = zoo.merged(path.read_text("utf-8"), [], known)  # before anything is measured: is there a place?
     except (OSError, UnicodeDecodeError) as refused:
         raise InputError(f"{path} cannot be read as text", str(refused), "another with --readme") from None
-    for name in only or [name for name in known if zoo.has_weights(name)]:
+    for name in only or ready():
         row = zoo.measure(name, data)
         text = zoo.merged(text, [row], known)
         with write_errors(path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -52,15 +54,20 @@ def patches_for(network: nn.Module, count: int) -> torch.Tensor:
     return torch.rand(count, 1, network.patch_size, network.patch_size) * 255
 
 
+@cache
+def built(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return build(name).eval()
+
+
 @pytest.fixture(params=sorted(NETWORKS))
 def network(request: pytest.FixtureRequest) -> nn.Module:
-    torch.manual_seed(0)
-    return build(request.param).eval()
+    return copy.deepcopy(built(request.param))
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_size_is_the_papers(name: str) -> None:
-    assert sum(p.numel() for p in build(name).parameters()) == PARAMETERS[name]
+    assert sum(p.numel() for p in built(name).parameters()) == PARAMETERS[name]
 
 
 def test_sizes_that_others_count() -> None:
@@ -72,7 +79,7 @@ def test_the_registry_tells_of_the_network(name: str) -> None:
     spec = registry.spec(name)
     own = name.removeprefix("binary-")
     of = OF_DESCRIPTOR.get(own, own)
-    network = build(of)
+    network = built(of)
     assert (spec.parameters, spec.dim, spec.patch_size) == (PARAMETERS[of], network.dim, network.patch_size)
 
 
@@ -106,7 +113,7 @@ def test_gradient_reaches_every_layer(network: nn.Module) -> None:
 
 
 def test_central_surround_sees_the_whole_and_the_middle() -> None:
-    network = build("cs-l2net").eval()
+    network = built("cs-l2net")
     patches = patches_for(network, 3)
     whole = patches.reshape(3, 1, 32, 2, 32, 2).mean(dim=(3, 5))
     parts = network.surround.feature_maps(whole)[1], network.centre.feature_maps(patches[:, :, 16:48, 16:48])[1]

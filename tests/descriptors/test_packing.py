@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 
 from descriptors.networks import NETWORKS, SCORERS, build
 from descriptors.packing import pack, unpack
+
+
+@cache
+def built(name: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build(name).eval()
 
 
 def _state(network: torch.nn.Module) -> tuple[dict[str, torch.Tensor], set[str]]:
@@ -48,8 +56,7 @@ def test_half_precision_files_of_earlier_trainings_are_read() -> None:
 
 @pytest.mark.parametrize("name", [*NETWORKS, *SCORERS])
 def test_every_network_answers_alike(name: str) -> None:
-    torch.manual_seed(0)
-    network = build(name).eval()
+    network = built(name)
     patches = torch.randint(0, 256, (8, 1, network.patch_size, network.patch_size)).float()
     with torch.no_grad():
         before = network(patches)
@@ -61,7 +68,7 @@ def test_every_network_answers_alike(name: str) -> None:
 def test_the_zoo_stays_under_its_48_megabytes() -> None:
     both = {"tfeat": 2, "l2net": 2, "cs-l2net": 2, "tnet": 2}
     total = sum(
-        both.get(name, 1) * sum(value.nbytes for value in pack(*_state(build(name))).values())
+        both.get(name, 1) * sum(value.nbytes for value in pack(*_state(built(name))).values())
         for name in [*NETWORKS, *SCORERS]
     )
     assert total < 48e6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 
 import descriptors
 from descriptors import DescriptorError, DescriptorSpec, registry
+from descriptors.benchmarks.contestants import read_contestants
+from descriptors.headers import read_header
 from descriptors.runtime import WEIGHTS
 
 
@@ -84,6 +87,20 @@ def test_a_third_party_adds_its_own_by_entry_point(monkeypatch):
         registry.load.cache_clear()
 
 
+@pytest.mark.parametrize("offered", [None, object()])
+def test_a_third_partys_broken_package_is_told_and_left_out(monkeypatch, offered):
+    point = EntryPoint("broken", "a_package_that_is_not_there:Mine", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    if offered:
+        monkeypatch.setattr(EntryPoint, "load", lambda self: offered)
+    registry._table.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"broken .*a_package_that_is_not_there:Mine.* cannot be used: \w+Error"):
+            assert "rootsift" in descriptors.names()
+    finally:
+        registry._table.cache_clear()
+
+
 FILE = """
 import numpy as np
 from descriptors import DescriptorSpec
@@ -109,6 +126,26 @@ def test_a_descriptor_from_a_users_own_file(tmp_path):
     assert descriptors.load(str(other)).fingerprint != loaded.fingerprint
 
 
+def test_a_users_own_file_may_import_what_lies_beside_it_and_tell_of_its_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "beside_mine.py").write_text(FILE)
+    path = tmp_path / "mine.py"
+    path.write_text(f"from beside_mine import descriptor\nfrom pathlib import Path\n"
+                    f"descriptor.fingerprint = Path({str(tmp_path / 'weights')!r}).read_text()\n")  # fmt: skip
+    prints = set()
+    for weights in ("one", "other"):
+        (tmp_path / "weights").write_text(weights)
+        registry.from_file.cache_clear()
+        prints.add(registry.from_file(path, path.read_bytes()).fingerprint)
+    assert len(prints) == 2
+
+
+def test_a_file_of_another_kind_is_told(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(b"graph")
+    with pytest.raises(DescriptorError, match=r"net.onnx is no descriptor: .*README"):
+        descriptors.load(str(tmp_path / "net.onnx"))
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),
     [
@@ -129,6 +166,15 @@ def test_a_users_own_file_is_held_to_its_spec(tmp_path, right, wrong, said):
         descriptors.load(str(path)).describe(np.zeros((3, 1, 8, 8), np.uint8))
     path.write_text(FILE.replace("np.tile", "0 / len(patches) + np.tile"))
     assert descriptors.registry.from_file(path, path.read_bytes()).describe(np.zeros((0, 1, 8, 8))).shape == (0, 4)
+
+
+@pytest.mark.parametrize(("network", "row"), [("tfeat", "tfeat-margin"), ("tnet", "gloss-tnet-tgloss")])
+def test_weights_of_a_network_whose_rows_have_other_names(tmp_path, network, row):
+    own = shutil.copy(WEIGHTS / f"{row}.safetensors", tmp_path / "mine.safetensors")
+    assert read_header(own)["network"] == network
+    (given,) = read_contestants([f"other={own}"])
+    for found in (descriptors.spec(str(own)), given.descriptor.spec):
+        assert replace(found, name=row, weights=None) == replace(descriptors.spec(row), weights=None)
 
 
 def test_weights_of_the_users_own_for_every_pixel_and_for_pairs(tmp_path):

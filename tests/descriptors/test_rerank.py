@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import descriptors
-from descriptors import PairScorerSpec, registry
+from descriptors import PairScorerSpec, registry, scorers
 from descriptors.distances import mutual_matches
 from descriptors.rerank import Described, RerankRule, rerank_matches
 from pipelines.core.errors import ConfigError
@@ -160,14 +160,11 @@ class Means(Correlation):
 def network(monkeypatch: pytest.MonkeyPatch):
     """A registry with a metric network ``correlation``."""
     raw = PairScorerSpec("correlation", 4096, raw=True, threshold=0.8, margin=0.02, source="this test")
-    monkeypatch.setattr(registry, "_SCORERS", (registry.ScorerEntry(raw, __name__, "Correlation"),))
-    caches = (registry._scorers, registry.load_scorer)
-    for cache in caches:
-        cache.cache_clear()
+    monkeypatch.setattr(registry, "_SCORERS", {raw.name: raw})
+    monkeypatch.setattr(scorers, "load", Correlation)
+    registry.load_scorer.cache_clear()
     yield raw
-    monkeypatch.undo()
-    for cache in caches:
-        cache.cache_clear()
+    registry.load_scorer.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -152,8 +152,9 @@ def test_missing_and_foreign_weights_are_told(tmp_path: Path) -> None:
         NetworkDescriptor(spec, broken).describe(np.zeros((1, 1, 32, 32), np.uint8))
 
 
-def test_device_that_is_not_here_is_told(patches: np.ndarray) -> None:
+def test_device_that_is_not_here_is_told(patches: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
+    monkeypatch.setenv("RECON_DEVICE", "cuda")
     with pytest.raises(DescriptorError, match="RECON_DEVICE=cpu"):
-        runtime.load(registry.spec("tfeat"), device="cuda").describe(patches)
+        runtime.load(registry.spec("tfeat")).describe(patches)

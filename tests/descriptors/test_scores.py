@@ -29,7 +29,7 @@ def test_curves_equal_their_definition_threshold_by_threshold(rng, ties):
         recall = true
     curve = scores.roc(positive, negative)
     np.testing.assert_allclose(np.c_[curve.fpr, curve.tpr], points)
-    assert scores.fpr_at_recall(positive, negative) == pytest.approx(next(f for f, t in points if t >= 0.95))
+    assert scores.fpr95(positive, negative) == pytest.approx(next(f for f, t in points if t >= 0.95))
     assert scores.average_precision(distances, labels) == pytest.approx(precise)
     order = rng.permutation(1100)
     assert scores.average_precision(distances[order], labels[order]) == pytest.approx(precise)
@@ -48,7 +48,7 @@ def test_roc_equals_scikit_learn(rng, ties):
     np.testing.assert_allclose(curve.fpr, fpr)
     np.testing.assert_allclose(curve.tpr, tpr)
     assert curve.area == pytest.approx(metrics.roc_auc_score(labels, -distances))
-    assert scores.fpr_at_recall(positive, negative) == pytest.approx(fpr[np.argmax(tpr >= 0.95)])
+    assert scores.fpr95(positive, negative) == pytest.approx(fpr[np.argmax(tpr >= 0.95)])
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -70,10 +70,10 @@ def test_roc_area_is_the_chance_that_a_positive_is_nearer(rng):
 def test_fpr95_by_hand():
     # 20 positives: recall 0.95 is reached with the 19th, at distance 19; two of five negatives are as near.
     positive, negative = np.arange(1, 21), [5, 19, 19.5, 30, 31]
-    assert scores.fpr_at_recall(positive, negative) == pytest.approx(2 / 5)
+    assert scores.fpr95(positive, negative) == pytest.approx(2 / 5)
     # A tie at the threshold lets all of it through.
-    assert scores.fpr_at_recall([1] * 18 + [2, 2], [2, 2, 3, 4]) == pytest.approx(0.5)
-    assert scores.fpr_at_recall([1, 1], [1, 1, 1]) == 1.0
+    assert scores.fpr95([1] * 18 + [2, 2], [2, 2, 3, 4]) == pytest.approx(0.5)
+    assert scores.fpr95([1, 1], [1, 1, 1]) == 1.0
 
 
 def test_average_precision_by_hand():
@@ -102,7 +102,7 @@ def test_recall_area_by_hand():
 
 
 def test_nothing_to_score_is_nan():
-    assert math.isnan(scores.fpr_at_recall([], [1.0])) and math.isnan(scores.fpr_at_recall([1.0], []))
+    assert math.isnan(scores.fpr95([], [1.0])) and math.isnan(scores.fpr95([1.0], []))
     assert math.isnan(scores.roc_area([], []))
     assert math.isnan(scores.average_precision([], [])) and math.isnan(scores.average_precision([1], [0]))
     assert scores.average_precision([], [], possible=2) == 0.0

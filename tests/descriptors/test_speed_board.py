@@ -26,7 +26,7 @@ def brief(monkeypatch):
 def test_networks_are_run_in_every_way_and_beside_peers():
     scorer = Nearness(PairScorerSpec("nearness", 16, embeds=True, candidates=2, patch_size=8))
     contestants = [Contestant("tfeat", load("tfeat-margin")), Contestant("near", ScoredPatches(scorer), scorer)]
-    made = speed.run(contestants, threads=1)
+    made = speed.run(contestants)
     rates = {(s.descriptor, s.condition): s.value for s in made.scores if s.metric == "patches_per_second"}
     assert all(rate > 0 for rate in rates.values())
     assert {("tfeat", "onnxruntime, 1 thread"), ("tfeat", "torch"), ("OpenCV SIFT", "all")} <= set(rates)

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from small_training import small
+from torch import nn
 
 from descriptors import registry
 from descriptors.contract import DescriptorError, DescriptorSpec
@@ -23,8 +25,9 @@ from descriptors.training import ratio as ratios
 from descriptors.training import train as training
 from descriptors.training.augment import Jitter, Light, change_patches, jitter_frames, turn_frames
 from descriptors.training.distill import Distilled
-from descriptors.training.objectives import L2NetLoss, TripletLoss
-from descriptors.training.recipes import RECIPES, Data, Recipe, recipe
+from descriptors.training.machine import Clock
+from descriptors.training.objectives import TripletLoss
+from descriptors.training.recipes import RECIPES, Data, recipe
 from descriptors.training.sampling import ProgressiveSampler, distinct, farthest_pairs, view_pairs
 from descriptors.training.validate import average_precision, nearest
 
@@ -179,13 +182,18 @@ def test_every_network_of_the_zoo_has_a_recipe_that_cuts_its_patches() -> None:
     described = {e.spec.name: e.spec for e in registry._NETWORKS if e.spec.kind == "float"}
     specs = described | {name: registry.scorer_spec(name) for name in registry.scorer_names()}
     assert set(RECIPES) == set(specs)
+
+    def shaped(name: str) -> nn.Module:
+        with torch.device("meta"):  # without numbers
+            return build(name)
+
     for name, row in RECIPES.items():
-        network = build(row.network)
+        network = shaped(row.network)
         assert network.patch_size == specs[name].patch_size and row.data.magnification == specs[name].magnification
         assert sum(p.numel() for p in network.parameters()) == specs[name].parameters
         assert row.data.jitter.turns == name.endswith("-plus")
         if row.start:
-            start = build(RECIPES[row.start].network)
+            start = shaped(RECIPES[row.start].network)
             network.adopt(start) if hasattr(network, "adopt") else network.load_state_dict(start.state_dict())
     with pytest.raises(DescriptorError, match="'l2net'"):
         recipe("l2nett")
@@ -226,45 +234,6 @@ def test_negatives_grow_from_random_to_hard() -> None:
     assert TripletLoss().candidates(1.0, 255) == 1
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training and a validation scene of one textured plane each, and one single photo."""
-    root = tmp_path_factory.mktemp("data")
-    for number, name in enumerate(("wall", "et", "photo")):
-        rng = np.random.default_rng(number)
-        image = cv2.resize(rng.integers(0, 256, (30, 44), dtype=np.uint8), (352, 240), interpolation=cv2.INTER_CUBIC)
-        if name == "photo":
-            (root / "photos").mkdir()
-            cv2.imwrite(str(root / "photos" / "one.png"), image)
-            continue
-        folder = root / "scenes" / name
-        (folder / "images").mkdir(parents=True)
-        shifts, xy = np.array([0, 16, 32]), rng.uniform(45, 195, (80, 2))
-        for view, shift in enumerate(shifts):
-            cv2.imwrite(str(folder / "images" / f"{view}.png"), image[:, shift : shift + 320])
-        pose = np.tile(np.hstack([np.eye(3), np.zeros((3, 1))]), (3, 1, 1))
-        pose[:, 0, 3] = -shifts / 300
-        np.savez(
-            folder / "tracks.npz",
-            names=np.array([f"{view}.png" for view in range(3)]),
-            K=np.tile(np.diag([300.0, 300.0, 1.0]), (3, 1, 1)),
-            cam_from_world=pose,
-            xyz=np.c_[xy / 300, np.ones(80)],
-            obs_image=np.repeat(np.arange(3), 80),
-            obs_point=np.tile(np.arange(80), 3),
-            obs_xy=np.concatenate([xy - [shift, 0] for shift in shifts]),
-            obs_scale=np.full(240, 2.0),
-            obs_angle=np.zeros(240),
-        )
-    return root
-
-
-def small(network: str) -> Recipe:
-    loss = L2NetLoss(sharpness=10.0) if network == "l2net" else TripletLoss()
-    sizes = Data(scenes=(16, 8), photos=(6, 2), block=8, views=1, keypoints=40)
-    return Recipe(network, loss, learning_rate=1e-3, data=sizes, precision="fp32")
-
-
 @pytest.mark.parametrize("network", ["tfeat", "l2net"])
 def test_training_lowers_the_loss_and_writes_usable_weights(data: Path, tmp_path: Path, network: str) -> None:
     said: list[training.Progress] = []
@@ -290,14 +259,17 @@ def test_a_metric_network_is_trained_and_judged_by_its_scores(data: Path, tmp_pa
     assert read_network(tmp_path / "n.safetensors")(torch.rand(4, 1, 64, 64) * 255).shape == (2,)
 
 
-def test_a_training_that_begins_with_weights_and_has_a_teacher_says_so(data: Path, tmp_path: Path) -> None:
+def test_a_training_that_begins_with_weights_and_has_a_teacher_says_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock, "stop", lambda clock: setattr(clock, "spent", clock.spent + 60))
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    training.train(small("tfeat"), data, first, minutes=0.06)
-    training.train(small("tfeat"), data, second, minutes=0.06, start=first, teacher=str(first))
+    training.train(small("tfeat"), data, first, minutes=2)
+    training.train(small("tfeat"), data, second, minutes=3, start=first, teacher=str(first))
     before, after = read_header(first), read_header(second)
     assert minutes_in_all(before) == float(before["minutes"]) and not before["started_from"]
-    assert after["minutes_before"] == before["minutes"] == "0.1"
-    assert minutes_in_all(after) == pytest.approx(float(before["minutes"]) + float(after["minutes"]))
+    assert after["minutes_before"] == before["minutes"] == "2.0" and before["steps"] == "2"
+    assert minutes_in_all(after) == 5 and after["steps"] == "3"
     assert json.loads(after["recipe"])["loss"]["teacher"] == str(first)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_training import data, small  # noqa: F401
+from small_training import small
 
 from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import licences
@@ -53,7 +53,8 @@ def test_still_falling_by_hand() -> None:
     assert still_falling([]) == 0.0
 
 
-def test_a_training_leaves_log_curve_and_card(data: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_training_leaves_log_curve_and_card(data: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(data, tmp_path / "data"))
     (data / "README.md").write_text(
         "| wall | training | 3 | 80 | 240 | 0.1 | this test, CC0 |\n| et | validation | x |\n"
     )
@@ -82,7 +83,7 @@ def test_weights_without_a_recipe_get_no_card(tmp_path: Path) -> None:
         write_card(tmp_path / "a.safetensors")
 
 
-def test_the_gpus_source_cuts_the_cpus_pairs(data: Path) -> None:  # noqa: F811
+def test_the_gpus_source_cuts_the_cpus_pairs(data: Path) -> None:
     light = Light(gamma=0, slope=0, blur_share=0, jpeg_share=0, noise_share=0, clip_share=0)
     source = PairSource(data, replace(small("tfeat").data, light=light), patch_size=32, seed=2)
     resident = ResidentSource(source, torch.device("cpu"))
@@ -92,7 +93,7 @@ def test_the_gpus_source_cuts_the_cpus_pairs(data: Path) -> None:  # noqa: F811
     torch.testing.assert_close(resident.batch(3), resident.batch(3))
 
 
-def test_the_training_runs_from_the_gpus_source(data: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_training_runs_from_the_gpus_source(data: Path, tmp_path: Path) -> None:
     run = training.PatchRun(small("tfeat"), data, tmp_path / "n.safetensors", training.Length(1.0, 12), "cpu", 0)
     run._source = ResidentSource(run._source, torch.device("cpu"))
     before = run._loss(run._tensor(run.batch(0))).item()

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from test_training import data, small  # noqa: F401
+from small_training import small
 from typer.testing import CliRunner
 
 from descriptors.contract import DescriptorError
@@ -43,7 +43,7 @@ RATES = [{"steps": 1, "rate": rate} for rate in (0.0, -1e-3, math.nan, math.inf)
 
 
 @pytest.mark.parametrize("given", [*NONE, {"steps": 1, "pairs": 1}], ids=str)
-def test_a_length_a_batch_or_a_device_that_is_none(data: Path, tmp_path: Path, given: dict[str, Any]) -> None:  # noqa: F811
+def test_a_length_a_batch_or_a_device_that_is_none(data: Path, tmp_path: Path, given: dict[str, Any]) -> None:
     asked = next(reversed(given))
     with pytest.raises(DescriptorError, match=f"--{asked} "):
         training.train("tfeat-margin", data, tmp_path / "n.safetensors", **given)
@@ -56,13 +56,13 @@ def test_a_length_a_batch_or_a_device_that_is_none(data: Path, tmp_path: Path, g
 
 
 @pytest.mark.parametrize("given", RATES, ids=str)
-def test_a_rate_that_is_none(data: Path, tmp_path: Path, given: dict[str, Any]) -> None:  # noqa: F811
+def test_a_rate_that_is_none(data: Path, tmp_path: Path, given: dict[str, Any]) -> None:
     for name, begin in (("tfeat-margin", training.train), ("swift-stereo", train_stereo)):
         with pytest.raises(DescriptorError, match="--rate "):
             begin(name, data, tmp_path / "n.safetensors", **given)  # type: ignore[operator]
 
 
-def killed(data: Path, out: Path, **options: Any) -> None:  # noqa: F811
+def killed(data: Path, out: Path, **options: Any) -> None:
     """A training that is killed after its first step, with a checkpoint."""
 
     def die(state: training.Progress) -> None:
@@ -74,7 +74,7 @@ def killed(data: Path, out: Path, **options: Any) -> None:  # noqa: F811
 
 
 def test_a_checkpoint_that_began_otherwise_is_refused(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     first, other, out = (tmp_path / f"{name}.safetensors" for name in ("first", "other", "n"))
     for seed, path in enumerate((first, other)):
@@ -107,7 +107,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_what_cannot_be_written(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_what_cannot_be_written(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "recipe_by_name", lambda name: small("tfeat"))
     given = ["train", "tfeat-margin", "--data", str(data), "--steps", "1", "--out"]
     with files_of_at_most(100_000):
@@ -119,7 +119,7 @@ def test_what_cannot_be_written(data: Path, tmp_path: Path, monkeypatch: pytest.
     assert isinstance(below.exception, OutputError) and "a file stands where a folder" in str(below.exception)
 
 
-def test_what_a_kill_costs_is_bounded(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_what_a_kill_costs_is_bounded(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("descriptors.training.run._KEEP_SECONDS", -1.0)
     out = tmp_path / "n.safetensors"
     run = training.PatchRun(small("tfeat"), data, out, training.Length(1.0, 9), "cpu", 0)
@@ -139,7 +139,7 @@ def test_what_a_kill_costs_is_bounded(data: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.fixture
-def hard(data: Path, tmp_path: Path) -> Path:  # noqa: F811
+def hard(data: Path, tmp_path: Path) -> Path:
     """The same data, but that noise leaves something to learn for what is validated."""
     rng = np.random.default_rng(5)
     shutil.copytree(data, tmp_path / "hard")
@@ -153,6 +153,7 @@ def test_a_training_that_collapses_ends(hard: Path, tmp_path: Path, monkeypatch:
     plan = replace(small("tfeat"), loss=HardestInBatch())
     monkeypatch.setattr(training, "recipe_by_name", lambda name: plan)
     monkeypatch.setattr("descriptors.training.run._LEARNT", 12)
+    monkeypatch.setattr("descriptors.training.run._REPORT_SECONDS", 1e9)  # a report would tell of it sooner
     out = tmp_path / "n.safetensors"
     given = ["train", "tfeat-margin", "--data", str(hard), "--out", str(out), "--steps"]
     for rate, advised in (("100", "100"), ("1e30", "1e.30")):
@@ -166,7 +167,7 @@ def test_a_training_that_collapses_ends(hard: Path, tmp_path: Path, monkeypatch:
     assert isinstance(done.exception, DescriptorError) and out.read_bytes() == kept
 
 
-def test_finished_weights_are_left_alone(data: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_finished_weights_are_left_alone(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "n.safetensors"
     training.train(small("tfeat"), data, out, steps=1)
     kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -182,7 +183,7 @@ def test_finished_weights_are_left_alone(data: Path, tmp_path: Path) -> None:  #
 
 
 @pytest.mark.parametrize("name", ["n", "n.md", "n.svg", "n.pth"])
-def test_weights_have_a_name_that_descriptors_have(data: Path, tmp_path: Path, name: str) -> None:  # noqa: F811
+def test_weights_have_a_name_that_descriptors_have(data: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(DescriptorError, match=r"must end in \.safetensors"):
         training.train(small("tfeat"), data, tmp_path / name, steps=1)
     with pytest.raises(DescriptorError, match=r"must end in \.safetensors"):
@@ -191,7 +192,7 @@ def test_weights_have_a_name_that_descriptors_have(data: Path, tmp_path: Path, n
 
 
 def test_a_kill_before_the_card_leaves_a_training_that_goes_on(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     out = tmp_path / "n.safetensors"
 
@@ -206,7 +207,7 @@ def test_a_kill_before_the_card_leaves_a_training_that_goes_on(
     assert "1 steps" in out.with_suffix(".md").read_text() and not out.with_suffix(".checkpoint").exists()
 
 
-def test_options_of_the_zoo_and_of_one_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_options_of_the_zoo_and_of_one_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, Any] = {}
     monkeypatch.setattr(zoo, "train_zoo", lambda *_, **options: told.update(options) or iter(()))
     given = ["--data", str(data), "--steps", "1"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from descriptors import DescriptorError
+from descriptors import DescriptorError, registry
 from descriptors.benchmarks import zoo
 from descriptors.distances import nearest as nearest_bits
 from descriptors.training.validate import Figures, as_vectors, nearest
@@ -64,7 +64,7 @@ def test_the_readme_has_its_place_and_names_only_what_there_is():
     text = (Path(zoo.__file__).parent.parent / "README.md").read_text("utf-8")
     assert text.count(zoo.BEGIN) == text.count(zoo.END) == 1
     in_table = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
-    assert set(in_table) <= set(zoo.all_names())
+    assert set(in_table) <= set(registry.all_names())
 
 
 def test_a_kill_leaves_the_text_whole(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_training import data, small  # noqa: F401
+from small_training import small
 from typer.testing import CliRunner
 
 from descriptors.contract import DescriptorError
@@ -43,7 +43,7 @@ def test_a_budget_is_shared_by_the_recipes_times(short: dict) -> None:
     assert zoo.minutes_of(["hardnet", "swift"], None) == {"hardnet": 20, "swift": 30}
 
 
-def test_the_whole_zoo_is_trained_kept_and_gone_on_with(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_whole_zoo_is_trained_kept_and_gone_on_with(short: dict, data: Path, tmp_path: Path) -> None:
     told: list[str] = []
     first = list(zoo.train_zoo(data, tmp_path, steps=2, progress=lambda name, _: told.append(name)))
     assert [o.name for o in first] == ["hardnet", "sosnet", "swift"] and all(o.figures for o in first)
@@ -65,7 +65,7 @@ def test_a_budget_of_several_at_once_is_as_long_as_what_must_wait(short: dict) -
     assert sum_of_chain == pytest.approx({"hardnet": 34, "sosnet": 17})
 
 
-def test_networks_are_trained_side_by_side(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_networks_are_trained_side_by_side(short: dict, data: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int]] = []
     found = {}
     for outcome in zoo.train_zoo(
@@ -83,7 +83,7 @@ def test_networks_are_trained_side_by_side(short: dict, data: Path, tmp_path: Pa
     assert len(again) == 3 and not any(o.figures or o.error for o in again)
 
 
-def test_what_one_at_a_time_trains_several_at_once_do_too(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_what_one_at_a_time_trains_several_at_once_do_too(short: dict, data: Path, tmp_path: Path) -> None:
     del short["sosnet"], short["swift"]
     short["tfeat-margin"] = small("tfeat")
     for folder, jobs in (("one", 1), ("two", 2)):
@@ -94,12 +94,12 @@ def test_what_one_at_a_time_trains_several_at_once_do_too(short: dict, data: Pat
             torch.testing.assert_close(two[key], value, rtol=0.05, atol=0.05 if value.is_floating_point() else 3)
 
 
-def test_no_jobs_are_refused(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_no_jobs_are_refused(short: dict, data: Path, tmp_path: Path) -> None:
     with pytest.raises(DescriptorError, match="0 trainings at once are none"):
         next(zoo.train_zoo(data, tmp_path, jobs=0))
 
 
-def test_a_training_that_is_killed_is_told(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_training_that_is_killed_is_told(short: dict, data: Path, tmp_path: Path) -> None:
     with pytest.raises(DescriptorError, match=r"was killed.*fewer --jobs"):
         list(side_by_side([_Killed("a"), _Killed("b")], 2, lambda *_: None))
 
@@ -123,7 +123,7 @@ def test_a_checkpoint_means_that_it_is_not_finished(tmp_path: Path) -> None:
 
 
 def test_one_that_cannot_be_trained_does_not_stop_the_others(
-    short: dict, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    short: dict, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     monkeypatch.setitem(short, "hardnet", replace(short["hardnet"], loss=Distilled(HardestInBatch(), "nobody")))
     first, second = zoo.train_zoo(data, tmp_path, names=["sosnet", "hardnet"], steps=1)
@@ -135,7 +135,7 @@ def test_an_unknown_name_is_told() -> None:
         next(zoo.train_zoo("nowhere", Path("x"), names=["hardnett"]))
 
 
-def test_the_command(short: dict, data: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_command(short: dict, data: Path, tmp_path: Path) -> None:
     given = ["train", "all", "--data", str(data), "--out", str(tmp_path / "z"), "--names", "hardnet,sosnet", "--steps"]
     done = CliRunner().invoke(app, [*given, "1"])
     assert done.exit_code == 0, done.output
