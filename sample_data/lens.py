@@ -1,10 +1,11 @@
 """Photos of ``sfm/`` as a lens with distortion takes them; poses stay exact.
 
-    python -m sample_data.lens --out DIR --distortion=0.08,-0.12[,p1,p2]
+    python -m sample_data.lens --out DIR --distortion=0.08,-0.12[,p1,p2] [--collection]
 
 The numbers are those of OpenCV's and COLMAP's model OPENCV. The focal length grows until all that the lens sees lies
-within the rendered photo. ``recon benchmark sfm DIR`` compares maps with ``DIR/cameras.json``, whose K leaves the
-distortion out.
+within the rendered photo. Photos of a collection are cut off at the right and below, each to a size of its own, and
+have no EXIF: nothing says that one camera took them. ``recon benchmark sfm DIR`` compares maps with
+``DIR/cameras.json``, whose K leaves the distortion out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from sample_data.photo_file import write_photo
+from sample_data.photo_file import QUALITY, write_photo
 from sample_data.raytrace import Camera
 
 SOURCE = Path(__file__).parent / "sfm"
@@ -75,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--distortion", required=True, help="k1,k2[,p1,p2]")
+    parser.add_argument("--collection", action="store_true", help="each photo as if another camera had taken it")
     given = parser.parse_args()
     distortion = np.zeros(4)
     numbers = [float(number) for number in given.distortion.split(",")]
@@ -89,8 +91,12 @@ def main() -> None:
         (given.out / "images").mkdir(parents=True, exist_ok=True)
         photo = np.asarray(Image.open(SOURCE / "images" / name))
         taken = cv2.remap(photo, seen[..., 0], seen[..., 1], cv2.INTER_LANCZOS4)
-        write_photo(given.out / "images" / name, taken, camera, f"2026:05:17 10:{number:02}:00")
-        entry["K"] = camera.K.tolist()
+        if given.collection:
+            taken = taken[: -4 - 4 * (5 * number % 7), : -4 - 4 * number]
+            Image.fromarray(taken).save(given.out / "images" / name, quality=QUALITY)
+        else:
+            write_photo(given.out / "images" / name, taken, camera, f"2026:05:17 10:{number:02}:00")
+        entry |= {"K": camera.K.tolist(), "width": taken.shape[1], "height": taken.shape[0]}
     known["distortion"] = distortion.tolist()
     del known["depth"]
     (given.out / "cameras.json").write_text(json.dumps(known, indent=1))

@@ -7,7 +7,7 @@ free more than the photos tell bends a model, to free less bends it too; the cov
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _SURE = 1e-3
 """Standard deviation, in long sides of the photo, below which a place is told by the photos: that of the principal
 point, and that to which the distortion takes the photo's corner."""
-_FEWEST_PHOTOS = 3
-"""Of a camera: in one photo alone, a principal point and a rotation are hard to tell apart."""
 _MOST_PHOTOS = 40
 """That are asked: the covariance's time grows with their third power (12 photos: 0.1 s, 300: 35 s, 1.4 GB)."""
 _LONG_TRACKS = 5
@@ -43,12 +41,14 @@ def choose_lenses(model: pycolmap.Reconstruction, *, tangential: bool) -> bool:
     """Give those cameras of an adjusted model a richer lens (RADIAL for SIMPLE_RADIAL, OPENCV for either) whose photos
     tell its parameters and fit it better.
 
+    Tangential parameters take up what is wrong with a principal point: they, and all that is asked along with them, are
+    asked with principal points free.
+
     On sample_data seen through a lens with k1 = 0.08, k2 = -0.12 cameras of recon's maps are 0.07 mm off instead of
     3.5, with k1 = -0.12, k2 = 0.05, p1 = 0.0015, p2 = -0.001 they are 0.10 off instead of 2.5 (1.25 with RADIAL).
 
     Args:
-        tangential: OPENCV too, and principal points free: those of the model are adjusted where its photos tell them.
-            Tangential parameters take up what is wrong with a principal point.
+        tangential: OPENCV too, and principal points free; or RADIAL alone, and principal points where they are.
 
     Returns:
         Whether there are any; the model is to be adjusted anew then.
@@ -56,10 +56,11 @@ def choose_lenses(model: pycolmap.Reconstruction, *, tangential: bool) -> bool:
     richer = _RICHER if tangential else _RICHER_ROUND
     noise, told = noise_of(model), dict[int, str]()
     for lens in ("OPENCV", "RADIAL"):
-        rest = {key for key in _shared(model) - set(told) if lens in richer.get(model.cameras[key].model_name, ())}
+        rest = {key for key in _used(model) - set(told) if lens in richer.get(model.cameras[key].model_name, ())}
         if rest:
             trial = _with_lenses(model, dict.fromkeys(rest, lens))
-            told |= dict.fromkeys(_told(trial, rest, _tells_lens, noise), lens)
+            tells = _tells_lens if tangential else _tells_distortion
+            told |= dict.fromkeys(_told(trial, rest, tells, noise, principal_points=tangential), lens)
     if not told:
         return False
     free = told.keys() if tangential else ()
@@ -81,12 +82,11 @@ def told_principal_points(model: pycolmap.Reconstruction, noise: float) -> set[i
     Args:
         noise: the model's.
     """
-    return _told(model, _shared(model), _tells_principal_point, noise)
+    return _told(model, _used(model), _tells_principal_point, noise, principal_points=True)
 
 
-def _shared(model: pycolmap.Reconstruction) -> set[int]:
-    photos = Counter(model.images[key].camera_id for key in model.reg_image_ids())
-    return {key for key, count in photos.items() if count >= _FEWEST_PHOTOS}
+def _used(model: pycolmap.Reconstruction) -> set[int]:
+    return {model.images[key].camera_id for key in model.reg_image_ids()}
 
 
 def _set_lenses(model: pycolmap.Reconstruction, lenses: Mapping[int, str]) -> None:
@@ -131,24 +131,23 @@ def _told(
     cameras: Collection[int],
     tells: Callable[[pycolmap.Camera, NDArray[np.float64]], bool],
     noise: float,
+    *,
+    principal_points: bool,
 ) -> set[int]:
-    """Those of the cameras of which the (P,P) covariance of all parameters tells what ``tells`` looks for.
-
-    Each is asked of its own photos and of those that share most points with them. What some points tell, all of them
-    tell, and points that many photos see tell most: they are asked alone first.
+    """Those of the cameras of which the covariance of all parameters, principal points free or not, tells what
+    ``tells`` looks for. What some points tell, all of them tell, and points that many photos see tell most: they are
+    asked alone first.
     """
     pycolmap = load_pycolmap()
     options = pycolmap.BACovarianceOptions()
     options.params = pycolmap.BACovarianceOptionsParams.ALL
-    asked = defaultdict(list)
-    for key in sorted(cameras):
-        asked[_neighbourhood(model, key)].append(key)
     told: set[int] = set()
-    for images, keys in asked.items():
+    for images, keys in _asked(model, cameras):
         for least in (_LONG_TRACKS, 0):
             if told.issuperset(keys):
                 continue
-            problem = adjuster(model, noise, principal_points=keys, images=images, min_track_length=least)
+            free = keys if principal_points else ()
+            problem = adjuster(model, noise, principal_points=free, images=images, min_track_length=least)
             every = pycolmap.estimate_ba_covariance(options, model, problem)
             for key in keys if every is not None else ():  # None: some parameter is not told at all.
                 camera = model.cameras[key]
@@ -160,12 +159,26 @@ def _told(
     return told
 
 
-def _neighbourhood(model: pycolmap.Reconstruction, camera: int) -> tuple[int, ...]:
+def _asked(model: pycolmap.Reconstruction, cameras: Collection[int]) -> Iterator[tuple[list[int], list[int]]]:
+    """Photos that are asked together, and the cameras that they are asked of: the neighbourhood of a camera is asked of
+    all others, too, that have no photo outside of it."""
+    own: dict[int, set[int]] = defaultdict(set)
+    for image in model.reg_image_ids():
+        own[model.images[image].camera_id].add(image)
+    left = sorted(cameras)
+    while left:
+        images = _neighbourhood(model, left[0])
+        keys = [key for key in left if key == left[0] or own[key] <= set(images)]
+        yield images, keys
+        left = [key for key in left if key not in keys]
+
+
+def _neighbourhood(model: pycolmap.Reconstruction, camera: int) -> list[int]:
     """Ids of the photos that tell most of a camera: of its own the one with the most points, then always that which
     shares most points with those before; all photos of a small model. Fewer only make the camera seem less told."""
     every = sorted(model.reg_image_ids())
     if len(every) <= _MOST_PHOTOS:
-        return tuple(every)
+        return every
     own = [key for key in every if model.images[key].camera_id == camera]
     taken = [max(own, key=lambda key: (model.images[key].num_points3D, -key))]
     shares: Counter[int] = Counter()
@@ -179,7 +192,7 @@ def _neighbourhood(model: pycolmap.Reconstruction, camera: int) -> tuple[int, ..
         if not left:
             break
         taken.append(max(left, key=lambda key: (shares[key], model.images[key].camera_id == camera, -key)))
-    return tuple(sorted(taken))
+    return sorted(taken)
 
 
 def _tells_lens(camera: pycolmap.Camera, covariance: NDArray[np.float64]) -> bool:
@@ -192,7 +205,8 @@ def _tells_principal_point(camera: pycolmap.Camera, covariance: NDArray[np.float
 
 
 def _tells_distortion(camera: pycolmap.Camera, covariance: NDArray[np.float64]) -> bool:
-    """By the variance of where the photo's corners lie, as the distortion's part of the covariance gives it."""
+    """By the variance of where the photo's corners lie, as the distortion's part of the covariance, its last rows,
+    gives it."""
     corners = np.array([[x, y, 1.0] for x in (-0.5, 0.5) for y in (-0.5, 0.5)])
     corners *= [camera.width / camera.mean_focal_length(), camera.height / camera.mean_focal_length(), 1]
     rows = list(camera.extra_params_idxs())
@@ -204,5 +218,5 @@ def _tells_distortion(camera: pycolmap.Camera, covariance: NDArray[np.float64]) 
         moves.append((camera.img_from_cam(corners) - base) / step)
     camera.params = stands.tolist()
     jacobian = np.stack(moves, axis=-1)
-    variances = np.einsum("cdi,ij,cdj->c", jacobian, covariance[np.ix_(rows, rows)], jacobian)
+    variances = np.einsum("cdi,ij,cdj->c", jacobian, covariance[-len(rows) :, -len(rows) :], jacobian)
     return bool(variances.max() < (_SURE * max(camera.width, camera.height)) ** 2)

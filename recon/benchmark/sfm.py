@@ -16,9 +16,10 @@ from pipelines import colmap
 from pipelines.benchmarks.colmap_sift import PeerOptions
 from pipelines.benchmarks.truth import PoseErrors, TrueCamera, distinct_points, pose_errors, read_dataset
 from pipelines.core.config import finite
-from pipelines.core.errors import InputError
+from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
 from pipelines.engine import cores
+from pipelines.images.cameras import check_model
 from pipelines.store.files import make_folder, write_text
 from recon.benchmark.names import in_file, named
 from recon.benchmark.process import run_process
@@ -35,12 +36,23 @@ class Setting:
         max_features: number of features.
         seed: of all random choices.
         fix_intrinsics: give the ground truth's intrinsics and keep them.
+        camera_model: COLMAP's, of all contestants; if empty pycolmap's default and what recon finds.
     """
 
     max_size: int = 1600
     max_features: int = 8192
     seed: int = 0
     fix_intrinsics: bool = False
+    camera_model: str = ""
+
+    def __post_init__(self) -> None:
+        if self.camera_model and self.fix_intrinsics:
+            why = "the truth's intrinsics have no distortion"
+            raise ConfigError(
+                "A camera model cannot be given along with fixed intrinsics", why, "leave one of them out"
+            )
+        if self.camera_model:
+            check_model(self.camera_model)
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,7 @@ def _command(contestant: str, images: Path, work: Path, setting: Setting, truth:
             setting.max_size,
             setting.max_features,
             setting.seed,
-            "PINHOLE" if values else "SIMPLE_RADIAL",
+            "PINHOLE" if values else setting.camera_model or PeerOptions.camera_model,
             ",".join(repr(float(value)) for value in values),
             setting.fix_intrinsics,
         )
@@ -130,6 +142,8 @@ def _command(contestant: str, images: Path, work: Path, setting: Setting, truth:
     command = [sys.executable, "-m", "recon", "sfm", str(images), "--out", str(work), "--descriptor", contestant]
     command += ["--max-size", str(setting.max_size), "--max-keypoints", str(setting.max_features)]
     command += ["--seed", str(setting.seed), "--quiet"]
+    if setting.camera_model:
+        command += ["--camera-model", setting.camera_model]
     if known is not None:
         values = (known[0, 0], known[1, 1], known[0, 2], known[1, 2])
         command += ["--intrinsics", ",".join(map(repr, map(float, values))), "--camera-model", "PINHOLE"]

@@ -42,6 +42,8 @@ def write_page(path: Path, rows: Sequence[Row], setting: Setting) -> None:
     given = f"{setting.max_features:,} features at {setting.max_size:,} px, seed {setting.seed}"
     if setting.fix_intrinsics:
         given += ", true intrinsics kept fixed"
+    if setting.camera_model:
+        given += f", cameras of the model {setting.camera_model}"
     intro = f"Same photos, one process after the other; {escape(given)}. “Ratio” is wall time over {PEER}’s."
     heading = "Structure from motion, side by side"
     write_text(path, markup.document("recon benchmark sfm", heading, intro, "".join(parts)))

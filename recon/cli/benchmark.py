@@ -63,6 +63,9 @@ def sfm(
     fix_intrinsics: Annotated[
         bool, typer.Option("--fix-intrinsics", help="Give the ground truth's intrinsics and keep them.")
     ] = False,
+    camera_model: Annotated[
+        str, typer.Option(help="COLMAP camera model of all; default: pycolmap's own, and the lens that recon finds.")
+    ] = "",
     seed: Seed = 0,
     json_output: _Json = False,
 ) -> None:
@@ -76,7 +79,7 @@ def sfm(
     from recon.cli.terminal import progress_for
 
     names = _named(descriptors)
-    setting = Setting(max_size, max_keypoints, seed, fix_intrinsics)
+    setting = Setting(max_size, max_keypoints, seed, fix_intrinsics, camera_model)
     rows = run_benchmark(data, names, out, setting, progress=progress_for(json_output))
     results = write_results(rows, out, setting)
     write_page(out / "sfm.html", rows, setting)

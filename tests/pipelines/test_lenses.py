@@ -7,7 +7,7 @@ import pycolmap
 import pytest
 
 from pipelines.colmap.adjust import settle
-from pipelines.colmap.lenses import _neighbourhood, choose_lenses, told_principal_points
+from pipelines.colmap.lenses import _asked, _neighbourhood, choose_lenses, told_principal_points
 from pipelines.colmap.mapping import _lenses_of
 from pipelines.colmap.problem import noise_of
 
@@ -18,21 +18,22 @@ LENSES = {
 }
 
 
-def seen_through(lens, photos=8, noise=0.1):
-    """A scene with the camera ``lens``, its keypoints disturbed; and the same with the simplest camera, adjusted."""
+def seen_through(lens, photos=8, noise=0.1, points=400, own=False):
+    """A scene with the camera ``lens``, or cameras of each photo's own, its keypoints disturbed; and the same with the
+    simplest camera, adjusted."""
     options = pycolmap.SyntheticDatasetOptions()
-    options.num_rigs = options.num_cameras_per_rig = 1
-    options.num_frames_per_rig, options.num_points3D = photos, 400
+    options.num_rigs, options.num_frames_per_rig = (photos, 1) if own else (1, photos)
+    options.num_cameras_per_rig, options.num_points3D = 1, points
     pycolmap.set_random_seed(1)
     true = pycolmap.synthesize_dataset(options)
-    (camera,) = true.cameras.values()
-    camera.model, camera.width, camera.height = pycolmap.CameraModelId.__members__[lens], 1024, 768
-    camera.params = LENSES[lens]
+    for camera in true.cameras.values():
+        camera.model, camera.width, camera.height = pycolmap.CameraModelId.__members__[lens], 1024, 768
+        camera.params = LENSES[lens]
     for point in true.points3D.values():
         point.xyz = 3 * point.xyz  # the scene fills the photos
     rng = np.random.default_rng(0)
     for number in true.reg_image_ids():
-        image = true.image(number)
+        image, camera = true.image(number), true.cameras[true.image(number).camera_id]
         for index, point in enumerate(image.points2D):
             if point.has_point3D():
                 seen = image.cam_from_world() * true.points3D[point.point3D_id].xyz
@@ -40,8 +41,8 @@ def seen_through(lens, photos=8, noise=0.1):
                 if seen[2] < 0.5 or not (0 < point.xy[0] < 1024 and 0 < point.xy[1] < 768):
                     true.delete_observation(number, index)
     model = pycolmap.Reconstruction(true)
-    (camera,) = model.cameras.values()
-    camera.model, camera.params = pycolmap.CameraModelId.SIMPLE_RADIAL, [710.0, 512.0, 384.0, 0.0]
+    for camera in model.cameras.values():
+        camera.model, camera.params = pycolmap.CameraModelId.SIMPLE_RADIAL, [710.0, 512.0, 384.0, 0.0]
     settle(model, fix_intrinsics=False)
     return true, model
 
@@ -65,6 +66,17 @@ def test_the_lens_is_the_simplest_that_explains_the_photos(lens):
     np.testing.assert_allclose(camera.params[-4:], true.cameras[camera.camera_id].params[-4:], rtol=0.02, atol=2e-3)
 
 
+def test_photos_that_are_each_of_another_camera_tell_their_lenses():
+    true, model = seen_through("RADIAL", points=2000, own=True)
+    assert choose_lenses(model, tangential=False)
+    settle(model, fix_intrinsics=False)
+    assert told_principal_points(model, noise_of(model)) == set(model.cameras)
+    for key, camera in model.cameras.items():
+        assert camera.model_name == "RADIAL"
+        np.testing.assert_allclose(camera.params[-2:], true.cameras[key].params[-2:], atol=5e-3)
+        np.testing.assert_allclose(camera.params[1:3], [508, 390], atol=1)
+
+
 def test_what_photos_do_not_tell_stays_as_simple_as_it_is():
     _, few = seen_through("RADIAL", photos=2)
     _, blurred = seen_through("RADIAL", photos=3, noise=8.0)
@@ -85,6 +97,14 @@ def test_of_many_photos_those_are_asked_that_share_most_points():
     asked = _neighbourhood(model, camera)
     assert len(asked) == len(set(asked)) == 40 and lonely not in asked
     assert told_principal_points(model, noise_of(model)) == {camera}
+
+
+def test_many_cameras_are_asked_together_each_once():
+    _, model = seen_through("SIMPLE_RADIAL", photos=46, own=True)
+    asked = list(_asked(model, model.cameras))
+    assert sorted(key for _, keys in asked for key in keys) == sorted(model.cameras)
+    assert len(asked) < 10 and all(len(images) == 40 for images, _ in asked)
+    assert told_principal_points(model, noise_of(model)) == set(model.cameras)
 
 
 def test_a_database_has_the_lenses_of_a_model_while_colmap_goes_on_with_it(tmp_path):

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines import colmap
 from pipelines.benchmarks.truth import PoseErrors, TrueCamera, distinct_points, pose_errors, read_truth
-from pipelines.core.errors import InputError
+from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Camera, Model
 from recon.benchmark.names import named
@@ -154,6 +155,12 @@ def turn(angle):
     return np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
 
 
+def test_what_cannot_be_told_to_all_is_refused():
+    for wrong in ({"camera_model": "RADIAL", "fix_intrinsics": True}, {"camera_model": "RADIALL"}):
+        with pytest.raises(ConfigError):
+            Setting(**wrong)
+
+
 def test_side_by_side_on_sample_photos(sample_data, tmp_path):
     """Both contestants map five sample photos, in processes of their own, and are measured against the truth."""
     data = tmp_path / "data"
@@ -161,7 +168,11 @@ def test_side_by_side_on_sample_photos(sample_data, tmp_path):
     for name in sorted(path.name for path in (sample_data / "sfm" / "images").iterdir())[:5]:
         shutil.copy(sample_data / "sfm" / "images" / name, data / "images")
     shutil.copy(sample_data / "sfm" / "cameras.json", data)
-    rows = run_benchmark([data], ["rootsift"], tmp_path / "out", Setting(640, 1500), progress=Silent())
+    setting = Setting(640, 1500, camera_model="RADIAL")
+    rows = run_benchmark([data], ["rootsift"], tmp_path / "out", setting, progress=Silent())
+    for work in (tmp_path / "out").glob("data-*"):
+        cameras = colmap.load(next((work / "sparse").glob("0"))).cameras.values()
+        assert {camera.model_name for camera in cameras} == {"RADIAL"}
     assert [found.contestant for found in rows] == [PEER, "rootsift"]
     for found in rows:
         assert found.registered == found.photos == 5, found.failure

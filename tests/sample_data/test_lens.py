@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from pipelines.core.types import Exif
+from pipelines.images.cameras import CameraConfig, assign_cameras
+from pipelines.images.read import scan
 from sample_data import lens
 from sample_data.raytrace import Camera
 
@@ -40,6 +43,18 @@ def test_the_command_writes_photos_and_their_truth(
     truth = json.loads((tmp_path / "cameras.json").read_text())
     assert truth["distortion"] == [-0.1, 0.02, 0, 0] and truth["photos"].keys() == given["photos"].keys()
     assert all(cv2.imread(str(tmp_path / "images" / name)).shape == (768, 1024, 3) for name in truth["photos"])
+
+
+def test_photos_of_a_collection_are_each_of_a_camera_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["lens", "--out", str(tmp_path), "--distortion=-0.1,0.02", "--collection"])
+    lens.main()
+    truth = json.loads((tmp_path / "cameras.json").read_text())["photos"]
+    photos, rejected = scan(tmp_path / "images")
+    assert [truth[photo.name]["width"] for photo in photos] == [photo.width for photo in photos]
+    assert len(assign_cameras(photos, CameraConfig())[0]) == len(photos) == 12 and not rejected
+    assert all(photo.exif == Exif() for photo in photos)
 
 
 def test_too_strong_a_lens_is_refused(
