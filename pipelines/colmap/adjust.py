@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from pipelines.colmap.lenses import told_principal_points
 from pipelines.colmap.problem import adjuster, noise_of
@@ -12,23 +11,23 @@ from pipelines.colmap.problem import adjuster, noise_of
 if TYPE_CHECKING:
     import pycolmap
 
-_TOLERANCES, _NARROWER = (1e-2, 1e-3, 1e-3), 0.8
-"""Relative changes of the cost at which the rounds of :func:`settle` end, and the share to which residuals must have
-fallen for the third. The first is for the loss of the next, which is as narrow as residuals are then. With 1e-4
-throughout, cameras of sample_data and fountain-P11 came out the same to 3 % in twice the time."""
+_FIRST, _USUAL, _OWN = 1e-2, 1e-3, 1e-5
+"""Relative changes of the cost at which an adjustment ends: the first round of :func:`settle`, which is for the loss
+of the next, as narrow as residuals are then; others; and others where photos have focal lengths of their own, which
+trade with each other and with depths at next to no cost. With 1e-4 throughout, cameras of sample_data and
+fountain-P11 came out the same to 3 % in twice the time; with 1e-3, maps of sacre_coeur without one of its photos move
+by 0.51 instead of 0.45 % of their size (mean of the medians over cameras)."""
+
+_NARROWER = 0.8
+"""Share to which residuals must have fallen for another round, and noise for principal points to be asked again."""
 
 _FLAT = 0.1
-"""Of these tolerances, where tangential distortion is fitted: it trades with the principal point at next to no cost.
+"""Of all of these, where tangential distortion is fitted: it trades with the principal point at next to no cost.
 Without, cameras of sample_data through such a lens are turned by 0.04 instead of 0.008 degrees."""
-
-_OWN = 1e-5
-"""Of all but the first, where photos have focal lengths of their own, which trade with each other and with depths at
-next to no cost. With 1e-3, maps of sacre_coeur without one of its photos move by 0.51 instead of 0.45 % of their size
-(mean of the medians over cameras)."""
 
 
 def settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
-    """Adjust a finished model, with the principal points of those cameras that took enough photos to tell them.
+    """Adjust a finished model, with the principal points of those cameras whose photos tell them.
 
     A mapper leaves principal points in the middle, where no camera has them exactly. What that does to the poses is
     more than all noise of the keypoints: in maps of fountain-P11, Herz-Jesus-P8 and sample_data cameras are 2.6, 4.2
@@ -40,16 +39,14 @@ def settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     """
     if not model.num_points3D():
         return
-    noise, told, asked = noise_of(model), set[int](), np.inf
-    own = not fix_intrinsics and _own_focal_lengths(model)
-    for number, tolerance in enumerate(_TOLERANCES):
+    noise, told, asked = noise_of(model), set[int](), math.inf
+    later = _tolerance(model, fix_intrinsics)
+    for number, tolerance in enumerate((_FIRST, later, later)):
         before = noise
         # What is wrong with a principal point is noise at first, in which others are not told.
         if not fix_intrinsics and told != set(model.cameras) and noise < _NARROWER * asked:
             told |= told_principal_points(model, noise)
             asked = noise
-        if number and own:
-            tolerance = _OWN
         flat = _FLAT if any(model.cameras[key].model_name == "OPENCV" for key in told) else 1.0
         if told != set(model.cameras):
             adjuster(model, noise, tolerance, fix_intrinsics=fix_intrinsics).solve()
@@ -70,9 +67,10 @@ def adjust(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
     photos move by 0.015, 0.065, 0.005 % of their size instead of 0.018, 0.084, 0.008 (mean of medians over cameras).
     """
     if model.num_points3D():
-        own = not fix_intrinsics and _own_focal_lengths(model)
-        adjuster(model, noise_of(model), _OWN if own else 1e-3, fix_intrinsics=fix_intrinsics).solve()
+        tolerance = _tolerance(model, fix_intrinsics)
+        adjuster(model, noise_of(model), tolerance, fix_intrinsics=fix_intrinsics).solve()
 
 
-def _own_focal_lengths(model: pycolmap.Reconstruction) -> bool:
-    return 2 * len(model.cameras) > model.num_reg_images()
+def _tolerance(model: pycolmap.Reconstruction, fix_intrinsics: bool) -> float:
+    own = not fix_intrinsics and 2 * len(model.cameras) > model.num_reg_images()
+    return _OWN if own else _USUAL

@@ -168,9 +168,10 @@ def _asked(model: pycolmap.Reconstruction, cameras: Collection[int]) -> Iterator
     left = sorted(cameras)
     while left:
         images = _neighbourhood(model, left[0])
-        keys = [key for key in left if key == left[0] or own[key] <= set(images)]
+        inside = set(images)
+        keys = [key for key in left if key == left[0] or own[key] <= inside]
         yield images, keys
-        left = [key for key in left if key not in keys]
+        left = [key for key in left[1:] if not own[key] <= inside]
 
 
 def _neighbourhood(model: pycolmap.Reconstruction, camera: int) -> list[int]:

@@ -94,6 +94,20 @@ def raycasting(mesh: Mesh) -> tuple[Any, NDArray[np.float64]]:
     return scene, middle
 
 
+def cast(
+    scene: Any, middle: NDArray[np.float64], cam_from_world: NDArray[np.float64], rays: NDArray[np.float64]
+) -> dict[str, Any]:
+    """What rays (H,W,3) of a camera (3,4), in its frame, hit of a scene of :func:`raycasting`, as open3d tells it.
+
+    ``t_hit`` is the depth where those of the rays are one, infinite where they meet nothing.
+    """
+    rotation, shift = cam_from_world[:, :3], cam_from_world[:, 3]
+    along = rays @ rotation
+    eye = np.broadcast_to(-rotation.T @ shift - middle, along.shape)
+    hits: dict[str, Any] = scene.cast_rays(tensor(np.concatenate([eye, along], axis=-1), np.float32))
+    return hits
+
+
 def tensor(values: NDArray, kind: type) -> Any:
     """open3d's array of numbers of a kind."""
     import open3d

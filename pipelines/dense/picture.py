@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.dense.mesh import raycasting, tensor
+from pipelines.dense.mesh import cast, raycasting
 from pipelines.dense.mesh_files import Mesh
 from pipelines.dense.neighbours import Task
 from pipelines.dense.views import View
@@ -104,15 +104,11 @@ class Renderer:
 
     def __call__(self, turn: Turn) -> NDArray[np.uint8]:
         """(H,W,3) RGB."""
-        rotation, shift = turn.cam_from_world[:, :3], turn.cam_from_world[:, 3]
-        eye = -rotation.T @ shift - self._middle
         x, y = np.meshgrid(np.arange(turn.width), np.arange(turn.height))
         cam = np.stack(
             [(x - turn.width / 2) / turn.focal, (y - turn.height / 2) / turn.focal, np.ones(x.shape)], axis=-1
         )
-        rays = cam @ rotation
-        table = np.concatenate([np.broadcast_to(eye, rays.shape), rays], axis=-1)
-        hit = self._scene.cast_rays(tensor(table, np.float32))
+        hit = cast(self._scene, self._middle, turn.cam_from_world, cam)
         face = hit["primitive_ids"].numpy().astype(np.int64)
         met = np.isfinite(hit["t_hit"].numpy())
         corners = self._mesh.faces[np.where(met, face, 0)]
@@ -120,7 +116,7 @@ class Renderer:
         weights = np.stack([1 - uv.sum(axis=-1), uv[..., 0], uv[..., 1]], axis=-1)
         normal = np.einsum("hwk,hwkc->hwc", weights, self._mesh.normals[corners])
         normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
-        light = _unit(np.array([-0.45, -0.6, -0.75])) @ rotation  # over the left shoulder
+        light = _unit(np.array([-0.45, -0.6, -0.75])) @ turn.cam_from_world[:, :3]  # over the left shoulder
         facing = np.clip(np.abs(normal @ light), 0, 1)
         colour = np.einsum("hwk,hwkc->hwc", weights, self._mesh.rgb[corners].astype(np.float64))
         shaded = colour * (0.72 + 0.33 * facing[..., None])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipelines.benchmarks.truth import TrueCamera, TrueDepth
 from pipelines.core.types import Model
 from pipelines.dense.folder import DenseFolder
+from pipelines.dense.mesh import cast, raycasting
 from pipelines.dense.mesh_files import Mesh
 from pipelines.dense.views import small_pinhole
 from pipelines.geometry.similarity import camera_alignment
@@ -69,7 +70,7 @@ def against_depth(
     rows = [index for index, name in enumerate(model.names) if name in truth and name in depths]
     poses = np.array([truth[model.names[index]].cam_from_world for index in rows])
     scale, rotation, shift = camera_alignment(model.cam_from_world[rows], poses)
-    seen = _Seen(scale * mesh.xyz @ rotation.T + shift, mesh.faces)
+    scene, middle = raycasting(replace(mesh, xyz=scale * mesh.xyz @ rotation.T + shift))
     errors, counts = [], np.zeros(8)
     for index in rows:
         true, name = depths[model.names[index]], model.names[index]
@@ -81,7 +82,8 @@ def against_depth(
             found = sampled(depth, intrinsics, truth[name].intrinsics, true) * scale
         both = (found > 0) & ~sky
         errors.append(np.abs(found[both] / true.depth[both] - 1))
-        met = seen(truth[name], true)
+        hits = cast(scene, middle, truth[name].cam_from_world, _rays(truth[name].intrinsics, true))
+        met = hits["t_hit"].numpy().astype(np.float64)
         off = np.where(steady, met, np.nan) / np.where(sky, 1, true.depth) - 1
         counts += [
             (~sky).sum(), sky.sum(), (found[sky] > 0).sum(), np.isfinite(met[sky]).sum(),
@@ -132,23 +134,3 @@ def _steady(depth: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Where there is a true depth, and no step of it: beside one, either side may be right."""
     nearest, farthest = cv2.erode(depth, np.ones((3, 3))), cv2.dilate(depth, np.ones((3, 3)))
     return (depth > 0) & (farthest - nearest < _STEADY * depth)
-
-
-class _Seen:
-    """Depth of a mesh as a camera sees it."""
-
-    def __init__(self, xyz: NDArray[np.float64], faces: NDArray[np.int32]) -> None:
-        import open3d
-
-        self._o3d: Any = open3d  # its type hints know no arrays
-        self._scene = self._o3d.t.geometry.RaycastingScene()
-        places = self._o3d.core.Tensor(np.ascontiguousarray(xyz, np.float32))
-        self._scene.add_triangles(places, self._o3d.core.Tensor(faces.astype(np.uint32)))
-
-    def __call__(self, camera: TrueCamera, true: TrueDepth) -> NDArray[np.float64]:
-        """(h,w) depth, infinite where there is no mesh."""
-        rotation, shift = camera.cam_from_world[:, :3], camera.cam_from_world[:, 3]
-        rays = _rays(camera.intrinsics, true) @ rotation
-        eye = np.broadcast_to(-rotation.T @ shift, rays.shape)
-        table = np.concatenate([eye, rays], axis=-1).astype(np.float32)
-        return np.asarray(self._scene.cast_rays(self._o3d.core.Tensor(table))["t_hit"].numpy(), np.float64)
