@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from descriptors import runtime
 from descriptors.contract import DescriptorError
 from descriptors.datasets.sources import Given
@@ -144,7 +142,7 @@ class Training:
                 sharing=self.sharing,
                 progress=partial(tell, self.name),
             )
-        except (DescriptorError, torch.OutOfMemoryError) as error:
+        except (DescriptorError, RuntimeError) as error:  # of torch, of its compiler and of the GPU: the others go on
             return Outcome(self.name, error=str(error))
         return Outcome(self.name, figures)
 
