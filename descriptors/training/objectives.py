@@ -103,7 +103,32 @@ class TripletLoss:
 
 
 @dataclass(frozen=True)
-class HardestInBatch:
+class HardestOfBatch:
+    """What the losses that take the hardest negative of the batch have in common: they are not begun with alone.
+
+    Of a thousand pairs, points of one scene beside each other among them, a random network finds that negative nearer
+    than the match. To draw all patches to one point is then the quickest way down, and nothing leads out of it.
+
+    Attributes:
+        ease: share of a training that begins with random weights over which L2-Net's E1, which all patches of the batch
+            take part in, gives way to the paper's loss.
+    """
+
+    ease: float = 0.1
+
+    def eased(self, loss: Tensor, between: Tensor, moment: Moment) -> Tensor:
+        """The paper's ``loss``, or at first what it is mixed with; ``between`` (N,N) are first to second sides."""
+        share = _ramped(moment.done, self.ease)
+        if share >= 1:
+            return loss
+        return share * loss + (1 - share) * losses.relative_distance(between, sharpness=_EASY_SHARPNESS)
+
+
+_EASY_SHARPNESS = 10.0
+
+
+@dataclass(frozen=True)
+class HardestInBatch(HardestOfBatch):
     """HardNet's triplet margin on the hardest negative of the batch (NIPS 2017).
 
     Attributes:
@@ -115,7 +140,8 @@ class HardestInBatch:
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Mean hinge over one triplet a pair."""
         distances = _pair_distances(network, patches, moment)
-        return losses.triplet_margin(distances.diagonal(), losses.hardest_distance(distances), margin=self.margin)
+        loss = losses.triplet_margin(distances.diagonal(), losses.hardest_distance(distances), margin=self.margin)
+        return self.eased(loss, distances, moment)
 
 
 @dataclass(frozen=True)
@@ -158,7 +184,7 @@ class KumarLoss(TripletLoss):
 
 
 @dataclass(frozen=True)
-class SOSNetLoss:
+class SOSNetLoss(HardestOfBatch):
     """Quadratic hinge on the hardest negative, and second-order similarity (CVPR 2019).
 
     Attributes:
@@ -174,11 +200,12 @@ class SOSNetLoss:
         between, first, second = _all_distances(_described(network, patches, moment))
         hardest = losses.hardest_of_four(between, first, second)
         loss = losses.quadratic_triplet(between.diagonal(), hardest, margin=self.margin)
-        return loss + losses.second_order(first, second, neighbours=self.neighbours)
+        loss = loss + losses.second_order(first, second, neighbours=self.neighbours)
+        return self.eased(loss, between, moment)
 
 
 @dataclass(frozen=True)
-class HyNetLoss:
+class HyNetLoss(HardestOfBatch):
     """Triplet margin on the hybrid of inner product and L2 on the hardest negative, and equal lengths (NeurIPS 2020).
 
     Attributes:
@@ -199,7 +226,8 @@ class HyNetLoss:
         near, far = (losses.hybrid_distance(d, alpha=self.alpha) for d in (between.diagonal(), hardest))
         count = len(patches) // 2
         loss = losses.triplet_margin(near, far, margin=self.margin)
-        return loss + self.lengths * losses.length_difference(raw[:count], raw[count:])
+        loss = loss + self.lengths * losses.length_difference(raw[:count], raw[count:])
+        return self.eased(loss, between, moment)
 
 
 @dataclass(frozen=True)

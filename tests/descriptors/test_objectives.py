@@ -81,6 +81,18 @@ def test_hynet_by_loops(network: Vectors, patches: Tensor) -> None:
     assert HyNetLoss()(network, patches, moment()).item() == pytest.approx(total / 8, abs=1e-3)
 
 
+@pytest.mark.parametrize("objective", [objectives.HardestInBatch(), SOSNetLoss(neighbours=3), HyNetLoss()])
+def test_the_hardest_of_the_batch_is_come_to_from_l2nets_e1(
+    objective: objectives.HardestInBatch | SOSNetLoss | HyNetLoss, network: Vectors, patches: Tensor
+) -> None:
+    between = distances(network)[:8, 8:]
+    e1 = -((-10 * between).log_softmax(0).diagonal().mean() + (-10 * between).log_softmax(1).diagonal().mean()) / 2
+    whole = objective(network, patches, moment()).item()
+    assert objective(network, patches, moment(0.0)).item() == pytest.approx(e1.item(), abs=1e-3)
+    assert objective(network, patches, moment(0.05)).item() == pytest.approx((whole + e1.item()) / 2, abs=1e-3)
+    assert objective(network, patches, moment(0.1)).item() == whole
+
+
 def test_kumars_losses_are_the_triplets_and_both(network: Vectors, patches: Tensor) -> None:
     d = distances(network)[:8, 8:]
     other = losses.hard_negatives(d, 1, moment().generator)

@@ -224,7 +224,7 @@ def test_a_larger_batch_has_the_same_mixture() -> None:
 
 
 def test_the_rate_grows_with_the_batch_but_not_where_its_hardest_negative_is_taken() -> None:
-    for name, growth in (("l2net", 2), ("tfeat-margin", 2), ("hardnet", 1), ("swift", 1), ("swift-small", 1)):
+    for name, growth in (("l2net", 2), ("tfeat-margin", 2), ("hardnet", 1), ("swift", 1), ("sosnet", 1), ("hynet", 1)):
         assert RECIPES[name].with_batch(1024).learning_rate == pytest.approx(growth * RECIPES[name].learning_rate)
 
 
