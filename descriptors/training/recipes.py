@@ -211,7 +211,9 @@ RECIPES: dict[str, Recipe] = {
     "swift-large": _swift("swift-large", replace(_BATCH_384, jitter=_WIDE), start="swift"),
     "sosnet": _trunk("sosnet", SOSNetLoss(), _HARDEST, _EASED, start="hardnet", minutes=30),
     "hynet": replace(
-        _trunk("hynet", HyNetLoss(), _HARDEST, _EASED, start="sosnet"), data=replace(_BATCH_64, jitter=_WIDE), fused=True
+        _trunk("hynet", HyNetLoss(), _HARDEST, _EASED, start="sosnet"),
+        data=replace(_BATCH_64, jitter=_WIDE),
+        fused=True,
     ),
     "cs-l2net": _central_surround(turns=False),
     "cs-l2net-plus": _central_surround(_TURNS, turns=True),

@@ -19,7 +19,7 @@ from descriptors.training import zoo
 from descriptors.training.curve import Progress
 from descriptors.training.distill import Distilled
 from descriptors.training.jobs import side_by_side
-from descriptors.training.objectives import HardestInBatch
+from descriptors.training.objectives import HardestInBatch, Objective
 from recon.cli import app
 from recon.cli.train import _Reports
 
@@ -122,12 +122,21 @@ def test_a_checkpoint_means_that_it_is_not_finished(tmp_path: Path) -> None:
     assert not zoo.finished(weights)
 
 
+@dataclass(frozen=True)
+class _Broken(HardestInBatch):
+    def __call__(self, *_: object) -> torch.Tensor:
+        raise RuntimeError("CUDA error: no kernel image is available")
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"), [(Distilled(HardestInBatch(), "nobody"), "nobody has no weights"), (_Broken(), "no kernel image")]
+)
 def test_one_that_cannot_be_trained_does_not_stop_the_others(
-    short: dict, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    monkeypatch.setitem(short, "hardnet", replace(short["hardnet"], loss=Distilled(HardestInBatch(), "nobody")))
+    short: dict, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: Objective, told: str
+) -> None:
+    monkeypatch.setitem(short, "hardnet", replace(short["hardnet"], loss=loss))
     first, second = zoo.train_zoo(data, tmp_path, names=["sosnet", "hardnet"], steps=1)
-    assert "nobody has no weights" in first.error and second.name == "sosnet" and second.figures
+    assert told in first.error and second.name == "sosnet" and second.figures
 
 
 def test_an_unknown_name_is_told() -> None:
