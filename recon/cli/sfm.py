@@ -47,6 +47,9 @@ def sfm(
         str, typer.Option(help="COLMAP camera model; SIMPLE_RADIAL, or a richer one where the photos tell it.")
     ] = "",
     single_camera: Annotated[bool, typer.Option("--single-camera", help="All photos share their intrinsics.")] = False,
+    camera_per_photo: Annotated[
+        bool, typer.Option("--camera-per-photo", help="None do: a zoom lens, photos from everywhere in one size.")
+    ] = False,
     fix_intrinsics: Annotated[bool, typer.Option("--fix-intrinsics", help="Keep the intrinsics as given.")] = False,
     masks: Annotated[Path | None, typer.Option(help="Folder of masks (black = ignore), photo.jpg.png.")] = None,
     mapper: Annotated[str, typer.Option(help="incremental, or global.")] = "incremental",
@@ -97,7 +100,9 @@ def sfm(
             else PairConfig(pairs, neighbours),
             MatchConfig(ratio, match_first),
             VerifyConfig(max_error, min_matches),
-            CameraConfig(camera_model, parse_intrinsics(intrinsics) if intrinsics else None, single_camera),
+            CameraConfig(
+                camera_model, parse_intrinsics(intrinsics) if intrinsics else None, single_camera, camera_per_photo
+            ),
             MappingConfig(mapper, fix_intrinsics, not (camera_model or intrinsics), refine_keypoints),
             seed,
         )

@@ -161,6 +161,7 @@ def test_report_stands_beside_the_map(large):
         (("--descriptor", "l2net", "--max-size", "512", "--max-keypoints", "400"), 0.05),
         (("--mapper", "global", *SMALL), 0.03),
         (("--single-camera", "--camera-model", "RADIAL", *SMALL), 0.03),
+        (("--camera-per-photo", *SMALL), 0.03),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, tuple) else None,
 )
@@ -172,10 +173,10 @@ def test_options_reach_a_whole_map(words, limit, small_map, photos, sample_data,
     assert outcome.code == 0, outcome
     assert [len(names) for names in registered(folder)] == [12]
     assert errors_of(folder, sample_data).centre_max < limit
-    if "--camera-model" in words:
-        with pycolmap.Database.open(folder / "database.db") as database:
-            (camera,) = database.read_all_cameras()
-            assert camera.model_name == "RADIAL"
+    with pycolmap.Database.open(folder / "database.db") as database:
+        cameras = database.read_all_cameras()
+    assert len(cameras) == (12 if "--camera-per-photo" in words else 1)
+    assert "--camera-model" not in words or cameras[0].model_name == "RADIAL"
 
 
 def test_another_seed_is_another_map_as_good(small_map, photos, sample_data, tmp_path):
