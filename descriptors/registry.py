@@ -117,7 +117,7 @@ _NETWORKS: tuple[Entry, ...] = (
     _CS_L2NET_PLUS,
     *(_signs(network) for network in (_L2NET, _L2NET_PLUS, _CS_L2NET, _CS_L2NET_PLUS)),
     _network("hardnet", 128, 1_334_560, _MISHCHUK, ratio=0.85),
-    _network("sosnet", 128, 1_334_560, _TIAN_SOS),
+    _network("sosnet", 128, 1_334_560, _TIAN_SOS, ratio=0.875),
     _network("hynet", 128, 1_336_355, _TIAN_HY, ratio=0.85),
     _network("swift", 128, 540_256, _OWN, ratio=0.85),
     _network("swift-small", 128, 353_352, _OWN, ratio=0.825),
