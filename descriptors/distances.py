@@ -75,6 +75,19 @@ class DescriptorSet:
         return Rounded(self.rows)
 
 
+@dataclass(frozen=True)
+class Described:
+    """What of a photo is compared.
+
+    Attributes:
+        descriptors: (N,D) of the shortlist's descriptor.
+        features: (N,F) of the metric network, uint8 or floats of any precision; None where none is used.
+    """
+
+    descriptors: NDArray | DescriptorSet
+    features: NDArray | None = None
+
+
 def _two_sets(
     a: NDArray | DescriptorSet, b: NDArray | DescriptorSet, distance: Distance
 ) -> tuple[DescriptorSet, DescriptorSet]:

@@ -27,7 +27,6 @@ from descriptors.contract import (
     unknown,
 )
 from descriptors.headers import read_header
-from descriptors.own_file import from_file
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -274,6 +273,8 @@ def _entry(name: str) -> Loader:
     if name not in table and name.endswith(".safetensors"):
         return _network_file(Path(name))
     if name not in table and name.endswith(".py"):
+        from descriptors.own_file import from_file
+
         try:
             return from_file(Path(name), Path(name).read_bytes())
         except OSError as error:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.types import Photo
+from pipelines.images.exif import FOCAL_GUESS
 from pipelines.stitch.adjust import Array, Prior, Sights, Turned, adjust, carry, residuals
 from pipelines.stitch.guess import first_guess, focal_from_homographies
 from pipelines.stitch.overlap import Explained, Fit, Overlap, by_place, settle
@@ -83,8 +84,6 @@ def _fit(
     known = np.array([photo.exif.focal_px or 0.0 for photo in first])
     focals = known.copy()
     if not known.all():
-        from pipelines.images.cameras import FOCAL_GUESS
-
         guess = focal_from_homographies(links, centres, sides, guess=FOCAL_GUESS)
         focals = np.where(known > 0, known, guess * np.array([max(photo.width, photo.height) for photo in first]))
     start = first_guess(len(mine), group, links, centres, focals)

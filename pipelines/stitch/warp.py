@@ -60,30 +60,6 @@ class TurnedView:
 
 
 @dataclass(frozen=True)
-class FlatView:
-    """Photos of a flat thing.
-
-    Attributes:
-        plane_from_photo: (N,3,3) homographies, px to the plane's unit.
-        sizes: (width, height) of each photo, px.
-    """
-
-    plane_from_photo: Array
-    sizes: Sequence[tuple[int, int]]
-
-    def photo_px(self, photo: int, plane: Array) -> Array:
-        """See :class:`View`."""
-        at = np.c_[plane, np.ones(len(plane))] @ np.linalg.inv(self.plane_from_photo[photo]).T
-        return at[:, :2] / np.where(at[:, 2] > 1e-9, at[:, 2], np.nan)[:, None]
-
-    def density(self, photo: int) -> float:
-        """See :class:`View`."""
-        h = self.plane_from_photo[photo]
-        w = h[2] @ [(self.sizes[photo][0] - 1) / 2, (self.sizes[photo][1] - 1) / 2, 1.0]
-        return float(1 / np.sqrt(max(abs(np.linalg.det(h) / w**3), 1e-12)))
-
-
-@dataclass(frozen=True)
 class ShiftedView:
     """Photos whose pixels are shifted a little before their camera looks along them.
 
