@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +75,7 @@ class DescriptorSet:
         return Rounded(self.rows)
 
 
-@dataclass(frozen=True)
-class Described:
+class Described(NamedTuple):
     """What of a photo is compared.
 
     Attributes:

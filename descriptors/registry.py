@@ -12,10 +12,10 @@ import hashlib
 import importlib
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from descriptors.contract import (
     Descriptor,
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "recon.descriptors"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One row of the zoo: the spec, and where the code that loads it stands (imported on first use)."""
 
     spec: DescriptorSpec

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,8 +40,7 @@ class SolvedFlat(Explained):
         return carried(step, xy)
 
 
-@dataclass(frozen=True)
-class FlatView:
+class FlatView(NamedTuple):
     """Photos of a flat thing.
 
     Attributes:
@@ -63,8 +63,7 @@ class FlatView:
         return float(1 / np.sqrt(max(abs(np.linalg.det(h) / w**3), 1e-12)))
 
 
-@dataclass(frozen=True)
-class _Link:
+class _Link(NamedTuple):
     """Matches of two photos, by their places among the members: (K,2) and (K,2) normalised px, and x_b ~ H x_a."""
 
     a: int

@@ -131,4 +131,4 @@ def _sights(pair: tuple[int, int], overlap: Overlap, centres: Array, most: int |
 
 
 def _joined(parts: Sequence[Sights]) -> Sights:
-    return Sights(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("source", "target", "x", "y")))
+    return Sights(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +31,7 @@ class View(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class TurnedView:
+class TurnedView(NamedTuple):
     """A camera that turned, seen through a projection.
 
     Attributes:
@@ -59,8 +57,7 @@ class TurnedView:
         return self.cameras.focal(photo)
 
 
-@dataclass(frozen=True)
-class ShiftedView:
+class ShiftedView(NamedTuple):
     """Photos whose pixels are shifted a little before their camera looks along them.
 
     Attributes:
@@ -80,8 +77,7 @@ class ShiftedView:
         return self.view.density(photo)
 
 
-@dataclass(frozen=True)
-class Finish:
+class Finish(NamedTuple):
     """What is made of a warped photo besides.
 
     Attributes:
