@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 def median(values: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
     """Median along an axis, of one number at least and none that is NaN.
 
-    It is ``numpy.median``, which at its first call loads ``numpy.ma``: a fiftieth of the time that two small photos
+    It is ``numpy.median``, which at its first call loads ``numpy.ma``: 7 ms, of some 400 that two small photos
     take to a panorama.
     """
     array = np.asarray(values)
