@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,18 @@ class DescriptorSet:
         from descriptors.eight_bit import Rounded
 
         return Rounded(self.rows)
+
+
+class Described(NamedTuple):
+    """What of a photo is compared.
+
+    Attributes:
+        descriptors: (N,D) of the shortlist's descriptor.
+        features: (N,F) of the metric network, uint8 or floats of any precision; None where none is used.
+    """
+
+    descriptors: NDArray | DescriptorSet
+    features: NDArray | None = None
 
 
 def _two_sets(

@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -141,8 +142,7 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return vectors / length
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """One point of the family.
 
     Attributes:

@@ -6,7 +6,7 @@ Of unit vectors, ||a - b||^2 = 2 - 2 a.b; of bits written as +-1, Hamming = (D -
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ _RESOLUTION = 1e-3
 _UNIT_TOLERANCE = 1e-2
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """How a kind of descriptor becomes float32 rows whose inner product orders neighbours, and back."""
 
     rows: Callable[[NDArray, str], NDArray[np.float32]]

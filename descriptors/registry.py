@@ -12,10 +12,10 @@ import hashlib
 import importlib
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from descriptors.contract import (
     Descriptor,
@@ -27,7 +27,6 @@ from descriptors.contract import (
     unknown,
 )
 from descriptors.headers import read_header
-from descriptors.own_file import from_file
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "recon.descriptors"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One row of the zoo: the spec, and where the code that loads it stands (imported on first use)."""
 
     spec: DescriptorSpec
@@ -274,6 +272,8 @@ def _entry(name: str) -> Loader:
     if name not in table and name.endswith(".safetensors"):
         return _network_file(Path(name))
     if name not in table and name.endswith(".py"):
+        from descriptors.own_file import from_file
+
         try:
             return from_file(Path(name), Path(name).read_bytes())
         except OSError as error:

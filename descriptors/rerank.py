@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.contract import DescriptorError, Distance, PairScorer, PairScorerSpec
-from descriptors.distances import DescriptorSet, Matches, nearest
+from descriptors.distances import Described, DescriptorSet, Matches, nearest
 
 _BLOCK = 2048
 """Pairs scored at once: of two-channel networks 64 MB of patches as floats."""
@@ -37,19 +37,6 @@ class RerankRule:
     def keeps(self, found: MutualBest) -> NDArray[np.bool_]:
         """Which (K,) of the pairs are matches."""
         return (found.scores >= self.threshold) & (found.leads >= self.margin)
-
-
-@dataclass(frozen=True)
-class Described:
-    """What of a photo is compared.
-
-    Attributes:
-        descriptors: (N,D) of the shortlist's descriptor.
-        features: (N,F) of the metric network, uint8 or floats of any precision; None where none is used.
-    """
-
-    descriptors: NDArray | DescriptorSet
-    features: NDArray | None = None
 
 
 @dataclass(frozen=True)

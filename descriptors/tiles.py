@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,8 +68,7 @@ def take_in(first: NDArray, second: NDArray, best: NDArray, after: NDArray) -> N
     np.maximum(first, best, out=first)
 
 
-@dataclass(frozen=True)
-class Mutual:
+class Mutual(NamedTuple):
     """Mutual nearest neighbours of two sets.
 
     Attributes:

@@ -1,14 +1,18 @@
 """``python -m recon``, and the console script."""
 
 import atexit
+import gc
 import os
 import sys
 
 _INTERRUPTED = 130
+_OBJECTS = 10_000
+"""New objects after which Python looks for cycles among them; at its 700 it does so all the time while it imports."""
 
 
 def main() -> None:
     """Run a command; an interrupt counts from here on, before the command line's own modules are loaded."""
+    gc.set_threshold(_OBJECTS)
     try:
         from recon.cli import main as run
 

@@ -169,6 +169,28 @@ def test_import_loads_nothing_heavy(module: str, needs: str) -> None:
     assert done.stdout.strip() == needs, f"import {module} loads {done.stdout.strip()}"
 
 
+UNUSED = (
+    "numpy.ma", "scipy", "numba", "descriptors.runtime", "descriptors.scorers", "descriptors.rerank",
+    "descriptors.views", "descriptors.own_file", "pipelines.geometry.two_view", "pipelines.images.cameras",
+    "pipelines.matching.match", "pipelines.pairs", "pipelines.stitch.debug", "pipelines.stitch.flat",
+)  # fmt: skip
+"""What a panorama of a few photos of a turned camera does not need."""
+
+
+def test_a_panorama_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+    photos = sorted((ROOT / "sample_data" / "panorama" / "images").glob("*.jpg"))[:2]
+    words = ["recon", "stitch", *map(str, photos), "-o", str(tmp_path / "panorama.jpg"), "--json", "--quiet"]
+    program = (
+        "import atexit, sys, recon.__main__ as m\n"
+        f"sys.argv = {words!r}\n"
+        f"atexit.register(lambda: print('loaded', *sorted(set(sys.modules) & {set(UNUSED)!r})))\n"
+        "m.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded"
+
+
 def test_files_stay_short() -> None:
     paths = [path for top in (*PACKAGES, "sample_data", "tests") for path in sorted((ROOT / top).rglob("*.py"))]
     lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from descriptors import distances
 from descriptors.contract import DescriptorError, Distance, PairScorer
-from descriptors.rerank import Described, RerankRule, mutual_best, score_pairs
+from descriptors.distances import Described
+from descriptors.rerank import RerankRule, mutual_best, score_pairs
 from descriptors.scorers import unit_rows
 
 # Anchors whose distances to all patches are held at a time.

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from descriptors.contract import Descriptor, DescriptorError, DescriptorSpec, PairScorer, PairScorerSpec
 from descriptors.datasets.photos import detect_dog
 from descriptors.datasets.scenes import read_grey, read_tracks, scene_folders
+from descriptors.distances import Described
 from descriptors.frames import extract_patches
-from descriptors.rerank import Described, RerankRule, mutual_best
+from descriptors.rerank import RerankRule, mutual_best
 
 _SHARED, _KEYPOINTS = 20, 1200
 _TOLERANCE = 3.0

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -272,8 +273,7 @@ def _fast(level: NDArray, most: int, threshold: float) -> tuple[NDArray, NDArray
     return rows[:, :2], rows[:, 2]
 
 
-@dataclass(frozen=True)
-class _Detector:
+class _Detector(NamedTuple):
     """One row: how it finds (picture, limit, threshold, upright), its default threshold, its smallest picture, and
     whether it keeps to the limit itself."""
 

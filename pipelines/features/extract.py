@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 import descriptors
 from descriptors.frames import extract_patches, scale_frames
-from descriptors.scorers import unit_rows
 from pipelines.core.errors import ConfigError, InputError
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
@@ -145,6 +144,8 @@ def describe_image(
         return Features(frames, scores, descriptor.describe(_cut(image, frames, descriptor.spec)))
     kept_of_patches = scorer.features(_cut(image, frames, scorer.spec))
     if scorer.spec.embeds:  # the same network: run it once
+        from descriptors.scorers import unit_rows
+
         return Features(frames, scores, unit_rows(kept_of_patches), kept_of_patches)
     return Features(frames, scores, descriptor.describe(_cut(image, frames, descriptor.spec)), kept_of_patches)
 

@@ -7,7 +7,7 @@ Monasse and Marlet, Adaptive structure from motion with a contrario model estima
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ _LEAST_ERROR = 0.5
 """Px; no keypoint lies more exactly, so that smaller residuals prove nothing more."""
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(NamedTuple):
     """Matches that a minimal sample takes, the models it gives at most, and the exponent of the error: 1 for a line, 2
     for a point."""
 

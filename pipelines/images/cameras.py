@@ -14,6 +14,7 @@ from pathlib import PurePath
 from pipelines.core.config import known_name
 from pipelines.core.errors import ConfigError
 from pipelines.core.types import Camera, Photo
+from pipelines.images.exif import FOCAL_GUESS
 
 # COLMAP 4's camera models and their parameters in order (tests/pipelines/test_cameras.py compares with pycolmap).
 MODELS: Mapping[str, tuple[str, ...]] = {
@@ -39,8 +40,6 @@ DEFAULT_MODEL = "SIMPLE_RADIAL"
 _MODEL_BY_COUNT = {3: "SIMPLE_PINHOLE", 4: "PINHOLE", 5: "RADIAL", 8: "OPENCV", 12: "FULL_OPENCV"}
 # Distortion parameters that are not 0 for a lens without distortion.
 NEUTRAL = {"omega": 0.01, "beta": 1.0}
-# COLMAP's guess of the focal length where EXIF is silent, in long sides of the photo.
-FOCAL_GUESS = 1.2
 # A principal point farther from the centre than this share of the photo's side belongs to another size.
 _OFF_CENTRE = 0.2
 _SAME_ASPECT = 0.01

@@ -18,6 +18,8 @@ _LAT_REF, _LAT, _LON_REF, _LON, _ALT_REF, _ALT = range(1, 7)
 
 # Millimetres per FocalPlaneResolutionUnit: 2 inch (the default), 3 centimetre; 4 and 5 are in use, not in the norm.
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+# COLMAP's guess of the focal length where EXIF is silent, in long sides of the photo.
+FOCAL_GUESS = 1.2
 _FILM_DIAGONAL = math.hypot(36, 24)
 # Sensors outside these widths (mm) and focal lengths outside these shares of the long side are taken for errors.
 _SENSOR_RANGE = (2.0, 60.0)

@@ -19,7 +19,7 @@ from pipelines.core.types import Camera, Model
 from pipelines.features.extract import FeatureConfig, FeatureFiles
 from pipelines.localize.looks import Looks, read_looks
 from pipelines.localize.result import Localisation
-from pipelines.matching.match import MatchConfig
+from pipelines.matching.matcher import MatchConfig
 from pipelines.pairs.map_index import map_index, retrieval_folder
 from pipelines.pairs.retrieval import RetrievalIndex
 from pipelines.photometric.patches import Patches, kept_patches

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from descriptors.distances import Matches
-from descriptors.rerank import Described
+from descriptors.distances import Described, Matches
 from descriptors.views import Views
 from pipelines.core.cache import ReadCache
 from pipelines.core.types import Features, Photo

@@ -1,4 +1,4 @@
-"""Features to matches: mutual nearest neighbours with a ratio test, pair by pair, kept on disk."""
+"""Features to matches, pair by pair, kept on disk."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-import descriptors
-from descriptors.distances import DescriptorSet, Matches, mutual_matches
-from descriptors.rerank import Described, RerankRule, rerank_matches
-from descriptors.views import Views, match_views
+from descriptors.distances import Described, DescriptorSet
 from pipelines.core.cache import ReadCache
-from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Progress
 from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Camera, TwoView
@@ -26,6 +22,7 @@ from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
 from pipelines.geometry.two_view import VerifyConfig, estimate_two_view
 from pipelines.matching.candidates import Candidates, first_at_place, one_per_place
+from pipelines.matching.matcher import MatchConfig, Matcher
 from pipelines.store.files import fingerprint, read_arrays, write_arrays
 
 if TYPE_CHECKING:
@@ -34,28 +31,6 @@ if TYPE_CHECKING:
 _CODE = 7
 _BLOCK = 32
 """Pairs are taken in blocks of 32 x 32 photos, so that loaded features are used many times."""
-
-
-@dataclass(frozen=True)
-class MatchConfig:
-    """How descriptors are matched.
-
-    Attributes:
-        ratio: largest nearest / second-nearest distance ratio; None takes the descriptor's own, set from data.
-        first: how many of the largest keypoints of each photo are compared first, if both focal lengths are known; if
-            they show a geometry, all others are compared along its lines alone. 0 compares all with all.
-    """
-
-    ratio: float | None = None
-    first: int = 3072
-
-    def __post_init__(self) -> None:
-        if self.ratio is not None and not 0 < self.ratio <= 1:
-            raise ConfigError(
-                f"A distance ratio of {self.ratio} is not possible", "it lies between 0 and 1", "--ratio 0.8"
-            )
-        if self.first < 0:
-            raise ConfigError(f"{self.first} keypoints cannot be compared first", "", "3072, or 0 for all at once")
 
 
 def get_ready() -> None:
@@ -84,53 +59,6 @@ def read_matches(folder: Path, key: str) -> Candidates | None:
 def _write_matches(folder: Path, key: str, found: Candidates) -> None:
     arrays = {"pairs": found.pairs, "distinct": np.array(found.distinct), "guided": np.array(found.guided)}
     write_arrays(folder / f"{key}.npz", arrays)
-
-
-class Matcher:
-    """What a descriptor, or a metric network, calls a match; loaded once.
-
-    Attributes:
-        scorer: the metric network, None for a descriptor.
-        ratio: largest ratio of a match proper, infinite where there is no ratio test.
-        waiting: largest ratio of a match that a geometry may still confirm: half of the way from ``ratio`` to none.
-        distance: of the descriptors.
-        rule: what decides beside the features, for fingerprints.
-    """
-
-    def __init__(self, name: str, config: MatchConfig) -> None:
-        """Args: name: in the registry; config: see there.
-
-        Raises:
-            ConfigError: a ratio for a metric network.
-        """
-        spec, self.scorer = descriptors.spec(descriptors.shortlist(name)), descriptors.scorer_for(name)
-        self.distance = spec.distance
-        self.ratio = self.waiting = np.inf
-        if self.scorer is None:
-            self.rule: float | RerankRule = spec.ratio if config.ratio is None else config.ratio
-            if self.rule < 1:
-                self.ratio, self.waiting = self.rule, (1 + self.rule) / 2
-            return
-        if config.ratio is not None:
-            raise ConfigError(
-                f"There is no distance ratio for {name}",
-                "it is a metric network, whose matches are kept by their scores",
-                "leave --ratio out",
-            )
-        self.rule = RerankRule.of(self.scorer.spec)
-
-    def __call__(self, a: Described, b: Described, *, waiting: bool = False, threads: int = 1) -> Matches:
-        """Matches of two photos, with ``waiting`` also those that a geometry may still confirm."""
-        if isinstance(self.rule, RerankRule):
-            assert self.scorer is not None, "a rule of reranking is a metric network's"
-            return rerank_matches(self.scorer, a, b, self.rule, distance=self.distance, threads=threads)
-        limit = self.waiting if waiting else self.ratio
-        return mutual_matches(a.descriptors, b.descriptors, ratio=limit, distance=self.distance, threads=threads)
-
-    def with_views(self, a: NDArray, things: Views, *, threads: int = 1) -> Matches:
-        """Matches of a photo's descriptors with things that were seen several times; not for a metric network."""
-        assert self.scorer is None, "a metric network compares patches, not things"
-        return match_views(a, things, ratio=self.ratio, distance=self.distance, threads=threads)
 
 
 @dataclass(frozen=True)

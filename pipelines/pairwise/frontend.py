@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import descriptors
-from descriptors.distances import Matches
+from descriptors.distances import Described, Matches
 from descriptors.frames import scale_frames
-from descriptors.rerank import Described
 from pipelines.core.types import Features, Photo
 from pipelines.engine import cores
 from pipelines.features.extract import FeatureConfig, describe_image, visible
 from pipelines.images.masks import alpha_mask
 from pipelines.images.read import Image, read_gray
 from pipelines.matching.candidates import first_at_place, one_per_place
-from pipelines.matching.match import MatchConfig, Matcher
+from pipelines.matching.matcher import MatchConfig, Matcher
 
 
 class FrontEnd:

@@ -21,7 +21,7 @@ from pipelines.geometry.chance import log_false_alarms_of
 from pipelines.geometry.two_view import VerifyConfig
 from pipelines.images.cameras import CameraConfig, camera_prior
 from pipelines.images.read import scan
-from pipelines.matching.match import MatchConfig
+from pipelines.matching.matcher import MatchConfig
 from pipelines.pairwise.frontend import FrontEnd
 from pipelines.pairwise.models import KINDS, PairModel, estimate
 from pipelines.store.files import write_arrays

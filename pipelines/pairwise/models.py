@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,8 +129,7 @@ def _epipolar_error(a: Points, b: Points, fundamental: NDArray[np.float64]) -> N
     return sampson_error(np.hstack([a, one]), np.hstack([b, one]), fundamental)
 
 
-@dataclass(frozen=True)
-class _Kind:
+class _Kind(NamedTuple):
     """How a kind of model is estimated, how many matches that takes, its size in Torr's criterion, and its chance."""
 
     estimate: Callable[[Points, Points, _Cameras | None, float, int], _Found]

@@ -9,7 +9,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.two_view import VerifyConfig
 from pipelines.images.cameras import CameraConfig
-from pipelines.matching.match import MatchConfig
+from pipelines.matching.matcher import MatchConfig
 from pipelines.pairs.select import PairConfig
 
 _MAPPERS = ("incremental", "global")

@@ -20,7 +20,7 @@ from pipelines.features.extract import FeatureConfig, extract_features
 from pipelines.geometry.two_view import VerifyConfig
 from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior, check_model
 from pipelines.images.read import scan
-from pipelines.matching.match import MatchConfig
+from pipelines.matching.matcher import MatchConfig
 from pipelines.pairs.map_index import map_index
 from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.sfm import mapping

@@ -24,7 +24,7 @@ from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.two_view import VerifyConfig
 from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior
 from pipelines.images.read import Image, read_color_image
-from pipelines.matching.match import MatchConfig
+from pipelines.matching.matcher import MatchConfig
 from pipelines.pairwise.match import PairConfig, PairResult, match_two, read_two
 from pipelines.stereo.calib import Calibration, rectified_calibration
 from pipelines.stereo.estimate import estimated_calibration, lens_of

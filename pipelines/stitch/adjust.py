@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,7 @@ class Turned:
         return float(self.distortions[self.group[index]])
 
 
-@dataclass(frozen=True)
-class Sights:
+class Sights(NamedTuple):
     """Matches: photo ``source`` sees at ``x`` what photo ``target`` sees at ``y``.
 
     Attributes:
@@ -76,8 +76,7 @@ class Sights:
         return Sights(self.source[order], self.target[order], self.x[order], self.y[order])
 
 
-@dataclass(frozen=True)
-class Prior:
+class Prior(NamedTuple):
     """What is known of the focal lengths beforehand.
 
     Attributes:

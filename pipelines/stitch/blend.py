@@ -8,8 +8,8 @@ finer level adds to the layer. Away from the seams it is nothing, and pixels com
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,7 @@ _FINE = 16
 """Integer steps per grey value of levels of photos of 8 bit: rounding stays far below what eight bits show."""
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """A layer on its tile.
 
     Attributes:
@@ -53,8 +52,7 @@ class Layer:
         return slice(top - rows.start, bottom - rows.start), slice(top - own.start, bottom - own.start)
 
 
-@dataclass(frozen=True)
-class Pyramid:
+class Pyramid(NamedTuple):
     """A layer from the half size on: pictures (h,w,3) int16 or float32, later their differences from the blended one;
     and weights (h,w), up to 255."""
 

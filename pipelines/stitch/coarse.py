@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,7 @@ _STRIP = 60_000
 """px that are worked on at once."""
 
 
-@dataclass(frozen=True)
-class Coarse:
+class Coarse(NamedTuple):
     """Values in cells, linear between the cells' middles; beyond the outermost ones they go on.
 
     Attributes:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.median import median
 from pipelines.stitch.projection import Canvas, Piece
 
 _DARK, _BRIGHT = 12, 243
@@ -82,7 +83,7 @@ def _log_ratio(
     some = both[:: max(1, len(both) // _SAMPLES)]
     sides = images[first][views[0]], images[second][views[1]]
     one, two = (np.log(side.reshape(-1, 3)[some].astype(np.float64)) for side in sides)
-    ratio = np.median(one - two, axis=0)
+    ratio = median(one - two, axis=0)
     # A photo without colour must not give its neighbour's colours a cast.
     return np.full(3, ratio.mean()) if _is_grey(np.exp(one)) or _is_grey(np.exp(two)) else ratio, len(both)
 
@@ -129,7 +130,7 @@ def local_gains(
     third = np.full((1, 3), 1 / 3)
     logs = [np.asarray(cv2.transform(cv2.LUT(image, table), third), np.float32) for image in images]
     good = _telling(images, masks)
-    reach = _REACH * math.sqrt(float(np.median([mask.size for mask in masks])))
+    reach = _REACH * math.sqrt(float(median([mask.size for mask in masks])))
     sums = [np.zeros_like(log) for log in logs]
     counts = [np.zeros_like(log) for log in logs]
     for first in range(len(images)):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from pipelines.stitch.adjust import Array
 from pipelines.stitch.overlap import Explained, Overlap, carried, settle
 from pipelines.stitch.projection import Canvas, Piece
 
-MODELS = ("affine", "homography")
 _MOST = 400
 _ROUNDS, _STEPS = 8, 25
 _ROBUST = 1.0
@@ -40,8 +40,30 @@ class SolvedFlat(Explained):
         return carried(step, xy)
 
 
-@dataclass(frozen=True)
-class _Link:
+class FlatView(NamedTuple):
+    """Photos of a flat thing.
+
+    Attributes:
+        plane_from_photo: (N,3,3) homographies, px to the plane's unit.
+        sizes: (width, height) of each photo, px.
+    """
+
+    plane_from_photo: Array
+    sizes: Sequence[tuple[int, int]]
+
+    def photo_px(self, photo: int, plane: Array) -> Array:
+        """See :class:`pipelines.stitch.warp.View`."""
+        at = np.c_[plane, np.ones(len(plane))] @ np.linalg.inv(self.plane_from_photo[photo]).T
+        return at[:, :2] / np.where(at[:, 2] > 1e-9, at[:, 2], np.nan)[:, None]
+
+    def density(self, photo: int) -> float:
+        """See :class:`pipelines.stitch.warp.View`."""
+        h = self.plane_from_photo[photo]
+        w = h[2] @ [(self.sizes[photo][0] - 1) / 2, (self.sizes[photo][1] - 1) / 2, 1.0]
+        return float(1 / np.sqrt(max(abs(np.linalg.det(h) / w**3), 1e-12)))
+
+
+class _Link(NamedTuple):
     """Matches of two photos, by their places among the members: (K,2) and (K,2) normalised px, and x_b ~ H x_a."""
 
     a: int

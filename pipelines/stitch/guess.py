@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.median import median
 from pipelines.stitch.adjust import Array, Turned
 
 _ENOUGH = 100
@@ -76,5 +77,5 @@ def focal_from_homographies(
     turns = np.linalg.inv(cameras[:, 1]) @ matrices @ cameras[:, 0]
     # Of a matrix scaled to determinant 1 the singular values' logarithms add up to 0: their spread is the strain.
     strain = np.log(np.linalg.svd(turns, compute_uv=False)).std(axis=2)
-    costs = np.median(strain, axis=1) + 1e-4 * np.log(candidates / guess) ** 2
+    costs = median(strain, axis=1) + 1e-4 * np.log(candidates / guess) ** 2
     return float(candidates[int(np.argmin(costs))])

@@ -53,7 +53,7 @@ def check_size(canvas: Canvas, max_megapixels: float, *, deep: bool = False, lon
 def _memory() -> float:
     """Bytes that can be had: free ones, and those that the system's file cache would give back."""
     try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
+        with open("/proc/meminfo", encoding="utf-8") as lines:
             return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError):  # No Linux: let --max-megapixels decide.
         return math.inf

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.median import median
 from pipelines.stitch.adjust import Array
 
 _NODES = 32
@@ -144,7 +145,7 @@ def fit_shifts(
             off = 0.5 * (moved - here.xy - here.at(grids))
             alike = smoother(here.sums(off, counts, len(links), by_link=True), 1e-6)
             apart = np.linalg.norm(off - here.at(alike, by_link=True), axis=1)
-            spread = [np.median(apart[part][known[part]]) if known[part].any() else 0.0 for part in parts]
+            spread = [median(apart[part][known[part]]) if known[part].any() else 0.0 for part in parts]
             scale = np.repeat(np.maximum(least, 2 * np.array(spread)), np.diff(ends))
             # What contradicts its neighbours weighs less.
             weight = counts / (1 + (apart / scale) ** 2)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.groups import hanging_together
+from pipelines.core.median import median
 from pipelines.core.progress import Progress
 from pipelines.core.thresholds import threshold_scale
 from pipelines.core.types import Features, Photo
@@ -202,7 +203,7 @@ def settle(
     scale = threshold_scale(*(photos[i] for i in members))
     while True:
         model, left = ways[0](members, kept, scale)
-        medians = {pair: float(np.median(values)) for pair, values in left.items()}
+        medians = {pair: float(median(values)) for pair, values in left.items()}
         worst = max(medians, key=medians.__getitem__)
         if medians[worst] <= _CONTRADICTS * max_error * scale:
             mine = tuple(one for one in lost if one[0] in members or one[1] in members)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +15,7 @@ from pipelines.stitch.adjust import Array, Turned, rays
 _GRID = 48
 
 
-@dataclass(frozen=True)
-class Projection:
+class Projection(NamedTuple):
     """A surface around the camera, unrolled. Directions are x right, y down, z ahead; the plane's unit is 1 radian
     (or the tangent) at its middle.
 

@@ -10,7 +10,8 @@ is most textured.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +37,7 @@ _NOISE, _SPREAD, _MIDDLE = 6.0, 40.0, 128.0
 """Grey values: spread that is noise, and spread and mean afterwards."""
 
 
-@dataclass(frozen=True)
-class Even:
+class Even(NamedTuple):
     """A photo whose brightness and contrast are the same everywhere, so that exposure does not mislead the tracking.
 
     Attributes:

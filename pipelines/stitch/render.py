@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.median import median
 from pipelines.core.progress import Progress
 from pipelines.engine import cores
 from pipelines.stitch.crop import largest_rectangle
@@ -134,7 +135,7 @@ def _compensated(
 
 def _step(canvas: Canvas) -> int:
     """px of the canvas in one of those where gains and seams are looked for."""
-    typical = float(np.median([piece.width * piece.height for piece in canvas.pieces]))
+    typical = float(median([piece.width * piece.height for piece in canvas.pieces]))
     wanted = min(_SEAM_PIXELS, _SEAM_PIXELS_OF_ALL / len(canvas.pieces))
     return max(2, round(math.sqrt(typical / wanted)))
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipelines.core.clock import timed
 from pipelines.core.config import check_seed, known_name
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
+from pipelines.core.median import median
 from pipelines.core.progress import Progress
 from pipelines.core.types import Features, Photo, Rejected
 from pipelines.engine import cores, map_items, opencv_threads_kept
@@ -19,7 +18,6 @@ from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig
 from pipelines.images.read import Image, shrunk_image
 from pipelines.pairwise.frontend import FrontEnd
-from pipelines.stitch.flat import MODELS, SolvedFlat, lay_out_flat, solve_flat
 from pipelines.stitch.limits import check_size
 from pipelines.stitch.local import Shifts, fit_shifts
 from pipelines.stitch.overlap import Overlap, components, find_overlaps, why_alone
@@ -30,14 +28,16 @@ from pipelines.stitch.refine import refine
 from pipelines.stitch.render import Rendered, crop, render
 from pipelines.stitch.solve import Solved, solve
 from pipelines.stitch.tags import make_tags
-from pipelines.stitch.warp import FlatView, ShiftedView, TurnedView, View
+from pipelines.stitch.warp import ShiftedView, TurnedView, View
 from pipelines.stitch.write import FORMATS, format_of, write
 from pipelines.store.files import check_file
 
 if TYPE_CHECKING:
     from pipelines.stitch.debug import Debug
+    from pipelines.stitch.flat import SolvedFlat
 
-MODES = ("rotation", *MODELS)
+_FLAT = ("affine", "homography")
+MODES = ("rotation", *_FLAT)
 THRESHOLDS = {"dog": 0.02}
 """Detector -> contrast, where it is not the detector's own: fewer keypoints tell as well what overlaps."""
 
@@ -219,7 +219,9 @@ def _solve(
     photos: Sequence[Photo], group: Sequence[int], overlaps: Mapping[tuple[int, int], Overlap], config: StitchConfig
 ) -> Sequence[Solved | SolvedFlat]:
     limit = config.max_error
-    if config.mode in MODELS:
+    if config.mode in _FLAT:
+        from pipelines.stitch.flat import solve_flat
+
         return solve_flat(photos, group, overlaps, model=config.mode, max_error=limit, seed=config.seed)
     return solve(photos, group, overlaps, max_error=limit, distortion=config.distortion)
 
@@ -291,8 +293,10 @@ def _shifts(
 def _laid_out(
     solved: Solved | SolvedFlat, sizes: Sequence[tuple[int, int]], config: StitchConfig
 ) -> tuple[Canvas, View]:
-    if isinstance(solved, SolvedFlat):
+    if not isinstance(solved, Solved):
+        from pipelines.stitch.flat import FlatView, lay_out_flat
+
         return lay_out_flat(solved.plane_from_photo, sizes, config.scale), FlatView(solved.plane_from_photo, sizes)
     name = choose(solved.cameras, sizes) if config.projection == "auto" else config.projection
-    focal = float(np.median([solved.cameras.focal(i) for i in range(len(sizes))]))
+    focal = float(median([solved.cameras.focal(i) for i in range(len(sizes))]))
     return lay_out(solved.cameras, sizes, name, focal * config.scale), TurnedView(solved.cameras, name, sizes)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.types import Photo
+from pipelines.images.exif import FOCAL_GUESS
 from pipelines.stitch.adjust import Array, Prior, Sights, Turned, adjust, carry, residuals
 from pipelines.stitch.guess import first_guess, focal_from_homographies
 from pipelines.stitch.overlap import Explained, Fit, Overlap, by_place, settle
@@ -83,8 +84,6 @@ def _fit(
     known = np.array([photo.exif.focal_px or 0.0 for photo in first])
     focals = known.copy()
     if not known.all():
-        from pipelines.images.cameras import FOCAL_GUESS
-
         guess = focal_from_homographies(links, centres, sides, guess=FOCAL_GUESS)
         focals = np.where(known > 0, known, guess * np.array([max(photo.width, photo.height) for photo in first]))
     start = first_guess(len(mine), group, links, centres, focals)
@@ -132,4 +131,4 @@ def _sights(pair: tuple[int, int], overlap: Overlap, centres: Array, most: int |
 
 
 def _joined(parts: Sequence[Sights]) -> Sights:
-    return Sights(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("source", "target", "x", "y")))
+    return Sights(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.core.types import Photo
 from pipelines.images.exif import OWN_PANORAMA, SOFTWARE
@@ -27,8 +26,7 @@ _WIDTH, _HEIGHT = 0xA002, 0xA003
 _PROJECTIONS = {"sphere": "equirectangular", "cylinder": "cylindrical"}
 
 
-@dataclass(frozen=True)
-class Tags:
+class Tags(NamedTuple):
     """EXIF as Pillow holds it, without its header, and XMP as text."""
 
     exif: Any

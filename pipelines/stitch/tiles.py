@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,7 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom, px of the canvas; the last two exclusive."""
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """Part of the canvas with what bands reach beyond it.
 
     Attributes:
@@ -132,8 +132,7 @@ def shown_box(claims: Coarse) -> Box | None:
     return left, top, left + width * claims.step, top + height * claims.step
 
 
-@dataclass(frozen=True)
-class Warped:
+class Warped(NamedTuple):
     """Part of a photo on a tile: the part, whose corner is in px of the canvas, its (h,w,3) pixels times their gains as
     layers hold them, and (h,w) how strongly it claims each pixel."""
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.core.median import median
 from pipelines.core.types import Photo
-from pipelines.stitch.flat import SolvedFlat
 from pipelines.stitch.run import Panorama, StitchResult
 from pipelines.stitch.solve import Solved
+
+if TYPE_CHECKING:
+    from pipelines.stitch.flat import SolvedFlat
 
 _MOVED = 0.0075
 """Residual of cameras that moved, in longer sides of a photo. Photos taken by hand, with things near by, that make good
@@ -32,7 +36,7 @@ def plain(result: StitchResult) -> dict[str, object]:
 def doubt(panorama: Panorama, photos: Sequence[Photo]) -> str | None:
     """One sentence where residuals say that the camera did not just turn, and things may be seen twice."""
     side = max(max(photos[member].width, photos[member].height) for member in panorama.solved.members)
-    if isinstance(panorama.solved, SolvedFlat) or panorama.solved.rms <= _MOVED * side:
+    if not isinstance(panorama.solved, Solved) or panorama.solved.rms <= _MOVED * side:
         return None
     return (
         f"the camera moved: with residuals of {100 * panorama.solved.rms / side:.1f} % of a photo's longer side these "
@@ -60,7 +64,7 @@ def _plain_panorama(panorama: Panorama, photos: Sequence[Photo]) -> dict[str, ob
         ],
         "overlaps": [
             {"photos": [photos[i].name, photos[j].name], "matches": len(values) // 2,
-             "median_residual_px": float(np.median(values)), "rms_residual_px": float(np.sqrt((values**2).mean()))}
+             "median_residual_px": float(median(values)), "rms_residual_px": float(np.sqrt((values**2).mean()))}
             for (i, j), values in solved.residuals.items()
         ],
         "contradicting_pairs": [
@@ -70,7 +74,7 @@ def _plain_panorama(panorama: Panorama, photos: Sequence[Photo]) -> dict[str, ob
 
 
 def _place_of(solved: Solved | SolvedFlat, index: int) -> dict[str, object]:
-    if isinstance(solved, SolvedFlat):
+    if not isinstance(solved, Solved):
         return {"plane_from_photo": solved.plane_from_photo[index].tolist()}
     return {
         "focal_px": solved.cameras.focal(index),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +31,7 @@ class View(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class TurnedView:
+class TurnedView(NamedTuple):
     """A camera that turned, seen through a projection.
 
     Attributes:
@@ -59,32 +57,7 @@ class TurnedView:
         return self.cameras.focal(photo)
 
 
-@dataclass(frozen=True)
-class FlatView:
-    """Photos of a flat thing.
-
-    Attributes:
-        plane_from_photo: (N,3,3) homographies, px to the plane's unit.
-        sizes: (width, height) of each photo, px.
-    """
-
-    plane_from_photo: Array
-    sizes: Sequence[tuple[int, int]]
-
-    def photo_px(self, photo: int, plane: Array) -> Array:
-        """See :class:`View`."""
-        at = np.c_[plane, np.ones(len(plane))] @ np.linalg.inv(self.plane_from_photo[photo]).T
-        return at[:, :2] / np.where(at[:, 2] > 1e-9, at[:, 2], np.nan)[:, None]
-
-    def density(self, photo: int) -> float:
-        """See :class:`View`."""
-        h = self.plane_from_photo[photo]
-        w = h[2] @ [(self.sizes[photo][0] - 1) / 2, (self.sizes[photo][1] - 1) / 2, 1.0]
-        return float(1 / np.sqrt(max(abs(np.linalg.det(h) / w**3), 1e-12)))
-
-
-@dataclass(frozen=True)
-class ShiftedView:
+class ShiftedView(NamedTuple):
     """Photos whose pixels are shifted a little before their camera looks along them.
 
     Attributes:
@@ -104,8 +77,7 @@ class ShiftedView:
         return self.view.density(photo)
 
 
-@dataclass(frozen=True)
-class Finish:
+class Finish(NamedTuple):
     """What is made of a warped photo besides.
 
     Attributes:

@@ -46,8 +46,6 @@ _RESUMED = frozenset({"sfm", "dense", "train", "data"})
 """Those that keep finished work while they run."""
 
 _INTERRUPTED = 130
-_OBJECTS = 10_000
-"""New objects after which Python looks for cycles among them; at its 700 it does so all the time while it imports."""
 convert_plainly()
 
 
@@ -119,7 +117,6 @@ def main() -> None:
     """Run a command; errors end as one sentence and a documented exit code."""
     from pipelines.core.errors import ConfigError, InputError, OutputError, ReconError
 
-    gc.set_threshold(_OBJECTS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # A name that the terminal cannot show must not end a run.
             stream.reconfigure(errors="backslashreplace")

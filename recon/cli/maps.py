@@ -46,7 +46,7 @@ def import_(
     """
     from pipelines.features.detectors import DetectorConfig
     from pipelines.features.extract import FeatureConfig
-    from pipelines.matching.match import MatchConfig
+    from pipelines.matching.matcher import MatchConfig
     from pipelines.sfm.importing import import_model
     from pipelines.store.folder import MapFolder
     from recon.cli.terminal import print_json, progress_for

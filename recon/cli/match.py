@@ -48,7 +48,7 @@ def match(
     from pipelines.features.extract import FeatureConfig
     from pipelines.geometry.two_view import VerifyConfig
     from pipelines.images.write import check_suffix, write_picture
-    from pipelines.matching.match import MatchConfig
+    from pipelines.matching.matcher import MatchConfig
     from pipelines.pairwise.match import PairConfig, match_two, plain, read_two, write_npz
     from pipelines.pairwise.picture import draw
     from pipelines.store.files import check_apart, check_file

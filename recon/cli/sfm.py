@@ -73,7 +73,7 @@ def sfm(
     from pipelines.geometry.two_view import VerifyConfig
     from pipelines.images.cameras import CameraConfig
     from pipelines.images.intrinsics import parse_intrinsics
-    from pipelines.matching.match import MatchConfig
+    from pipelines.matching.matcher import MatchConfig
     from pipelines.pairs.select import PairConfig
     from pipelines.sfm.config import MappingConfig, SfmConfig
     from pipelines.sfm.photos import map_config

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import descriptors
-from descriptors import DescriptorError, DescriptorSpec, registry
+from descriptors import DescriptorError, DescriptorSpec, own_file, registry
 from descriptors.benchmarks.contestants import read_contestants
 from descriptors.headers import read_header
 from descriptors.runtime import WEIGHTS
@@ -135,8 +135,8 @@ def test_a_users_own_file_may_import_what_lies_beside_it_and_tell_of_its_weights
     prints = set()
     for weights in ("one", "other"):
         (tmp_path / "weights").write_text(weights)
-        registry.from_file.cache_clear()
-        prints.add(registry.from_file(path, path.read_bytes()).fingerprint)
+        own_file.from_file.cache_clear()
+        prints.add(own_file.from_file(path, path.read_bytes()).fingerprint)
     assert len(prints) == 2
 
 
@@ -165,7 +165,7 @@ def test_a_users_own_file_is_held_to_its_spec(tmp_path, right, wrong, said):
     with pytest.raises(descriptors.DescriptorError, match=f"mine.py .*{said}"):
         descriptors.load(str(path)).describe(np.zeros((3, 1, 8, 8), np.uint8))
     path.write_text(FILE.replace("np.tile", "0 / len(patches) + np.tile"))
-    assert descriptors.registry.from_file(path, path.read_bytes()).describe(np.zeros((0, 1, 8, 8))).shape == (0, 4)
+    assert own_file.from_file(path, path.read_bytes()).describe(np.zeros((0, 1, 8, 8))).shape == (0, 4)
 
 
 @pytest.mark.parametrize(("network", "row"), [("tfeat", "tfeat-margin"), ("tnet", "gloss-tnet-tgloss")])

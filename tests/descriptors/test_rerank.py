@@ -11,15 +11,16 @@ import pytest
 
 import descriptors
 from descriptors import PairScorerSpec, registry, scorers
-from descriptors.distances import mutual_matches
-from descriptors.rerank import Described, RerankRule, rerank_matches
+from descriptors.distances import Described, mutual_matches
+from descriptors.rerank import RerankRule, rerank_matches
 from pipelines.core.errors import ConfigError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Photo
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig, describe_image, extract_features
 from pipelines.geometry.two_view import VerifyConfig
-from pipelines.matching.match import Geometries, MatchConfig, match_pairs, read_matches
+from pipelines.matching.match import Geometries, match_pairs, read_matches
+from pipelines.matching.matcher import MatchConfig
 
 SPEC = PairScorerSpec("table", 1, source="this test")
 NO_LINES = Geometries((), VerifyConfig(), 0)
