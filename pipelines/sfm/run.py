@@ -20,6 +20,7 @@ from pipelines.pairs.map_index import map_index, retrieval_folder
 from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.photometric.patches import kept_patches
 from pipelines.sfm import mapping
+from pipelines.sfm.again import match_again
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import SfmConfig
 from pipelines.sfm.keypoints import finish_model
@@ -255,6 +256,8 @@ def _models(
             )
         if not made:
             raise no_model(given.graph)
+        with timed(seconds, "Matching again"):
+            made = match_again(folder, given, made, config, progress=progress)
         with timed(seconds, "Keypoints"):
             models = [
                 finish_model(model, photos, config.features.max_side, config.mapping, sources, progress=progress)
