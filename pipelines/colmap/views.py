@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipelines.colmap.cameras import load_pycolmap, to_colmap
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Camera, TwoView
-from pipelines.store.files import nearly_full
+from pipelines.store.files import nearly_full, write_errors
 
 if TYPE_CHECKING:
     import pycolmap
@@ -161,12 +161,21 @@ def put_views(path: Path, views: Mapping[tuple[int, int], TwoView]) -> None:
     Args:
         path: made by :func:`write_database`.
         views: by pair of photo indices.
+
+    Raises:
+        OutputError: the disk is full.
     """
-    with closing(load_pycolmap().Database.open(path)) as database:
-        for (a, b), view in views.items():
-            if database.exists_two_view_geometry(a + 1, b + 1):
-                database.delete_two_view_geometry(a + 1, b + 1)
-            database.write_two_view_geometry(a + 1, b + 1, _to_geometry(view))
+    with write_errors(path):
+        try:
+            with closing(load_pycolmap().Database.open(path)) as database:
+                for (a, b), view in views.items():
+                    if database.exists_two_view_geometry(a + 1, b + 1):
+                        database.delete_two_view_geometry(a + 1, b + 1)
+                    database.write_two_view_geometry(a + 1, b + 1, _to_geometry(view))
+        except RuntimeError as error:
+            if nearly_full(path.parent):
+                raise OSError(errno.ENOSPC, "disk full") from error
+            raise
 
 
 def put_database(draft: Path, path: Path) -> None:

@@ -20,7 +20,6 @@ from pipelines.pairs.map_index import map_index, retrieval_folder
 from pipelines.pairs.select import PairConfig, select_pairs
 from pipelines.photometric.patches import kept_patches
 from pipelines.sfm import mapping
-from pipelines.sfm.again import match_again
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import SfmConfig
 from pipelines.sfm.keypoints import finish_model
@@ -227,6 +226,8 @@ def _models(
         NoOverlapError: no pair was verified.
         NoModelError: no model could be made of the verified pairs.
     """
+    from pipelines.sfm.again import match_again  # Not at the top: numba.
+
     photos = {photo.name: photo for photo in given.files.photos}
     key = fingerprint(
         "models",
