@@ -37,13 +37,13 @@ below, would move by 0.26, 0.21 and 0.25 %."""
 
 _ASKED = 4
 """Every fourth pair is asked first whether the others are worth their time."""
-_WORTH = 1.2
+_WORTH = 1.1
 """Matches with those along lines over those before, from which a map is made of them. On sacre_coeur there are 1.56
-times as many for RootSIFT and 1.31 for Swift-small: without one of its photos its map moves by 0.21 instead of 0.41 %
-and 0.21 instead of 0.55 % of its size (mean of the medians over cameras). Where photos are sharp and show no façade of
-many like windows, matches are plenty without: with each photo taken for one of a camera of its own, there are 1.15,
-1.10 and 1.07 times as many on Herz-Jesus-P8, fountain-P11 and sample_data, and cameras would be 4.1, 3.1, 0.62 mm off
-instead of 4.1, 3.2, 0.65, in a fifth more time."""
+times as many for RootSIFT, 1.31 for Swift-small: without one of its photos its map moves by 0.21 instead of 0.41 % and
+0.21 instead of 0.55 % of its size (mean of the medians over cameras). Where photos are sharp and no façade has many
+like windows, matches are plenty without: with each photo taken for one of a camera of its own, there are 1.15, 1.10
+and 1.07 times as many on Herz-Jesus-P8, fountain-P11 and sample_data, and cameras are 4.1, 3.1, 0.62 mm off instead of
+4.1, 3.2, 0.65, in a fifth more time."""
 
 
 def match_again(
