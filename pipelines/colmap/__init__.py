@@ -16,6 +16,7 @@ from pipelines.colmap.mapping import (
     incremental_mapping,
     largest_first,
     put_lenses,
+    take_up,
     triangulate,
 )
 from pipelines.colmap.models import (
@@ -35,7 +36,7 @@ from pipelines.colmap.models import (
     write_text,
 )
 from pipelines.colmap.pose import absolute_pose
-from pipelines.colmap.views import database_names, drop_database, put_database, verify_pair, write_database
+from pipelines.colmap.views import database_names, drop_database, put_database, put_views, verify_pair, write_database
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction as Reconstruction  # for others' annotations; what it holds is this package's
@@ -59,12 +60,14 @@ __all__ = [
     "poses",
     "put_database",
     "put_lenses",
+    "put_views",
     "rays_of_pixels",
     "read_model",
     "registered_names",
     "set_colours",
     "set_keypoints",
     "settle",
+    "take_up",
     "to_colmap",
     "to_model",
     "transform",

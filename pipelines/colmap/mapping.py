@@ -145,10 +145,22 @@ def incremental_mapping(
     for model in found.values():
         _finish(model, matches, options, fix_intrinsics=job.fix_intrinsics)
         if job.choose_lenses and choose_lenses(model, tangential=False):
-            with _lenses_of(model.cameras.values(), job.database):
-                matches_again = _matches(job.database, options)
-            _finish(model, matches_again, options, fix_intrinsics=job.fix_intrinsics)
+            take_up(job, model)
     return largest_first(found.values())
+
+
+def take_up(job: IncrementalJob, model: pycolmap.Reconstruction) -> None:
+    """Add to a model what the matches of the job's database show of it, and adjust it.
+
+    Args:
+        job: as it was mapped.
+        model: of the database's photos; points that two photos see come in only where it has such points already.
+    """
+    options = _incremental_options(job)
+    options.triangulation.ignore_two_view_tracks = all(point.track.length() > 2 for point in model.points3D.values())
+    with _lenses_of(model.cameras.values(), job.database):
+        matches = _matches(job.database, options)
+    _finish(model, matches, options, fix_intrinsics=job.fix_intrinsics)
 
 
 _ROUNDS, _STILL = 3, 1e-3

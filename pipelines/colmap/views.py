@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipelines.colmap.cameras import load_pycolmap, to_colmap
 from pipelines.core.errors import OutputError
 from pipelines.core.types import Camera, TwoView
-from pipelines.store.files import nearly_full
+from pipelines.store.files import nearly_full, write_errors
 
 if TYPE_CHECKING:
     import pycolmap
@@ -153,6 +153,29 @@ def write_database(
             why,
             "free some space and run the same command again; finished work is kept",
         ) from error
+
+
+def put_views(path: Path, views: Mapping[tuple[int, int], TwoView]) -> None:
+    """Give pairs of a database's photos other geometries, or their first ones.
+
+    Args:
+        path: made by :func:`write_database`.
+        views: by pair of photo indices.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    with write_errors(path):
+        try:
+            with closing(load_pycolmap().Database.open(path)) as database:
+                for (a, b), view in views.items():
+                    if database.exists_two_view_geometry(a + 1, b + 1):
+                        database.delete_two_view_geometry(a + 1, b + 1)
+                    database.write_two_view_geometry(a + 1, b + 1, _to_geometry(view))
+        except RuntimeError as error:
+            if nearly_full(path.parent):
+                raise OSError(errno.ENOSPC, "disk full") from error
+            raise
 
 
 def put_database(draft: Path, path: Path) -> None:

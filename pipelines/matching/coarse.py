@@ -90,23 +90,36 @@ class Rule:
 
 def coarse_to_fine(a: Prepared, b: Prepared, geometry: Geometry, rule: Rule) -> Candidates:
     """Match a pair of photos; ``geometry`` estimates that of its matches."""
-    found = mutual_matches(a.of_large, b.of_large, ratio=rule.waiting, distance=rule.distance)
-    pairs = np.stack([a.large[found.pairs[:, 0]], b.large[found.pairs[:, 1]]], axis=1)
-    large = one_per_place(Matches(pairs, found.distances, found.ratios), a.places, b.places)
+    large = _large_alone(a, b, rule)
     first = Candidates.of(large, rule.ratio)
     view = geometry(first.matches)
     if view is not None and len(view) >= _ENOUGH and view.config == _TRUSTED and view.fundamental is not None:
-        background = _BACKGROUND * _usual_rival(large)
-        guided = guided_matches(
-            a.cells, b.cells, view.fundamental, band=rule.band, background=background, distance=rule.distance
-        )
-        near = guided.ratios < rule.waiting
-        kept = Matches(guided.pairs[near], guided.distances[near], guided.ratios[near])
-        return Candidates.of(one_per_place(kept, a.places, b.places), _STRICTER * rule.ratio, guided=True)
+        return _along_lines(a, b, view.fundamental, large, rule)
     if len(a.large) == len(a.places) and len(b.large) == len(b.places):
         return first
     every = mutual_matches(a.descriptors, b.descriptors, ratio=rule.waiting, distance=rule.distance)
     return Candidates.of(one_per_place(every, a.places, b.places), rule.ratio)
+
+
+def along_lines(a: Prepared, b: Prepared, fundamental: NDArray[np.float64], rule: Rule) -> Candidates:
+    """Match a pair of photos whose geometry is known: ``fundamental`` (3,3), x_b^T F x_a = 0, of their ``xy``."""
+    return _along_lines(a, b, fundamental, _large_alone(a, b, rule), rule)
+
+
+def _large_alone(a: Prepared, b: Prepared, rule: Rule) -> Matches:
+    found = mutual_matches(a.of_large, b.of_large, ratio=rule.waiting, distance=rule.distance)
+    pairs = np.stack([a.large[found.pairs[:, 0]], b.large[found.pairs[:, 1]]], axis=1)
+    return one_per_place(Matches(pairs, found.distances, found.ratios), a.places, b.places)
+
+
+def _along_lines(a: Prepared, b: Prepared, fundamental: NDArray[np.float64], large: Matches, rule: Rule) -> Candidates:
+    background = _BACKGROUND * _usual_rival(large)
+    guided = guided_matches(
+        a.cells, b.cells, fundamental, band=rule.band, background=background, distance=rule.distance
+    )
+    near = guided.ratios < rule.waiting
+    kept = Matches(guided.pairs[near], guided.distances[near], guided.ratios[near])
+    return Candidates.of(one_per_place(kept, a.places, b.places), _STRICTER * rule.ratio, guided=True)
 
 
 def _usual_rival(found: Matches) -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from pipelines.images.read import scan
 from pipelines.matching.matcher import MatchConfig
 from pipelines.pairs.map_index import map_index
 from pipelines.pairs.select import PairConfig, select_pairs
+from pipelines.pairs.shared import pairs_that_share
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
 from pipelines.sfm.config import MappingConfig, SfmConfig
@@ -224,16 +223,9 @@ def _pairs(given: Model, names: Sequence[str], neighbours: int) -> list[tuple[in
     """Pairs of photos that share points of the given model, for each those that share most."""
     number_of = {name: number for number, name in enumerate(names)}
     own = np.array([number_of.get(name, -1) for name in given.names], np.int64)
-    shared: Counter[tuple[int, int]] = Counter()
     image = own[given.obs_image]
-    for rows in given.rows_of_points:
-        shared.update(combinations(sorted({int(number) for number in image[rows] if number >= 0}), 2))
-    best: dict[int, list[tuple[int, tuple[int, int]]]] = {}
-    for pair, count in shared.items():
-        if count >= _SHARED:
-            for photo in pair:
-                best.setdefault(photo, []).append((-count, pair))
-    return sorted({pair for rows in best.values() for _, pair in sorted(rows)[:neighbours]})
+    ours = image >= 0
+    return pairs_that_share(image[ours], given.obs_point[ours], neighbours=neighbours, least=_SHARED)
 
 
 def cameras_alone(given: Model, names: Sequence[str], cameras: Sequence[Camera]) -> Model:

@@ -226,6 +226,8 @@ def _models(
         NoOverlapError: no pair was verified.
         NoModelError: no model could be made of the verified pairs.
     """
+    from pipelines.sfm.again import match_again  # Not at the top: numba.
+
     photos = {photo.name: photo for photo in given.files.photos}
     key = fingerprint(
         "models",
@@ -255,6 +257,8 @@ def _models(
             )
         if not made:
             raise no_model(given.graph)
+        with timed(seconds, "Matching again"):
+            made = match_again(folder, given, made, config, progress=progress)
         with timed(seconds, "Keypoints"):
             models = [
                 finish_model(model, photos, config.features.max_side, config.mapping, sources, progress=progress)

@@ -14,6 +14,7 @@ from pipelines.core.types import Exif, Features, Photo
 from pipelines.pairs.gps import close_pairs, positions
 from pipelines.pairs.retrieval import RetrievalIndex, build_index, similar_pairs
 from pipelines.pairs.select import STRATEGIES, PairConfig, read_list, select_pairs
+from pipelines.pairs.shared import pairs_that_share
 
 
 def photo(name: str, gps: tuple[float, float, float] | None = None) -> Photo:
@@ -320,3 +321,12 @@ def test_real_scenes_are_told_apart_and_their_strong_links_found(shared_data: Pa
     }
     recall = len(links & pairs) / len(links)
     assert len(links) > 30 and recall > 0.85, recall
+
+
+def test_pairs_share_points_most_with_their_nearest() -> None:
+    sees = [{0, 1, 2, 3}, {2, 3, 4, 5}, {3, 5, 6, 7}, {7, 8}]
+    image, point = np.array([(photo, point) for photo, seen in enumerate(sees) for point in sorted(seen)]).T
+    twice = np.append(image, 0), np.append(point, 0)  # a photo that sees a point twice
+    assert pairs_that_share(*twice, neighbours=3) == [(0, 1), (0, 2), (1, 2), (2, 3)]
+    assert pairs_that_share(*twice, neighbours=1) == [(0, 1), (1, 2), (2, 3)]
+    assert pairs_that_share(image, point, neighbours=3, least=2) == [(0, 1), (1, 2)]
