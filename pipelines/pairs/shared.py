@@ -19,6 +19,8 @@ def pairs_that_share(
     """
     from scipy.sparse import csr_matrix
 
+    if not len(image):
+        return []
     sees = csr_matrix((np.ones(len(image), np.int32), (image, point)))
     sees.sum_duplicates()
     sees.data[:] = 1

@@ -330,3 +330,4 @@ def test_pairs_share_points_most_with_their_nearest() -> None:
     assert pairs_that_share(*twice, neighbours=3) == [(0, 1), (0, 2), (1, 2), (2, 3)]
     assert pairs_that_share(*twice, neighbours=1) == [(0, 1), (1, 2), (2, 3)]
     assert pairs_that_share(image, point, neighbours=3, least=2) == [(0, 1), (1, 2)]
+    assert pairs_that_share(image[:0], point[:0], neighbours=3) == []
