@@ -195,7 +195,8 @@ _EASED = (
 
 
 # From random weights a rate of 4e-3 drew all patches to one point within a hundred steps: every negative is then as
-# near as the match, the loss stays at its margin, and nothing leads out. With 2e-3 the same training goes well.
+# near as the match, the loss stays at its margin, and nothing leads out. With 2e-3 the same training goes well, in a
+# GPU's batches because of how it begins, see HardestOfBatch.
 def _swift(network: str, data: Data, *, minutes: float = 55, start: str = "") -> Recipe:
     notes = ("There is no paper: the layers are ours, the loss is HardNet's.", _EASED)
     return Recipe(network, HardestInBatch(), 2e-3, minutes=minutes, data=data, start=start, differs=notes)

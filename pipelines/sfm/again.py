@@ -134,15 +134,13 @@ class _Lines:
         those are few."""
         image, point = np.array(list(self._image))[self._model.obs_image], self._model.obs_point
         pairs = blockwise(pairs_that_share(image, point, neighbours=self._neighbours))
-        part = [at % _ASKED == 0 for at in range(len(pairs))]
         known = given.graph.views
 
         def view(pair: Pair) -> TwoView:
             return self._with_more(pair, known.get(pair))
 
         found: dict[Pair, TwoView] = {}
-        for asked in (True, False):
-            some = [pair for pair, first in zip(pairs, part, strict=True) if first is asked]
+        for some in (pairs[::_ASKED], [pair for at, pair in enumerate(pairs) if at % _ASKED]):
             with progress.stage("Matching along lines", len(some)) as task:
                 for pair, made in zip(some, map_items(view, some, workers=cores()), strict=True):
                     found[pair] = made

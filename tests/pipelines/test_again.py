@@ -1,4 +1,4 @@
-"""The second matching of a map, along its lines: a made scene, half of whose points look like another one each."""
+"""The second matching of a map, along its lines: a made scene, two thirds of whose points have a twin in looks."""
 
 from __future__ import annotations
 
