@@ -57,6 +57,20 @@ def swapped_negatives(distances: Tensor, negatives: Tensor) -> Tensor:
     return torch.minimum(distances[rows, negatives], distances[negatives, rows])
 
 
+def orthogonality(distances: Tensor, dim: int) -> Tensor:
+    """Zhang et al.'s global orthogonal regulariser (ICCV 2017): different places' vectors spread out over the sphere.
+
+    M₁² + max(0, M₂ − 1/D): M₁ and M₂ are the mean and the mean square of the inner products of all pairs of different
+    places, from the distances (N,N) of unit vectors of ``dim`` D. It is 0 for vectors of random directions and
+    nearly 2 where all are one.
+    """
+    count = len(distances)
+    other = 1 - torch.eye(count, device=distances.device)
+    products = (1 - distances.square() / 2) * other
+    pairs = count * (count - 1)
+    return (products.sum() / pairs).square() + (products.square().sum() / pairs - 1 / dim).clamp_min(0)
+
+
 def drawn_others(count: int, generator: torch.Generator) -> Tensor:
     """For each of ``count`` pairs all the others in a random order, as indices (N,N-1), where the generator is."""
     shift = torch.rand(count, count - 1, generator=generator, device=generator.device).argsort(dim=1) + 1

@@ -81,17 +81,20 @@ class TripletLoss:
         hardest: the negative is the hardest of this many random others; 1 is the paper's random negative.
         ramp: share of the training over which that number grows from 1: hardest from the start lets the network
             collapse to one point.
+        orthogonal: weight of the regulariser that keeps it from it, as in :class:`HardestOfBatch`.
     """
 
     margin: float = 1.0
     hardest: int = 1
     ramp: float = 0.5
+    orthogonal: float = 0.0
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Mean hinge over one triplet a pair."""
-        distances = _pair_distances(network, patches, moment)
+        distances, dim = _pair_distances(network, patches, moment)
         negatives = losses.hard_negatives(distances, self.candidates(moment.done, len(distances) - 1), moment.generator)
-        return self.of_triplets(distances.diagonal(), losses.swapped_negatives(distances, negatives))
+        loss = self.of_triplets(distances.diagonal(), losses.swapped_negatives(distances, negatives))
+        return loss + self.orthogonal * losses.orthogonality(distances, dim) if self.orthogonal else loss
 
     def of_triplets(self, near: Tensor, far: Tensor) -> Tensor:
         """Loss of the distances (N,) of the triplets."""
@@ -104,20 +107,24 @@ class TripletLoss:
 
 @dataclass(frozen=True)
 class HardestOfBatch:
-    """What the losses that take the hardest negative of the batch have in common: they are not begun with alone.
+    """What the losses that take the hardest negative of the batch have in common: they are not left alone.
 
-    Of a thousand pairs, points of one scene beside each other among them, a random network finds that negative nearer
-    than the match. To draw all patches to one point is then the quickest way down, and nothing leads out of it.
+    Of a thousand pairs, points of one scene beside each other among them, that negative is nearer than the match, for a
+    random network always and for a good one half of the time. The loss then is above its margin, which is what it would
+    be with all patches at one point: to draw them there is the way down, and nothing leads out.
 
     Attributes:
         ease: share of a training that begins with random weights over which L2-Net's E1, which all patches of the batch
             take part in, gives way to the paper's loss.
+        orthogonal: weight of the regulariser that makes one point dear.
     """
 
     ease: float = 0.1
+    orthogonal: float = 1.0
 
-    def eased(self, loss: Tensor, between: Tensor, moment: Moment) -> Tensor:
-        """The paper's ``loss``, or at first what it is mixed with; ``between`` (N,N) are first to second sides."""
+    def kept_apart(self, loss: Tensor, between: Tensor, dim: int, moment: Moment) -> Tensor:
+        """The paper's ``loss`` with what it is not left without; ``between`` (N,N) are first to second sides."""
+        loss = loss + self.orthogonal * losses.orthogonality(between, dim)
         share = _ramped(moment.done, self.ease)
         if share >= 1:
             return loss
@@ -139,9 +146,9 @@ class HardestInBatch(HardestOfBatch):
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """Mean hinge over one triplet a pair."""
-        distances = _pair_distances(network, patches, moment)
+        distances, dim = _pair_distances(network, patches, moment)
         loss = losses.triplet_margin(distances.diagonal(), losses.hardest_distance(distances), margin=self.margin)
-        return self.eased(loss, distances, moment)
+        return self.kept_apart(loss, distances, dim, moment)
 
 
 @dataclass(frozen=True)
@@ -197,11 +204,12 @@ class SOSNetLoss(HardestOfBatch):
 
     def __call__(self, network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
         """First-order and second-order term, each a mean over pairs."""
-        between, first, second = _all_distances(_described(network, patches, moment))
+        described = _described(network, patches, moment)
+        between, first, second = _all_distances(described)
         hardest = losses.hardest_of_four(between, first, second)
         loss = losses.quadratic_triplet(between.diagonal(), hardest, margin=self.margin)
         loss = loss + losses.second_order(first, second, neighbours=self.neighbours)
-        return self.eased(loss, between, moment)
+        return self.kept_apart(loss, between, described.shape[1], moment)
 
 
 @dataclass(frozen=True)
@@ -227,7 +235,7 @@ class HyNetLoss(HardestOfBatch):
         count = len(patches) // 2
         loss = losses.triplet_margin(near, far, margin=self.margin)
         loss = loss + self.lengths * losses.length_difference(raw[:count], raw[count:])
-        return self.eased(loss, between, moment)
+        return self.kept_apart(loss, between, raw.shape[1], moment)
 
 
 @dataclass(frozen=True)
@@ -285,8 +293,8 @@ def _all_distances(described: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return losses.distance_matrix(a, b), losses.distance_matrix(a, a), losses.distance_matrix(b, b)
 
 
-def _pair_distances(network: nn.Module, patches: Tensor, moment: Moment) -> Tensor:
-    """L2 distances (N,N) between the first sides of the pairs and the second."""
+def _pair_distances(network: nn.Module, patches: Tensor, moment: Moment) -> tuple[Tensor, int]:
+    """L2 distances (N,N) between the first sides of the pairs and the second, and the number of dimensions."""
     count = len(patches) // 2
     described = _described(network, patches, moment)
-    return losses.distance_matrix(described[:count], described[count:])
+    return losses.distance_matrix(described[:count], described[count:]), described.shape[1]

@@ -111,6 +111,17 @@ def test_global_loss_by_hand() -> None:
     assert losses.global_loss(near, far, margin=0.2, weight=0.8).item() == pytest.approx(0.05, abs=1e-6)
 
 
+def test_orthogonality_by_hand() -> None:
+    first = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    second = torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    products = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.8, 0.8])  # of each first with the seconds of the two other places
+    distances = losses.distance_matrix(first, second)
+    mean, square = products.mean(), products.square().mean()
+    assert losses.orthogonality(distances, 2).item() == pytest.approx(float(mean**2 + square - 1 / 2), abs=1e-5)
+    assert losses.orthogonality(distances, 1).item() == pytest.approx(float(mean**2), abs=1e-5)
+    assert losses.orthogonality(torch.full((3, 3), 2**0.5), 2).item() == pytest.approx(0.0, abs=1e-6)
+
+
 def test_global_loss_of_scores_is_that_of_their_negatives() -> None:
     alike, other = torch.tensor([0.9, 0.7]), torch.tensor([0.1, 0.2])
     wide = losses.global_loss(-alike, -other, margin=1.0, weight=2.0).item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -67,7 +68,9 @@ def test_sosnet_by_loops(network: Vectors, patches: Tensor) -> None:
         near = {j for j in sorted(sides[0], key=lambda j: float(d[i, j]))[:3]}
         near |= {j - 8 for j in sorted(sides[1], key=lambda j: float(d[8 + i, j]))[:3]}
         total += float(sum((d[i, j] - d[8 + i, 8 + j]) ** 2 for j in near) ** 0.5)
-    assert SOSNetLoss(neighbours=3)(network, patches, moment()).item() == pytest.approx(total / 8, abs=1e-3)
+    assert SOSNetLoss(neighbours=3, orthogonal=0)(network, patches, moment()).item() == pytest.approx(
+        total / 8, abs=1e-3
+    )
 
 
 def test_hynet_by_loops(network: Vectors, patches: Tensor) -> None:
@@ -78,7 +81,7 @@ def test_hynet_by_loops(network: Vectors, patches: Tensor) -> None:
         far = min(d[i, others].min(), d[8 + i, others].min())
         near = d[i, 8 + i]
         total += float((1.2 + near + near**2 - far - far**2).clamp_min(0) + 0.1 * (lengths[i] - lengths[8 + i]) ** 2)
-    assert HyNetLoss()(network, patches, moment()).item() == pytest.approx(total / 8, abs=1e-3)
+    assert HyNetLoss(orthogonal=0)(network, patches, moment()).item() == pytest.approx(total / 8, abs=1e-3)
 
 
 @pytest.mark.parametrize("objective", [objectives.HardestInBatch(), SOSNetLoss(neighbours=3), HyNetLoss()])
@@ -91,6 +94,17 @@ def test_the_hardest_of_the_batch_is_come_to_from_l2nets_e1(
     assert objective(network, patches, moment(0.0)).item() == pytest.approx(e1.item(), abs=1e-3)
     assert objective(network, patches, moment(0.05)).item() == pytest.approx((whole + e1.item()) / 2, abs=1e-3)
     assert objective(network, patches, moment(0.1)).item() == whole
+
+
+@pytest.mark.parametrize(
+    "kind", [objectives.HardestInBatch, SOSNetLoss, HyNetLoss, objectives.TripletLoss, TripletRatio]
+)
+def test_one_point_for_all_patches_is_dearer_than_the_papers_loss_alone_makes_it(
+    kind: Callable[..., objectives.Objective], network: Vectors, patches: Tensor
+) -> None:
+    network.vectors.data[:] = 1.0
+    papers, ours = (kind(orthogonal=weight)(network, patches, moment()).item() for weight in (0.0, 1.0))
+    assert ours - papers == pytest.approx(2 - 1 / network.vectors.shape[1], abs=1e-3)
 
 
 def test_kumars_losses_are_the_triplets_and_both(network: Vectors, patches: Tensor) -> None:
