@@ -104,11 +104,11 @@ _L2NET_PLUS = _network("l2net-plus", 128, 1_334_560, _TIAN, ratio=0.8)
 _CS_L2NET = _network("cs-l2net", 256, 2_669_120, _TIAN, patch_size=64, magnification=9.0, ratio=0.85)
 _CS_L2NET_PLUS = _network("cs-l2net-plus", 256, 2_669_120, _TIAN, patch_size=64, magnification=9.0)
 _NETWORKS: tuple[Entry, ...] = (
-    _network("deepdesc", 128, 280_320, _SIMOSERRA, patch_size=64, ratio=0.825),
+    _network("deepdesc", 128, 280_320, _SIMOSERRA, patch_size=64, ratio=0.85),
     _network("tfeat-margin", 128, 599_808, _BALNTAS, ratio=0.85),
     _network("tfeat-ratio", 128, 599_808, _BALNTAS, ratio=0.825),
-    _network("gloss-tnet-tloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.8),
-    _network("gloss-tnet-tgloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.8),
+    _network("gloss-tnet-tloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.825),
+    _network("gloss-tnet-tgloss", 256, 1_040_800, _KUMAR, patch_size=64, ratio=0.825),
     _L2NET,
     _L2NET_PLUS,
     _CS_L2NET,
@@ -116,7 +116,7 @@ _NETWORKS: tuple[Entry, ...] = (
     *(_signs(network) for network in (_L2NET, _L2NET_PLUS, _CS_L2NET, _CS_L2NET_PLUS)),
     _network("hardnet", 128, 1_334_560, _MISHCHUK, ratio=0.85),
     _network("sosnet", 128, 1_334_560, _TIAN_SOS, ratio=0.875),
-    _network("hynet", 128, 1_336_355, _TIAN_HY, ratio=0.85),
+    _network("hynet", 128, 1_336_355, _TIAN_HY, ratio=0.875),
     _network("swift", 128, 540_256, _OWN, ratio=0.85),
     _network("swift-small", 128, 353_352, _OWN, ratio=0.825),
     _network("swift-large", 128, 872_672, _OWN, ratio=0.825),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.types import Model
 from pipelines.dense.views import View
+from pipelines.pairs.shared import partners, sightings
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 _BEST_ANGLE = np.radians(9.0)
 """Rays that meet at this angle tell depth well, and the photos still look alike."""
@@ -50,20 +55,11 @@ def plan(model: Model, views: Sequence[View], count: int) -> list[Task | str]:
         views: of the model's photos, in its order.
         count: neighbours of a photo at most.
     """
-    from scipy.sparse import csr_matrix
-
-    ones = np.ones(len(model.obs_image), np.float32)
-    shape = (len(views), len(model.xyz))
-    sees = csr_matrix((ones, (model.obs_image, model.obs_point)), shape=shape)
-    sees.sum_duplicates()
-    sees.data[:] = 1
+    sees = sightings(model.obs_image, model.obs_point, (len(views), len(model.xyz)))
     shared = (sees @ sees.T).tocsr()
     tasks: list[Task | str] = []
     for index in range(len(views)):
-        row = shared.getrow(index)
-        known = (row.indices != index) & (row.data >= _LEAST_SHARED)
-        others = row.indices[known]
-        others = others[np.lexsort((others, -row.data[known]))][:_CANDIDATES]
+        others = partners(shared, index, most=_CANDIDATES, least=_LEAST_SHARED)
         worth = np.array([_worth(model, views, sees, index, int(other)) for other in others])
         best = np.lexsort((others, -worth))[:count]
         chosen = tuple(others[best[worth[best] > 0]].tolist())
@@ -75,11 +71,11 @@ def plan(model: Model, views: Sequence[View], count: int) -> list[Task | str]:
     return tasks
 
 
-def _points(sees, index: int) -> NDArray[np.int32]:  # type: ignore[no-untyped-def]
+def _points(sees: csr_matrix, index: int) -> NDArray[np.int32]:
     return sees.indices[sees.indptr[index] : sees.indptr[index + 1]]
 
 
-def _worth(model: Model, views: Sequence[View], sees, index: int, other: int) -> float:  # type: ignore[no-untyped-def]
+def _worth(model: Model, views: Sequence[View], sees: csr_matrix, index: int, other: int) -> float:
     """How well a photo serves as a neighbour: shared points, each weighted by the angle of its rays and its scale."""
     xyz = model.xyz[np.intersect1d(_points(sees, index), _points(sees, other), assume_unique=True)]
     first, second = xyz - views[index].centre, xyz - views[other].centre
@@ -92,7 +88,7 @@ def _worth(model: Model, views: Sequence[View], sees, index: int, other: int) ->
     return float(np.sum(np.exp(-0.5 * ((angle - _BEST_ANGLE) / width) ** 2) * scale * (angle > np.radians(0.3))))
 
 
-def _range(model: Model, sees, view: View, group: list[int], index: int) -> tuple[float, float] | None:  # type: ignore[no-untyped-def]
+def _range(model: Model, sees: csr_matrix, view: View, group: list[int], index: int) -> tuple[float, float] | None:
     """Inverse depths (nearest, farthest) of the points that the photo sees, or that its neighbours see in its view."""
     points = np.unique(np.concatenate([_points(sees, member) for member in group]))
     cam = model.xyz[points] @ view.cam_from_world[:, :3].T + view.cam_from_world[:, 3]

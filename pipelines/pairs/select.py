@@ -22,7 +22,7 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class PairConfig:
+class PairingConfig:
     """How pairs are chosen.
 
     Attributes:
@@ -64,7 +64,7 @@ class PairConfig:
 
 def select_pairs(
     photos: Sequence[Photo],
-    config: PairConfig,
+    config: PairingConfig,
     *,
     load_features: Callable[[int], Features] | None = None,
     rejected: Collection[str] = (),
@@ -91,7 +91,7 @@ def select_pairs(
 @dataclass(frozen=True)
 class _Job:
     photos: Sequence[Photo]
-    config: PairConfig
+    config: PairingConfig
     load_features: Callable[[int], Features] | None
     rejected: Collection[str]
     seed: int

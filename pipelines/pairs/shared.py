@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+def sightings(
+    image: NDArray[np.integer], point: NDArray[np.integer], shape: tuple[int, int] | None = None
+) -> csr_matrix:
+    """(photos, points) int32, 1 where a photo sees a point, from the photo and the point of each observation (O,)."""
+    from scipy.sparse import csr_matrix
+
+    sees = csr_matrix((np.ones(len(image), np.int32), (image, point)), shape=shape)
+    sees.sum_duplicates()
+    sees.data[:] = 1
+    return sees
+
+
+def partners(shared: csr_matrix, photo: int, *, most: int, least: int = 1) -> NDArray[np.int32]:
+    """Up to ``most`` other photos that share most points with a photo, ``least`` or more each; ``shared`` counts them."""
+    row = slice(*shared.indptr[photo : photo + 2])
+    others, counts = shared.indices[row], shared.data[row]
+    known = (others != photo) & (counts >= least)
+    others, counts = others[known], counts[known]
+    return others[np.lexsort((others, -counts))[:most]]
 
 
 def pairs_that_share(
@@ -17,20 +43,12 @@ def pairs_that_share(
     Returns:
         Pairs (a, b), a < b, in order, each once.
     """
-    from scipy.sparse import csr_matrix
-
     if not len(image):
         return []
-    sees = csr_matrix((np.ones(len(image), np.int32), (image, point)))
-    sees.sum_duplicates()
-    sees.data[:] = 1
+    sees = sightings(image, point)
     shared = (sees @ sees.T).tocsr()
     found: set[tuple[int, int]] = set()
     for photo in range(shared.shape[0]):
-        row = slice(*shared.indptr[photo : photo + 2])
-        others, counts = shared.indices[row], shared.data[row]
-        known = (others != photo) & (counts >= least)
-        others, counts = others[known], counts[known]
-        best = others[np.lexsort((others, -counts))[:neighbours]]
+        best = partners(shared, photo, most=neighbours, least=least)
         found.update((min(photo, other), max(photo, other)) for other in best.tolist())
     return sorted(found)

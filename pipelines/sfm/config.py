@@ -10,7 +10,7 @@ from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.two_view import VerifyConfig
 from pipelines.images.cameras import CameraConfig
 from pipelines.matching.matcher import MatchConfig
-from pipelines.pairs.select import PairConfig
+from pipelines.pairs.select import PairingConfig
 
 _MAPPERS = ("incremental", "global")
 
@@ -47,7 +47,7 @@ class SfmConfig:
     """Everything that the product of ``recon sfm`` depends on, besides the photos."""
 
     features: FeatureConfig = field(default_factory=FeatureConfig)
-    pairs: PairConfig = field(default_factory=PairConfig)
+    pairs: PairingConfig = field(default_factory=PairingConfig)
     matching: MatchConfig = field(default_factory=MatchConfig)
     verification: VerifyConfig = field(default_factory=VerifyConfig)
     cameras: CameraConfig = field(default_factory=CameraConfig)

@@ -20,7 +20,7 @@ from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior, che
 from pipelines.images.read import scan
 from pipelines.matching.matcher import MatchConfig
 from pipelines.pairs.map_index import map_index
-from pipelines.pairs.select import PairConfig, select_pairs
+from pipelines.pairs.select import PairingConfig, select_pairs
 from pipelines.pairs.shared import pairs_that_share
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
@@ -84,7 +84,9 @@ def import_model(
         given = colmap.read_model(place)
         photos, absent = _photos(given, images, progress)
     kept = MappingConfig(refine_keypoints=False)
-    config = SfmConfig(features, PairConfig("retrieval", neighbours), matching, VerifyConfig(), mapping=kept, seed=seed)
+    config = SfmConfig(
+        features, PairingConfig("retrieval", neighbours), matching, VerifyConfig(), mapping=kept, seed=seed
+    )
     cameras = {photo.name: _camera(given, photo) for photo in photos}
     folder.create()
     with folder.locked():
@@ -139,7 +141,7 @@ def _matched(
     used = [cameras[own] for own in names]
     with timed(seconds, "Pairs"):
         pairs = _pairs(given, names, config.pairs.neighbours) or select_pairs(
-            files.photos, PairConfig(), load_features=files.load, seed=config.seed, progress=progress
+            files.photos, PairingConfig(), load_features=files.load, seed=config.seed, progress=progress
         )
     graph, keys = match_photos(folder, files, pairs, used, config, seconds, progress)
     if not graph.views:

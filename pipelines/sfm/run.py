@@ -17,7 +17,7 @@ from pipelines.features.extract import FeatureFiles, extract_features
 from pipelines.images.cameras import assign_cameras
 from pipelines.matching.match import get_ready
 from pipelines.pairs.map_index import map_index, retrieval_folder
-from pipelines.pairs.select import PairConfig, select_pairs
+from pipelines.pairs.select import PairingConfig, select_pairs
 from pipelines.photometric.patches import kept_patches
 from pipelines.sfm import mapping
 from pipelines.sfm.colour import colour_points
@@ -186,7 +186,7 @@ def _pairs(
 ) -> list[tuple[int, int]]:
     """The pairs to match. The list of pairs of a map knows nothing of the photos that are added to it."""
 
-    def choose(photos: Sequence[Photo], pairs: PairConfig) -> list[tuple[int, int]]:
+    def choose(photos: Sequence[Photo], pairs: PairingConfig) -> list[tuple[int, int]]:
         names = [file.name for file in rejected]
         return select_pairs(
             photos, pairs, load_features=files.load, rejected=names, seed=config.seed, progress=progress
@@ -195,7 +195,7 @@ def _pairs(
     if config.pairs.strategy != "list" or not known:
         return choose(files.photos, config.pairs)
     listed = choose(files.photos[:known], config.pairs)
-    return listed + [pair for pair in choose(files.photos, PairConfig()) if pair[1] >= known]
+    return listed + [pair for pair in choose(files.photos, PairingConfig()) if pair[1] >= known]
 
 
 def _cameras(

@@ -74,7 +74,7 @@ def sfm(
     from pipelines.images.cameras import CameraConfig
     from pipelines.images.intrinsics import parse_intrinsics
     from pipelines.matching.matcher import MatchConfig
-    from pipelines.pairs.select import PairConfig
+    from pipelines.pairs.select import PairingConfig
     from pipelines.sfm.config import MappingConfig, SfmConfig
     from pipelines.sfm.photos import map_config
     from pipelines.sfm.run import run_sfm
@@ -95,9 +95,9 @@ def sfm(
             FeatureConfig(
                 descriptor_name(descriptor), DetectorConfig(name=detector, max_keypoints=max_keypoints), max_size
             ),
-            PairConfig("list", list_file=str(Path(pairs).resolve()))
+            PairingConfig("list", list_file=str(Path(pairs).resolve()))
             if Path(pairs).is_file()
-            else PairConfig(pairs, neighbours),
+            else PairingConfig(pairs, neighbours),
             MatchConfig(ratio, match_first),
             VerifyConfig(max_error, min_matches),
             CameraConfig(

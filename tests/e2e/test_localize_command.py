@@ -20,7 +20,7 @@ from pipelines.features.extract import FeatureConfig
 from pipelines.localize.map import load_map
 from pipelines.localize.query import Localizer
 from pipelines.pairs.map_index import index_file
-from pipelines.pairs.select import PairConfig
+from pipelines.pairs.select import PairingConfig
 from pipelines.sfm.config import SfmConfig
 from pipelines.sfm.run import run_sfm
 from pipelines.store.folder import MapFolder
@@ -289,7 +289,7 @@ def test_a_map_that_grew_is_searched_with_its_new_photos(photos, sample_data, tm
 def test_a_large_map_is_left_with_its_index(photos, tmp_path):
     folder = MapFolder(tmp_path / "map")
     config = SfmConfig(
-        FeatureConfig(max_side=512, detector=DetectorConfig(max_keypoints=1000)), PairConfig(exhaustive_up_to=3)
+        FeatureConfig(max_side=512, detector=DetectorConfig(max_keypoints=1000)), PairingConfig(exhaustive_up_to=3)
     )
     result = run_sfm(
         [photos / f"courtyard_{number:02}.jpg" for number in (4, 5, 6, 7)], folder, config, progress=Silent()

@@ -13,7 +13,7 @@ from pipelines.core.progress import Silent
 from pipelines.core.types import Exif, Features, Photo
 from pipelines.pairs.gps import close_pairs, positions
 from pipelines.pairs.retrieval import RetrievalIndex, build_index, similar_pairs
-from pipelines.pairs.select import STRATEGIES, PairConfig, read_list, select_pairs
+from pipelines.pairs.select import STRATEGIES, PairingConfig, read_list, select_pairs
 from pipelines.pairs.shared import pairs_that_share
 
 
@@ -56,7 +56,7 @@ def test_pairs_are_sorted_unique_and_ordered(strategy: str, tmp_path: Path) -> N
     views = places(4, 24)
     here = [photo(f"{number}.jpg", (47.0, 8.0 + number * 1e-4, 400.0)) for number in range(24)]
     (tmp_path / "pairs.txt").write_text("2.jpg 1.jpg\n0.jpg 1.jpg\n1.jpg 2.jpg\n")
-    config = PairConfig(strategy, neighbours=4, overlap=3, list_file=str(tmp_path / "pairs.txt"))
+    config = PairingConfig(strategy, neighbours=4, overlap=3, list_file=str(tmp_path / "pairs.txt"))
     pairs = select_pairs(here, config, load_features=views.__getitem__)
     assert pairs and pairs == sorted(set(pairs)) and all(i < j for i, j in pairs)
     assert all(type(i) is int and type(j) is int for i, j in pairs)
@@ -68,16 +68,16 @@ def test_pairs_are_sorted_unique_and_ordered(strategy: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_photos(strategy: str, count: int) -> None:
     views = places(1, 2)
-    pairs = select_pairs(photos(count), PairConfig(strategy), load_features=views.__getitem__)
+    pairs = select_pairs(photos(count), PairingConfig(strategy), load_features=views.__getitem__)
     assert pairs == list(combinations(range(count), 2))
 
 
 def test_auto_is_exhaustive_for_small_sets_and_retrieval_beyond() -> None:
     views = places(5, 40)
-    assert len(select_pairs(photos(40), PairConfig())) == 40 * 39 // 2
-    config = PairConfig(exhaustive_up_to=39, neighbours=7)
+    assert len(select_pairs(photos(40), PairingConfig())) == 40 * 39 // 2
+    config = PairingConfig(exhaustive_up_to=39, neighbours=7)
     pairs = select_pairs(photos(40), config, load_features=views.__getitem__)
-    assert pairs == select_pairs(photos(40), PairConfig("retrieval", neighbours=7), load_features=views.__getitem__)
+    assert pairs == select_pairs(photos(40), PairingConfig("retrieval", neighbours=7), load_features=views.__getitem__)
     assert len(pairs) < 40 * 7
     # GPS adds the photos that are near, whatever they look like.
     near = [photo(f"{number}.jpg", (47.0, 8.0 + number * 1e-3, 0.0)) for number in range(40)]
@@ -86,23 +86,23 @@ def test_auto_is_exhaustive_for_small_sets_and_retrieval_beyond() -> None:
 
 
 def test_sequential_takes_the_next_ones_and_powers_of_two() -> None:
-    config = PairConfig("sequential", overlap=3, loop_every=0)
+    config = PairingConfig("sequential", overlap=3, loop_every=0)
     pairs = select_pairs(photos(20), config)
     assert {j - i for i, j in pairs} == {1, 2, 3, 4, 8}
     assert [j for i, j in pairs if i == 0] == [1, 2, 3, 4, 8]
-    plain = select_pairs(photos(20), PairConfig("sequential", overlap=3, quadratic=False, loop_every=0))
+    plain = select_pairs(photos(20), PairingConfig("sequential", overlap=3, quadratic=False, loop_every=0))
     assert {j - i for i, j in plain} == {1, 2, 3} and len(plain) == 19 + 18 + 17
 
 
 def test_sequences_end_at_the_folder() -> None:
     here = [photo("a/1.jpg"), photo("a/2.jpg"), photo("b/1.jpg"), photo("b/2.jpg")]
-    assert select_pairs(here, PairConfig("sequential", loop_every=0)) == [(0, 1), (2, 3)]
+    assert select_pairs(here, PairingConfig("sequential", loop_every=0)) == [(0, 1), (2, 3)]
 
 
 def test_sequential_closes_loops() -> None:
     # A walk around a block: photo i + 60 shows the place of photo i again.
     views = places(60, 120)
-    config = PairConfig("sequential", overlap=2, quadratic=False, neighbours=2)
+    config = PairingConfig("sequential", overlap=2, quadratic=False, neighbours=2)
     pairs = select_pairs(photos(120), config, load_features=views.__getitem__)
     loops = {(i, j) for i, j in pairs if j - i > 2}
     assert {(i, i + 60) for i in range(0, 60, 5)} <= loops
@@ -111,17 +111,17 @@ def test_sequential_closes_loops() -> None:
 
 def test_wrong_configurations_are_named() -> None:
     with pytest.raises(ConfigError, match="--pairs exhaustive"):
-        PairConfig("exhaustiv")
+        PairingConfig("exhaustiv")
     with pytest.raises(ConfigError, match=r"and no file: known are auto, exhaustive, sequential, [^:]* or a text file"):
-        PairConfig("pairs.txt")
+        PairingConfig("pairs.txt")
     with pytest.raises(ConfigError, match="neighbours is 0"):
-        PairConfig(neighbours=0)
+        PairingConfig(neighbours=0)
     with pytest.raises(ConfigError, match="name its file"):
-        PairConfig("list")
+        PairingConfig("list")
     with pytest.raises(ConfigError, match="no photo has GPS"):
-        select_pairs(photos(3), PairConfig("spatial"))
+        select_pairs(photos(3), PairingConfig("spatial"))
     with pytest.raises(ConfigError, match="not at hand"):
-        select_pairs(photos(50), PairConfig("retrieval"))
+        select_pairs(photos(50), PairingConfig("retrieval"))
 
 
 # --- lists ---------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_photos_without_gps_are_paired_by_their_looks() -> None:
         def warn(self, text: str) -> None:
             said.append(text)
 
-    config = PairConfig("spatial", neighbours=3)
+    config = PairingConfig("spatial", neighbours=3)
     pairs = select_pairs(here, config, load_features=views.__getitem__, progress=Listener())
     lonely = [i + j - 9 for i, j in pairs if 9 in (i, j)]
     assert len(lonely) == 3 and all(other % 4 == 9 % 4 for other in lonely)
