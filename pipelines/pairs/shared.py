@@ -24,7 +24,7 @@ def sightings(
 
 
 def partners(shared: csr_matrix, photo: int, *, most: int, least: int = 1) -> NDArray[np.int32]:
-    """Up to ``most`` other photos that share most points with a photo, ``least`` or more each; ``shared`` counts them."""
+    """Up to ``most`` photos that share most points with one, ``least`` or more each; ``shared`` has the numbers."""
     row = slice(*shared.indptr[photo : photo + 2])
     others, counts = shared.indices[row], shared.data[row]
     known = (others != photo) & (counts >= least)
