@@ -21,6 +21,9 @@ by 0.51 instead of 0.45 % of their size (mean of the medians over cameras)."""
 _NARROWER = 0.8
 """Share to which residuals must have fallen for another round, and noise for principal points to be asked again."""
 
+_TURNS, _STILL = 20, 3e-4
+"""Of :func:`_alternate` at most, and the change of a focal length below which it is over."""
+
 _FLAT = 0.1
 """Of all of these, where tangential distortion is fitted: it trades with the principal point at next to no cost.
 Without, cameras of sample_data through such a lens are turned by 0.04 instead of 0.008 degrees."""
@@ -55,6 +58,19 @@ def settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
             adjuster(model, noise, flat * tolerance, principal_points=told).solve()
             noise = noise_of(model)
         if number and noise > _NARROWER * before:
+            break
+    if told and told != set(model.cameras):
+        _alternate(model, told, flat * later)
+
+
+def _alternate(model: pycolmap.Reconstruction, told: set[int], tolerance: float) -> None:
+    """Adjust the intrinsics of some cameras with their principal points, then all others, in turn, until focal lengths
+    stay: COLMAP frees principal points of all cameras or of none, and the two trade with each other."""
+    for _ in range(_TURNS):
+        before = {key: camera.mean_focal_length() for key, camera in model.cameras.items()}
+        adjuster(model, noise_of(model), tolerance, principal_points=told).solve()
+        adjuster(model, noise_of(model), tolerance).solve()
+        if all(abs(model.cameras[key].mean_focal_length() / focal - 1) < _STILL for key, focal in before.items()):
             break
 
 

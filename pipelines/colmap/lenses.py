@@ -79,10 +79,35 @@ def choose_lenses(model: pycolmap.Reconstruction, *, tangential: bool) -> bool:
 def told_principal_points(model: pycolmap.Reconstruction, noise: float) -> set[int]:
     """Ids of the cameras whose principal points the photos tell, where the model stands.
 
+    What long lenses leave open, all photos leave open as long as it is asked of all: of those not told the worse half
+    is left where it is and the others are asked again, until all that are asked are told. Of sacre_coeur's ten cameras
+    that tells three wide ones, one of them 1.3 % off the centre, which bent the map by 0.6 % of its size.
+
     Args:
         noise: the model's.
     """
-    return _told(model, _used(model), _tells_principal_point, noise, principal_points=True)
+    told: set[int] = set()
+    for images, keys in _asked(model, _used(model)):
+        for least in (_LONG_TRACKS, 0):
+            asked = [] if told.issuperset(keys) else keys
+            while asked:
+                every = _covariances(model, noise, images, asked, asked, least)
+                spread = {key: _principal_point_spread(model.cameras[key], every.get(key)) for key in asked}
+                open_ones = sorted((key for key in asked if spread[key] >= _SURE), key=lambda key: (spread[key], key))
+                if not open_ones:
+                    told.update(asked)
+                    break
+                dropped = open_ones[len(open_ones) // 2 :]
+                asked = [key for key in asked if key not in dropped]
+    return told
+
+
+def _principal_point_spread(camera: pycolmap.Camera, covariance: NDArray[np.float64] | None) -> float:
+    """Standard deviation of a camera's principal point, in long sides; infinite if nothing is told of it."""
+    if covariance is None:
+        return float("inf")
+    variances = np.diag(covariance)[list(camera.principal_point_idxs())]
+    return float(np.sqrt(variances.max())) / max(camera.width, camera.height)
 
 
 def _used(model: pycolmap.Reconstruction) -> set[int]:
@@ -138,25 +163,36 @@ def _told(
     ``tells`` looks for. What some points tell, all of them tell, and points that many photos see tell most: they are
     asked alone first.
     """
-    pycolmap = load_pycolmap()
-    options = pycolmap.BACovarianceOptions()
-    options.params = pycolmap.BACovarianceOptionsParams.ALL
     told: set[int] = set()
     for images, keys in _asked(model, cameras):
         for least in (_LONG_TRACKS, 0):
-            if told.issuperset(keys):
-                continue
-            free = keys if principal_points else ()
-            problem = adjuster(model, noise, principal_points=free, images=images, min_track_length=least)
-            every = pycolmap.estimate_ba_covariance(options, model, problem)
-            for key in keys if every is not None else ():  # None: some parameter is not told at all.
-                camera = model.cameras[key]
-                covariance = every.get_other_params_cov(camera.params)
-                # With residuals in px, the covariance is that of keypoints that are exact to one px; there is none of a
-                # camera whose photos show none of those points.
-                if covariance is not None and tells(camera, noise**2 * covariance):
-                    told.add(key)
+            if not told.issuperset(keys):
+                free = keys if principal_points else ()
+                every = _covariances(model, noise, images, keys, free, least)
+                told.update(key for key, covariance in every.items() if tells(model.cameras[key], covariance))
     return told
+
+
+def _covariances(
+    model: pycolmap.Reconstruction,
+    noise: float,
+    images: Collection[int],
+    keys: Collection[int],
+    principal_points: Collection[int],
+    least: int,
+) -> dict[int, NDArray[np.float64]]:
+    """Camera -> covariance of its intrinsics, as some photos and the points that ``least`` of them see tell it, those
+    principal points free; cameras of which nothing is told are left out."""
+    pycolmap = load_pycolmap()
+    options = pycolmap.BACovarianceOptions()
+    options.params = pycolmap.BACovarianceOptionsParams.ALL
+    problem = adjuster(model, noise, principal_points=principal_points, images=images, min_track_length=least)
+    every = pycolmap.estimate_ba_covariance(options, model, problem)
+    if every is None:  # Some parameter is not told at all.
+        return {}
+    found = {key: every.get_other_params_cov(model.cameras[key].params) for key in keys}
+    # With residuals in px, the covariance is that of keypoints that are exact to one px.
+    return {key: noise**2 * covariance for key, covariance in found.items() if covariance is not None}
 
 
 def _asked(model: pycolmap.Reconstruction, cameras: Collection[int]) -> Iterator[tuple[list[int], list[int]]]:
@@ -201,8 +237,7 @@ def _tells_lens(camera: pycolmap.Camera, covariance: NDArray[np.float64]) -> boo
 
 
 def _tells_principal_point(camera: pycolmap.Camera, covariance: NDArray[np.float64]) -> bool:
-    variances = np.diag(covariance)[list(camera.principal_point_idxs())]
-    return bool(variances.max() < (_SURE * max(camera.width, camera.height)) ** 2)
+    return _principal_point_spread(camera, covariance) < _SURE
 
 
 def _tells_distortion(camera: pycolmap.Camera, covariance: NDArray[np.float64]) -> bool:

@@ -112,6 +112,38 @@ def test_focal_lengths_that_trade_with_each_other_are_adjusted_to_the_end():
     np.testing.assert_allclose(focal, [camera.mean_focal_length() for camera in model.cameras.values()], rtol=5e-3)
 
 
+def test_wide_photos_tell_their_principal_points_beside_long_ones_that_leave_them_open():
+    options = pycolmap.SyntheticDatasetOptions()
+    options.num_rigs, options.num_frames_per_rig, options.num_cameras_per_rig, options.num_points3D = 8, 1, 1, 400
+    pycolmap.set_random_seed(1)
+    model = pycolmap.synthesize_dataset(options)
+    rng, wide = np.random.default_rng(0), set()
+    for point in model.points3D.values():
+        point.xyz = 3 * point.xyz
+    for number, key in enumerate(model.reg_image_ids()):
+        image = model.image(key)
+        camera, frame = model.cameras[image.camera_id], model.frames[image.frame_id]
+        far = 1 if number < 4 else 20
+        wide |= {image.camera_id} if far == 1 else set()
+        pose = frame.rig_from_world
+        frame.rig_from_world = pycolmap.Rigid3d(pose.rotation, pose.translation * [1, 1, far])
+        camera.model, camera.width, camera.height = pycolmap.CameraModelId.SIMPLE_RADIAL, 1024, 768
+        camera.params = [700.0 * far, 524 if number == 0 else 512, 384, 0]
+        for index, point in enumerate(image.points2D):
+            if point.has_point3D():
+                seen = image.cam_from_world() * model.points3D[point.point3D_id].xyz
+                point.xy = camera.img_from_cam(seen[None])[0] + rng.normal(scale=0.6, size=2)
+                if seen[2] < 0.5 or not (0 < point.xy[0] < 1024 and 0 < point.xy[1] < 768):
+                    model.delete_observation(key, index)
+        camera.params = [700.0 * far, 512, 384, 0]
+    settle(model, fix_intrinsics=False)
+    for key, camera in model.cameras.items():
+        if key in wide:
+            np.testing.assert_allclose(camera.params[:3], [700, 524 if key == min(wide) else 512, 384], atol=1)
+        else:
+            assert (camera.params[1:3] == [512, 384]).all()
+
+
 def test_what_photos_do_not_tell_stays_as_simple_as_it_is():
     _, few = seen_through("RADIAL", photos=2)
     _, blurred = seen_through("RADIAL", photos=3, noise=8.0)
