@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ class Component:
     cameras: Mapping[int, Camera]
     looks: Looks
     patches: Patches | None = None
+
+    @cached_property
+    def off_centre(self) -> float:
+        """How far principal points lie off the middle, in longer sides: root mean square over both axes of the cameras
+        whose photos told them, 0 if none did."""
+        off = [
+            (camera.K[:2, 2] - ((camera.width - 1) / 2, (camera.height - 1) / 2)) / max(camera.width, camera.height)
+            for camera in set(self.cameras.values())
+        ]
+        told = [one for one in off if one.any()]
+        return float(np.sqrt(np.mean(np.square(told)))) if told else 0.0
 
     def seen_by(self, number: int) -> NDArray[np.int32]:
         """(K,) points that the keypoints of a registered photo see, in the order of ``looks``."""

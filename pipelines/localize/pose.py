@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines import colmap
 from pipelines.core.types import Camera
-from pipelines.localize.refine import Refined, refine
+from pipelines.localize.refine import Prior, Refined, refine
 from pipelines.localize.sightings import Sightings
 
 _LOOSE = 3.0
@@ -52,9 +52,7 @@ class Fit(Refined):
     inliers: NDArray[np.bool_]
 
 
-def fit_pose(
-    camera: Camera, seen: Sightings, *, max_error: float, seed: int, focal_sigma: float | None = None
-) -> Fit | None:
+def fit_pose(camera: Camera, seen: Sightings, *, max_error: float, seed: int, prior: Prior | None = None) -> Fit | None:
     """RANSAC with a loose threshold, then refinement and a new choice of inliers with the strict one.
 
     Args:
@@ -62,29 +60,29 @@ def fit_pose(
         seen: keypoints and points, of which many may be wrong.
         max_error: the strict threshold, px.
         seed: RANSAC's.
-        focal_sigma: of the camera's focal length, as a share of it; infinite if nothing is known, which makes RANSAC
-            look for it; None if the intrinsics are known altogether.
+        prior: of the intrinsics, RANSAC looks for a focal length of which nothing is known; None if they are known
+            altogether.
 
     Returns:
         None if no pose has six strict inliers.
     """
-    unknown = focal_sigma is not None and np.isinf(focal_sigma)
+    unknown = prior is not None and np.isinf(prior.focal)
     found = colmap.absolute_pose(
         camera, seen.xy, seen.xyz, max_error=_LOOSE * max_error, seed=seed, estimate_focal=unknown
     )
     if found is None:
         return None
     start = Fit(found.camera, found.cam_from_world, np.inf, np.inf, found.inliers)
-    return refit(start, camera, seen, max_error=max_error, focal_sigma=focal_sigma)
+    return refit(start, camera, seen, max_error=max_error, prior=prior)
 
 
-def refit(fit: Fit, camera: Camera, seen: Sightings, *, max_error: float, focal_sigma: float | None) -> Fit | None:
+def refit(fit: Fit, camera: Camera, seen: Sightings, *, max_error: float, prior: Prior | None) -> Fit | None:
     """The pose refined on the inliers, and which sightings are strict ones of it, until these are settled.
 
     Args:
         fit: where to begin.
         camera: what was known of the photo's camera.
-        seen, max_error, focal_sigma: as of :func:`fit_pose`.
+        seen, max_error, prior: as of :func:`fit_pose`.
 
     Returns:
         None if fewer than six strict inliers are left.
@@ -92,7 +90,7 @@ def refit(fit: Fit, camera: Camera, seen: Sightings, *, max_error: float, focal_
     for _ in range(_ROUNDS):
         if fit.inliers.sum() < _LEAST:
             return None
-        refined = refine(fit.camera, fit.cam_from_world, seen[fit.inliers], known=camera, focal_sigma=focal_sigma)
+        refined = refine(fit.camera, fit.cam_from_world, seen[fit.inliers], known=camera, prior=prior)
         if refined is None or not _possible(refined.camera):
             return None
         errors = reprojection_errors(refined.camera, refined.cam_from_world, seen.xy, seen.xyz)

@@ -18,6 +18,7 @@ from pipelines.localize.guided import guided_matches, view_distances
 from pipelines.localize.map import Component, LocalMap
 from pipelines.localize.matching import Correspondences, Near, QueryMatcher
 from pipelines.localize.pose import Fit, coverage, fit_pose, project, refit
+from pipelines.localize.refine import OFF_CENTRE, Prior
 from pipelines.localize.result import Evidence, Localisation, MatchedPhoto, Origin, QueryPose, Verdict
 from pipelines.localize.sightings import Sightings, sightings
 from pipelines.localize.verdict import judge
@@ -74,10 +75,10 @@ class _Guess:
     camera: Camera
     origin: Origin
 
-    @property
-    def focal_sigma(self) -> float | None:
-        """Of the focal length, as a share of it; None if the intrinsics are known."""
-        return {Origin.EXIF: _EXIF_SIGMA, Origin.ESTIMATED: float("inf")}.get(self.origin)
+    def prior(self, part: Component) -> Prior | None:
+        """Of the intrinsics of a photo of a map's model; None if they are known."""
+        focal = {Origin.EXIF: _EXIF_SIGMA, Origin.ESTIMATED: float("inf")}.get(self.origin)
+        return None if focal is None else Prior(focal, max(OFF_CENTRE, part.off_centre))
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,8 @@ class Localizer:
         seen = self._sightings(photo, features, table.part, table.keypoint, point)
         matched = len(np.unique(table.keypoint))
         max_error = self._config.max_error * threshold_scale(photo)
-        fit = fit_pose(guess.camera, seen, max_error=max_error, seed=self._map.seed, focal_sigma=guess.focal_sigma)
+        prior = guess.prior(table.part)
+        fit = fit_pose(guess.camera, seen, max_error=max_error, seed=self._map.seed, prior=prior)
         pose = None if fit is None else _measured(fit, seen, table, guess)
         verdict, reason, advice = judge(pose, matched)
         if fit is None or pose is None or verdict is Verdict.NOT_FOUND:
@@ -224,7 +226,7 @@ class Localizer:
             more = self._sightings(photo, features, table.part, keypoint, fresh)
             both = seen + more
             start = replace(fit, inliers=np.concatenate([fit.inliers, np.ones(len(more), bool)]))
-            again = refit(start, guess.camera, both, max_error=max_error, focal_sigma=guess.focal_sigma)
+            again = refit(start, guess.camera, both, max_error=max_error, prior=prior)
             if again is not None:
                 guided = int(again.inliers[len(seen) :].sum())
                 fit, seen, point = again, both, np.concatenate([point, fresh])
@@ -256,7 +258,7 @@ class Localizer:
         xy = seen.xy[rows].astype(np.float32)
         moved, good = part.patches.found_in(image, fit.camera, fit.cam_from_world, points[rows], xy)
         exact = seen.measured_anew(rows, moved, good, pixel_size(photo.width, photo.height, side))
-        again = refit(fit, guess.camera, exact, max_error=limit, focal_sigma=guess.focal_sigma)
+        again = refit(fit, guess.camera, exact, max_error=limit, prior=guess.prior(part))
         return None if again is None else (exact, again)
 
     def _guided(

@@ -21,7 +21,7 @@ from pipelines.images.cameras import MODELS
 from pipelines.localize.sightings import Sightings, by_place
 
 _FOCAL, _CENTRE = ("f", "fx", "fy"), ("cx", "cy")
-_OFF_CENTRE = 0.002
+OFF_CENTRE = 0.002
 """Sigma of a principal point that is only assumed, as a share of the longer side. On the validation scenes 0.5 % is a
 little worse than 0.2 % where a photo has few points; sample_data, 0.5 % off the centre, is found all the same."""
 _DISTORTION = 0.1
@@ -31,6 +31,19 @@ _CONVERGED, _FARTHEST = 1e-6, 3.0
 """Largest change of a step in radians, distances to the points, logarithms of the focal length, longer sides."""
 _SMALL = 1e-5
 """Of which derivatives are taken by differences."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of a camera whose intrinsics are not known altogether.
+
+    Attributes:
+        focal: standard deviation of its focal length, as a share of it; infinite if nothing is known.
+        centre: standard deviation of its principal point, in longer sides.
+    """
+
+    focal: float
+    centre: float = OFF_CENTRE
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,7 @@ def refine(
     seen: Sightings,
     *,
     known: Camera | None = None,
-    focal_sigma: float | None = None,
+    prior: Prior | None = None,
 ) -> Refined | None:
     """Gauss-Newton on a robust likelihood (Cauchy) of all sightings, whose common noise is estimated along.
 
@@ -63,16 +76,15 @@ def refine(
         camera, cam_from_world: where to begin.
         seen: of which few are wrong.
         known: what was known of the camera, from which the estimate departs as little as it can; by default the same.
-        focal_sigma: of the camera's focal length, as a share of it, infinite if nothing is known; None if the
-            intrinsics are known altogether.
+        prior: of the intrinsics; None if they are known altogether.
 
     Returns:
         None if it leads nowhere.
     """
     known = known or camera
-    priors = {} if focal_sigma is None else _priors(known, focal_sigma)
-    names = tuple(priors)
-    precision = np.diag([0.0] * 6 + [priors[name] ** -2 for name in names])
+    sigmas = {} if prior is None else _sigmas(known, prior)
+    names = tuple(sigmas)
+    precision = np.diag([0.0] * 6 + [sigmas[name] ** -2 for name in names])
     rotation, centre = cam_from_world[:, :3], -cam_from_world[:, :3].T @ cam_from_world[:, 3]
     unit = float(np.median(np.linalg.norm(seen.xyz - centre, axis=1)))
     change = _change(known, camera, names)
@@ -101,11 +113,11 @@ def refine(
     )
 
 
-def _priors(camera: Camera, focal_sigma: float) -> dict[str, float]:
+def _sigmas(camera: Camera, prior: Prior) -> dict[str, float]:
     """What is estimated of a camera, with its standard deviation: ``f`` stands for the logarithm of all focal lengths,
     principal points are in longer sides."""
-    known = {**dict.fromkeys(_CENTRE, _OFF_CENTRE), "k": _DISTORTION, "k1": _DISTORTION}
-    return {"f": focal_sigma} | {name: known[name] for name in MODELS[camera.model] if name in known}
+    known = {**dict.fromkeys(_CENTRE, prior.centre), "k": _DISTORTION, "k1": _DISTORTION}
+    return {"f": prior.focal} | {name: known[name] for name in MODELS[camera.model] if name in known}
 
 
 def _change(known: Camera, camera: Camera, names: tuple[str, ...]) -> NDArray[np.float64]:

@@ -15,10 +15,12 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.types import Camera, Features, Model, Photo
 from pipelines.images.read import pixel_size
 from pipelines.localize.guided import guided_matches, view_distances
+from pipelines.localize.looks import Looks
+from pipelines.localize.map import Component
 from pipelines.localize.overlay import draw_overlay
 from pipelines.localize.pose import Fit, coverage, fit_pose, project
 from pipelines.localize.query import LocalizeConfig
-from pipelines.localize.refine import Refined, refine
+from pipelines.localize.refine import Prior, Refined, refine
 from pipelines.localize.result import Evidence, Localisation, Origin, QueryPose, Verdict
 from pipelines.localize.sightings import Sightings, keypoint_variance, point_covariances
 from pipelines.localize.verdict import judge
@@ -47,14 +49,14 @@ def centre_of(fit: Fit | Refined) -> np.ndarray:
     return -fit.cam_from_world[:, :3].T @ fit.cam_from_world[:, 3]
 
 
-def fitted(camera: Camera, seen: Sightings, focal_sigma: float | None = None) -> Fit:
-    fit = fit_pose(camera, seen, max_error=4.0, seed=0, focal_sigma=focal_sigma)
+def fitted(camera: Camera, seen: Sightings, prior: Prior | None = None) -> Fit:
+    fit = fit_pose(camera, seen, max_error=4.0, seed=0, prior=prior)
     assert fit is not None
     return fit
 
 
-def refined(camera: Camera, seen: Sightings, focal_sigma: float | None = None) -> Refined:
-    found = refine(camera, POSE, seen, focal_sigma=focal_sigma)
+def refined(camera: Camera, seen: Sightings, prior: Prior | None = None) -> Refined:
+    found = refine(camera, POSE, seen, prior=prior)
     assert found is not None
     return found
 
@@ -85,7 +87,7 @@ def test_exact_pose_among_wrong_matches():
 @pytest.mark.parametrize(("focal", "sigma"), [(930.0, 0.05), (1600.0, np.inf), (300.0, np.inf)])
 def test_a_wrong_focal_length_is_mended_or_estimated(focal, sigma):
     camera = replace(CAMERA, params=(focal, *CAMERA.params[1:]))
-    fit = fitted(camera, sighted(*scene(150)), sigma)
+    fit = fitted(camera, sighted(*scene(150)), Prior(sigma))
     assert fit.camera.params[0] == pytest.approx(900, abs=0.05)
     np.testing.assert_allclose(centre_of(fit), CENTRE, atol=1e-3)
 
@@ -106,12 +108,34 @@ def test_a_photo_of_many_depths_tells_its_principal_point_and_distortion(model, 
     neutral = {3: (1200.0, 499.5, 399.5), 4: (1200.0, 499.5, 399.5, 0.0)}.get(
         len(params), (1200.0, 1200.0, 499.5, 399.5, 0.0, 0.0, 0.0, 0.0)
     )
-    fit = fitted(replace(true, params=neutral), sighted(xy, xyz), np.inf)
+    fit = fitted(replace(true, params=neutral), sighted(xy, xyz), Prior(np.inf))
     np.testing.assert_allclose(fit.camera.params[:1], params[:1], rtol=3e-3)
     np.testing.assert_allclose(fit.camera.params[-3:], params[-3:], atol=1.5)
     known = fitted(true, sighted(xy, xyz))
     assert np.linalg.norm(centre_of(known) - CENTRE) < known.centre_sigma * 3
     assert np.linalg.norm(centre_of(fit) - CENTRE) < fit.centre_sigma * 3 < 12 * known.centre_sigma
+
+
+def test_a_cropped_photo_is_placed_better_where_the_maps_photos_say_how_far_off_principal_points_lie():
+    true = replace(CAMERA, params=(900.0, 511.5, 389.5, 0.0))
+    off: dict[float, list[float]] = {0.002: [], 0.011: []}
+    for seed in range(8):
+        _, xyz = scene(60, seed)
+        xy = project(true, POSE, xyz)[0] + np.random.default_rng(seed).normal(0, 0.5, (60, 2))
+        for centre, errors in off.items():
+            found = refined(CAMERA, sighted(xy, xyz), Prior(np.inf, centre))
+            errors.append(float(np.linalg.norm(centre_of(found) - CENTRE)))
+    assert np.mean(off[0.011]) < 0.75 * np.mean(off[0.002])
+
+
+def test_how_far_off_principal_points_lie_is_told_by_those_that_photos_told():
+    cameras = {0: CAMERA, 1: replace(CAMERA, params=(900.0, 511.5, 383.5, 0.0)), 2: CAMERA}
+    none = np.zeros(0, np.int32)
+    model = Model((), (), np.zeros((0, 3, 4)), np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32),
+                  none, none, none, np.zeros((0, 2), np.float32))  # fmt: skip
+    part = Component("sparse/0", model, {}, cameras, Looks(np.zeros((0, 8), np.int8), {}))
+    assert part.off_centre == pytest.approx(np.sqrt((0.012**2 + 0.016**2) / 2))
+    assert replace(part, cameras={0: CAMERA}).off_centre == 0
 
 
 def test_where_points_tell_nothing_of_the_camera_what_is_known_of_cameras_holds():
@@ -120,7 +144,7 @@ def test_where_points_tell_nothing_of_the_camera_what_is_known_of_cameras_holds(
     local *= 8 / local[:, 2:]  # a wall, seen straight on: focal length and distance cannot be told apart
     wall = (local - POSE[:, 3]) @ ROTATION
     xy = project(CAMERA, POSE, wall)[0] + np.random.default_rng(1).normal(0, 0.2, (300, 2))
-    found = refined(CAMERA, sighted(xy, wall), 0.05)
+    found = refined(CAMERA, sighted(xy, wall), Prior(0.05))
     assert abs(found.camera.params[1] - 499.5) < 10 and found.centre_sigma > 0.2
     assert refined(CAMERA, sighted(xy, wall)).centre_sigma < 0.02
 
@@ -133,22 +157,22 @@ def test_too_few_correspondences_are_no_pose(count):
 def test_chance_is_no_pose():
     xy, xyz = scene(150)
     xy = np.random.default_rng(2).permutation(xy)
-    for sigma in (None, np.inf):
-        fit = fit_pose(CAMERA, sighted(xy, xyz), max_error=4, seed=0, focal_sigma=sigma)
+    for prior in (None, Prior(np.inf)):
+        fit = fit_pose(CAMERA, sighted(xy, xyz), max_error=4, seed=0, prior=prior)
         assert fit is None or fit.inliers.sum() < 12
 
 
-@pytest.mark.parametrize(("noise", "sigma"), [(0.5, None), (1.0, None), (0.5, np.inf)])
-def test_sigmas_are_the_spread_of_many_trials(noise, sigma):
+@pytest.mark.parametrize(("noise", "prior"), [(0.5, None), (1.0, None), (0.5, Prior(np.inf))])
+def test_sigmas_are_the_spread_of_many_trials(noise, prior):
     xy, xyz = scene(80)
     rng = np.random.default_rng(3)
     true = np.array(CAMERA.params)
     centres, turns, told = [], [], []
     for _ in range(80):
         # Where intrinsics are estimated they differ from what is expected as the priors say.
-        camera = CAMERA if sigma is None else replace(CAMERA, params=tuple(true + rng.normal(0, (0, 2, 2, 0.1))))
+        camera = CAMERA if prior is None else replace(CAMERA, params=tuple(true + rng.normal(0, (0, 2, 2, 0.1))))
         seen = project(camera, POSE, xyz)[0] + rng.normal(0, noise, xy.shape)
-        found = refined(CAMERA, sighted(seen, xyz), sigma)
+        found = refined(CAMERA, sighted(seen, xyz), prior)
         centres.append(centre_of(found))
         turns.append(Rotation.from_matrix(found.cam_from_world[:, :3] @ ROTATION.T).as_rotvec())
         told.append((found.centre_sigma, found.rotation_sigma))
