@@ -64,8 +64,9 @@ def settle(model: pycolmap.Reconstruction, *, fix_intrinsics: bool) -> None:
 
 
 def _alternate(model: pycolmap.Reconstruction, told: set[int], tolerance: float) -> None:
-    """Adjust the intrinsics of some cameras with their principal points, then all others, in turn, until focal lengths
-    stay: COLMAP frees principal points of all cameras or of none, and the two trade with each other."""
+    """Adjust all intrinsics of the cameras ``told``, then those of all cameras but for principal points, in turn, until
+    focal lengths stay: COLMAP frees the principal points of all cameras that it adjusts or of none, and focal lengths
+    trade with them."""
     for _ in range(_TURNS):
         before = {key: camera.mean_focal_length() for key, camera in model.cameras.items()}
         adjuster(model, noise_of(model), tolerance, principal_points=told).solve()
