@@ -87,19 +87,23 @@ def told_principal_points(model: pycolmap.Reconstruction, noise: float) -> set[i
         noise: the model's.
     """
     told: set[int] = set()
-    for images, keys in _asked(model, _used(model)):
-        for least in (_LONG_TRACKS, 0):
-            asked = [] if told.issuperset(keys) else keys
-            while asked:
-                every = _covariances(model, noise, images, asked, asked, least)
-                spread = {key: _principal_point_spread(model.cameras[key], every.get(key)) for key in asked}
-                open_ones = sorted((key for key in asked if spread[key] >= _SURE), key=lambda key: (spread[key], key))
-                if not open_ones:
-                    told.update(asked)
-                    break
-                dropped = open_ones[len(open_ones) // 2 :]
-                asked = [key for key in asked if key not in dropped]
+    for images, keys, least in _questions(model, _used(model), told):
+        told.update(_free_together(model, noise, images, keys, least))
     return told
+
+
+def _free_together(
+    model: pycolmap.Reconstruction, noise: float, images: Collection[int], keys: Collection[int], least: int
+) -> Collection[int]:
+    """Those of the cameras whose principal points are all told while the others' stay."""
+    while keys:
+        every = _covariances(model, noise, images, keys, keys, least)
+        spread = {key: _principal_point_spread(model.cameras[key], every.get(key)) for key in keys}
+        told = sum(value < _SURE for value in spread.values())
+        if told == len(keys):
+            break
+        keys = sorted(keys, key=lambda key: (spread[key], key))[: (told + len(keys)) // 2]
+    return keys
 
 
 def _principal_point_spread(camera: pycolmap.Camera, covariance: NDArray[np.float64] | None) -> float:
@@ -160,16 +164,11 @@ def _told(
     principal_points: bool,
 ) -> set[int]:
     """Those of the cameras of which the covariance of all parameters, principal points free or not, tells what
-    ``tells`` looks for. What some points tell, all of them tell, and points that many photos see tell most: they are
-    asked alone first.
-    """
+    ``tells`` looks for."""
     told: set[int] = set()
-    for images, keys in _asked(model, cameras):
-        for least in (_LONG_TRACKS, 0):
-            if not told.issuperset(keys):
-                free = keys if principal_points else ()
-                every = _covariances(model, noise, images, keys, free, least)
-                told.update(key for key, covariance in every.items() if tells(model.cameras[key], covariance))
+    for images, keys, least in _questions(model, cameras, told):
+        every = _covariances(model, noise, images, keys, keys if principal_points else (), least)
+        told.update(key for key, covariance in every.items() if tells(model.cameras[key], covariance))
     return told
 
 
@@ -193,6 +192,20 @@ def _covariances(
     found = {key: every.get_other_params_cov(model.cameras[key].params) for key in keys}
     # With residuals in px, the covariance is that of keypoints that are exact to one px.
     return {key: noise**2 * covariance for key, covariance in found.items() if covariance is not None}
+
+
+def _questions(
+    model: pycolmap.Reconstruction, cameras: Collection[int], told: Collection[int]
+) -> Iterator[tuple[list[int], list[int], int]]:
+    """Photos and cameras of :func:`_asked`, and how many photos at least see the points that are asked.
+
+    What some points tell, all of them tell, and points that many photos see tell most: they are asked alone first, and
+    all of them only where some of the cameras are not in ``told`` by then, to which the caller adds those that are.
+    """
+    for images, keys in _asked(model, cameras):
+        for least in (_LONG_TRACKS, 0):
+            if not set(keys) <= set(told):
+                yield images, keys, least
 
 
 def _asked(model: pycolmap.Reconstruction, cameras: Collection[int]) -> Iterator[tuple[list[int], list[int]]]:
