@@ -19,6 +19,8 @@ _AHEAD = 0.05
 """Least depth of a ray of depth 1 after a turn, to count as ahead of the camera."""
 _ENOUGH_GAINED = 1e-6
 """Share of the cost: a step that gains less is the last."""
+_NEAR = 0.1
+"""Share of the cost: after a step that gains less the minimum is near."""
 _K_SIGMA = 0.05
 """Prior of the distortion: phones' and compacts' lenses lie within 0.1."""
 
@@ -75,6 +77,11 @@ class Sights(NamedTuple):
         order = np.argsort(self.source * count + self.target, kind="stable")
         return Sights(self.source[order], self.target[order], self.x[order], self.y[order])
 
+    def pairs(self) -> NDArray[np.int64]:
+        """(K,) where among the sights those of another pair, or way, begin than that of the sight before."""
+        other = (np.diff(self.source, prepend=-1) != 0) | (np.diff(self.target, prepend=-1) != 0)
+        return np.flatnonzero(other)
+
 
 class Prior(NamedTuple):
     """What is known of the focal lengths beforehand.
@@ -100,23 +107,6 @@ def pixels(flat: Array, focal: Array, k: Array) -> Array:
     root = 1 - 4 * k * (flat**2).sum(1)
     with np.errstate(invalid="ignore"):
         return flat * (2 * focal / (1 + np.sqrt(np.where(root > 0, root, np.nan))))[:, None]
-
-
-def _with_derivatives(x: Array, focal: Array, k: Array) -> tuple[Array, Array, Array]:
-    """:func:`rays`, and their derivatives (M,2), (M,2) by the logarithm of the focal length and by k."""
-    square = (x**2).sum(1)
-    whole = focal**2 + k * square
-    flat = x * (focal / whole)[:, None]
-    return flat, flat * (1 - 2 * focal**2 / whole)[:, None], -flat * (square / whole)[:, None]
-
-
-def _pixels_by_flat(x: Array, focal: Array, k: Array) -> Array:
-    """(M,2,2) derivative of :func:`pixels` at the pixels (M,2) themselves: the inverse of that of :func:`rays`."""
-    square = (x**2).sum(1)
-    whole = focal**2 + k * square
-    bend = 2 * k / whole
-    outer = np.einsum("mi,mj->mij", x, x) * (bend / (1 - bend * square))[:, None, None]
-    return (np.eye(2) + outer) * (whole / focal)[:, None, None]
 
 
 def rotation(vectors: Array) -> Array:
@@ -166,50 +156,66 @@ def _targets(p: Array, focal: Array, k: Array) -> tuple[Array, NDArray[np.bool_]
     return np.where(seen[:, None], place, 0.0), seen, z
 
 
-def linearise(cameras: Turned, sights: Sights) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Residuals (M,2), their derivatives (M,2,10) and the columns (M,10) these belong to.
+def linearise(cameras: Turned, sights: Sights) -> tuple[Array, Array]:
+    """Residuals (2,M) as those of :func:`residuals`, and their derivatives (2,10,M).
 
-    Columns: 3 N rotations (R <- exp(w) R), G logarithms of focal lengths, G distortions. Each row holds the source's
-    and the target's rotation, and for both the focal length and the distortion (two entries of one column add up).
+    By the source's rotation (R <- exp(w) R), the target's, the logarithms of the source's and the target's focal
+    length, and their distortions: what :func:`columns` names.
     """
-    n, groups = len(cameras.rotations), len(cameras.focals)
     gs, gt = cameras.group[sights.source], cameras.group[sights.target]
     fs, ft, ks, kt = cameras.focals[gs], cameras.focals[gt], cameras.distortions[gs], cameras.distortions[gt]
-    flat_s, flat_s_by_f, flat_s_by_k = _with_derivatives(sights.x, fs, ks)
-    ray = _lifted(flat_s)
-    turn = cameras.rotations[sights.target] @ cameras.rotations[sights.source].transpose(0, 2, 1)
-    p = np.einsum("mij,mj->mi", turn, ray)
-    place, seen, z = _targets(p, ft, kt)
-    _, flat_t_by_f, flat_t_by_k = _with_derivatives(place, ft, kt)
-    by_flat = _pixels_by_flat(place, ft, kt)
-    onto = np.zeros((len(p), 2, 3))
-    onto[:, 0, 0] = onto[:, 1, 1] = 1 / z
-    onto[:, :, 2] = -p[:, :2] / (z * z)[:, None]
-    by_p = by_flat @ onto
-    by_ray = (by_p @ turn)[:, :, :2]
-    parts = np.empty((len(p), 2, 10))
-    parts[:, :, 0:3] = by_p @ turn @ _cross(ray)
-    parts[:, :, 3:6] = -by_p @ _cross(p)
-    # flat = rays(place, f, k) stays, so the place moves against what f and k do to the ray.
-    for column, matrix, vector in (
-        (6, by_ray, flat_s_by_f), (7, -by_flat, flat_t_by_f), (8, by_ray, flat_s_by_k), (9, -by_flat, flat_t_by_k)
-    ):  # fmt: skip
-        parts[:, :, column] = np.einsum("mij,mj->mi", matrix, vector)
-    difference = place - sights.y
-    difference[~seen], parts[~seen] = 1e3, 0
-    columns = np.concatenate(
-        [
-            3 * sights.source[:, None] + np.arange(3),
-            3 * sights.target[:, None] + np.arange(3),
-            np.stack([3 * n + gs, 3 * n + gt, 3 * n + groups + gs, 3 * n + groups + gt], 1),
-        ],
-        axis=1,
-    )
-    return difference, parts, columns
+    starts = sights.pairs()
+    turns = cameras.rotations[sights.target[starts]] @ cameras.rotations[sights.source[starts]].transpose(0, 2, 1)
+    turn = turns.reshape(-1, 9).T.repeat(np.diff([*starts, len(gs)]), axis=1).reshape(3, 3, -1)
+    x = np.ascontiguousarray(sights.x.T)
+    square = x[0] ** 2 + x[1] ** 2
+    whole = fs**2 + ks * square
+    flat = x * (fs / whole)
+    flat_by_log, flat_by_k = 1 - 2 * fs**2 / whole, -square / whole  # times flat
+    p = turn[:, 0] * flat[0] + turn[:, 1] * flat[1] + turn[:, 2]
+    place, seen, z = _targets(p.T, ft, kt)
+    place = np.ascontiguousarray(place.T)
+    q = p[:2] / z
+    square = place[0] ** 2 + place[1] ** 2
+    whole = ft**2 + kt * square
+    q_by_log, q_by_k = 1 - 2 * ft**2 / whole, -square / whole  # times q
+    # The place moves with q by bend place place^T + stretch, the inverse of the derivative of :func:`rays`.
+    stretch, bend = whole / ft, 2 * kt / (ft * (1 - 2 * kt * square / whole))
+    parts = np.empty((2, 10, len(z)))
+    for axis, out in enumerate(parts):
+        by_q = bend * place[axis] * place
+        by_q[axis] += stretch
+        by_size = by_q[0] * q[0] + by_q[1] * q[1]
+        by_p = by_q[0] / z, by_q[1] / z, -by_size / z  # times p this is 0: nothing moves where p only grows
+        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            out[3 + i] = p[j] * by_p[k] - p[k] * by_p[j]
+        # Turning the source by w turns p by -T w, as T has carried it.
+        np.negative(np.einsum("ijm,im->jm", turn, out[3:6]), out=out[0:3])
+        # p is the sum of what T makes of flat, which grows with f and k, and of this, which does not.
+        by_rest = turn[0, 2] * by_p[0] + turn[1, 2] * by_p[1] + turn[2, 2] * by_p[2]
+        out[6], out[8] = -flat_by_log * by_rest, -flat_by_k * by_rest
+        # q stays, so the place moves against what f and k do to the ray.
+        out[7], out[9] = -q_by_log * by_size, -q_by_k * by_size
+    difference = place - sights.y.T
+    if not seen.all():
+        difference[:, ~seen], parts[:, :, ~seen] = 1e3, 0
+    return difference, parts
+
+
+def columns(cameras: Turned, source: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(K,10) what :func:`linearise` derives by, among 3 N rotations, G logarithms of focal lengths, G distortions; two
+    entries of one column add up."""
+    n, groups = len(cameras.rotations), len(cameras.focals)
+    gs, gt = 3 * n + cameras.group[source], 3 * n + cameras.group[target]
+    turned = [3 * one[:, None] + np.arange(3) for one in (source, target)]
+    return np.concatenate([*turned, np.stack([gs, gt, gs + groups, gt + groups], 1)], axis=1)
 
 
 def adjust(start: Turned, sights: Sights, prior: Prior, *, robust: float) -> Turned:
-    """Least squares of all cameras over all matches with Huber's loss (Levenberg-Marquardt on rotations).
+    """Least squares of all cameras over all matches with Huber's loss.
+
+    Levenberg-Marquardt on rotations, damped by how much of what a step promises comes true (Nielsen, Damping parameter
+    in Marquardt's method, 1999); beside the minimum with the loss's own second derivatives.
 
     Args:
         start: first guess.
@@ -221,26 +227,26 @@ def adjust(start: Turned, sights: Sights, prior: Prior, *, robust: float) -> Tur
         The cameras; the common turn of all is left as it was, but for rounding.
     """
     both = sights.both_ways().by_pair(len(start.rotations))
-    cameras, damping, failed = start, 1e-3, False
-    cost = _cost(residuals(cameras, both), cameras, prior, robust)
-    matrix, gradient = _normal(cameras, both, prior, robust)
+    cameras, here = start, _around(start, both, prior, robust)
+    damping, growth, gained, failed = 1e-3, 2.0, 1.0, False
     for _ in range(_STEPS):
-        scaled = matrix + damping * np.diag(np.diag(matrix) + 1e-9)
-        step = -np.asarray(np.linalg.solve(scaled, gradient), np.float64)
+        bend = here.bend if gained < _NEAR and not failed else here.bend + here.straight
+        ridge = damping * np.diag(np.diag(here.bend + here.straight) + 1e-9)
+        step = -np.asarray(np.linalg.solve(bend + ridge, here.slope), np.float64)
         moved = _moved(cameras, step)
-        new_cost = _cost(residuals(moved, both), moved, prior, robust)
-        if not new_cost < cost:
-            damping, failed = damping * 10, True
+        there = _around(moved, both, prior, robust)
+        failed = not there.cost < here.cost
+        if failed:
+            damping, growth = damping * growth, growth * 2
             if damping > 1e8:
                 break
             continue
-        small = cost - new_cost < _ENOUGH_GAINED * cost
-        cameras, cost = moved, new_cost
-        if small:
+        kept = (here.cost - there.cost) / -float(step @ here.slope + 0.5 * step @ bend @ step)
+        gained = (here.cost - there.cost) / here.cost
+        cameras, here = moved, there
+        if gained < _ENOUGH_GAINED:
             break
-        matrix, gradient = _normal(cameras, both, prior, robust)
-        # What has just failed is not tried again at once.
-        damping, failed = damping if failed else max(damping / 10, 1e-12), False
+        damping, growth = damping * max(0.1, 1 - (2 * kept - 1) ** 3), 2.0
     return cameras
 
 
@@ -254,41 +260,55 @@ def _moved(cameras: Turned, step: Array) -> Turned:
     )
 
 
-def _cost(difference: Array, cameras: Turned, prior: Prior, robust: float) -> float:
-    """Huber's loss of residuals (M,2), the priors included (their residuals are of unit variance, like pixels)."""
-    distance = np.sqrt((difference**2).sum(1))
-    off = np.log(cameras.focals / prior.focals) / prior.sigmas
-    bent = cameras.distortions / _bend(prior)
-    cost = np.where(distance <= robust, 0.5 * distance**2, robust * (distance - 0.5 * robust)).sum()
-    return float(cost + 0.5 * (off**2).sum() + 0.5 * (bent**2).sum())
+class _Around(NamedTuple):
+    """Huber's loss of some cameras, priors included, and of those near them.
+
+    Attributes:
+        cost: of themselves.
+        slope: (P,) first derivatives.
+        bend: (P,P) second derivatives (Gauss-Newton). Where the loss is linear it does not bend along a residual, only
+            across it; far from the minimum steps by this are too long.
+        straight: (P,P) what the bend lacks along those residuals. With it, it is that of weighted least squares, under
+            which every step comes nearer, but each only by some factor.
+    """
+
+    cost: float
+    slope: Array
+    bend: Array
+    straight: Array
 
 
-def _bend(prior: Prior) -> float:
-    return _K_SIGMA if prior.distortion else 1e-9
-
-
-def _normal(cameras: Turned, sights: Sights, prior: Prior, robust: float) -> tuple[Array, Array]:
-    """Normal matrix and gradient of :func:`_cost`, of sights pair by pair."""
-    difference, parts, columns = linearise(cameras, sights)
+def _around(cameras: Turned, sights: Sights, prior: Prior, robust: float) -> _Around:
+    """Of sights pair by pair."""
+    difference, parts = linearise(cameras, sights)
     n, groups = len(cameras.rotations), len(cameras.focals)
-    size = 3 * n + 2 * groups
-    distance = np.linalg.norm(difference, axis=1)
+    distance = np.sqrt((difference**2).sum(0))
     weight = np.minimum(1.0, robust / np.maximum(distance, 1e-12))
+    outward = difference * np.where(distance > robust, np.sqrt(weight) / np.maximum(distance, 1e-12), 0.0)
+    along = outward[0] * parts[0] + outward[1] * parts[1]
+    weighted = parts * weight
     # All sights of a pair share their columns, so that each pair adds one small matrix.
-    starts = np.flatnonzero(np.diff(sights.source * n + sights.target, prepend=-1))
-    weighted = parts * weight[:, None, None]
-    matrix, gradient = np.zeros((size, size)), np.zeros(size)
-    for begin, end in itertools.pairwise([*starts, len(parts)]):
-        own, scaled = parts[begin:end].reshape(-1, 10), weighted[begin:end].reshape(-1, 10)
-        column = columns[begin]
-        np.add.at(matrix, (column[:, None], column), scaled.T @ own)
-        np.add.at(gradient, column, scaled.T @ difference[begin:end].ravel())
+    starts = sights.pairs()
+    at = columns(cameras, sights.source[starts], sights.target[starts])
+    slopes, whole, missing = np.empty((len(at), 10)), np.empty((len(at), 10, 10)), np.empty((len(at), 10, 10))
+    for pair, (begin, end) in enumerate(itertools.pairwise([*starts, len(distance)])):
+        (own, own2), (scaled, scaled2) = parts[:, :, begin:end], weighted[:, :, begin:end]
+        slopes[pair] = scaled @ difference[0, begin:end] + scaled2 @ difference[1, begin:end]
+        whole[pair] = scaled @ own.T + scaled2 @ own2.T
+        missing[pair] = along[:, begin:end] @ along[:, begin:end].T
+    size = 3 * n + 2 * groups
+    slope, bend, straight = np.zeros(size), np.zeros((size, size)), np.zeros((size, size))
+    np.add.at(slope, at, slopes)
+    np.add.at(bend, (at[:, :, None], at[:, None]), whole - missing)
+    np.add.at(straight, (at[:, :, None], at[:, None]), missing)
     off = np.log(cameras.focals / prior.focals) / prior.sigmas
     at = 3 * n + np.arange(groups)
-    matrix[at, at] += 1 / prior.sigmas**2
-    gradient[at] += off / prior.sigmas
-    sigma = _bend(prior)
+    slope[at] += off / prior.sigmas
+    bend[at, at] += 1 / prior.sigmas**2
+    sigma = _K_SIGMA if prior.distortion else 1e-9
     bent = cameras.distortions / sigma
-    matrix[at + groups, at + groups] += 1 / sigma**2
-    gradient[at + groups] += bent / sigma
-    return matrix, gradient
+    slope[at + groups] += bent / sigma
+    bend[at + groups, at + groups] += 1 / sigma**2
+    # The priors' residuals are of unit variance, like pixels.
+    loss = np.where(distance <= robust, 0.5 * distance**2, robust * (distance - 0.5 * robust)).sum()
+    return _Around(float(loss + 0.5 * (off**2).sum() + 0.5 * (bent**2).sum()), slope, bend, straight)

@@ -80,8 +80,9 @@ class Shifts:
         node, beyond = self.cells(xy)
         right, down = beyond[:, :1], beyond[:, 1:]
         flat, width = self.grid.reshape(-1, 2), self.grid.shape[1]
-        above = flat[node] * (1 - right) + flat[node + 1] * right
-        below = flat[node + width] * (1 - right) + flat[node + width + 1] * right
+        corners = flat.take(node + np.array([[0], [1], [width], [width + 1]]), axis=0)
+        above = corners[0] * (1 - right) + corners[1] * right
+        below = corners[2] * (1 - right) + corners[3] * right
         return above * (1 - down) + below * down
 
     def apply(self, xy: Array) -> Array:
@@ -173,16 +174,15 @@ class _Spots:
 
     Attributes:
         xy: (M,2) px.
-        photo, link: (M,) numbers.
-        nodes: (M,4) of the nodes around each place, in its grid.
-        shares: (M,4) by how much each counts, 1 altogether.
+        of_photo, of_link: (4,M) nodes around each place, in the grids of all photos, and of all links, one after the
+            other.
+        shares: (4,M) by how much each counts, 1 altogether.
         shape: rows and columns of a grid.
     """
 
     xy: Array
-    photo: NDArray[np.int64]
-    link: NDArray[np.int64]
-    nodes: NDArray[np.int64]
+    of_photo: NDArray[np.int64]
+    of_link: NDArray[np.int64]
     shares: Array
     shape: tuple[int, int]
 
@@ -195,24 +195,22 @@ class _Spots:
         ]
         photo, link, node, beyond, width = (np.concatenate(part) for part in zip(*every, strict=True))
         right, down = beyond.T
-        shares = np.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down], 1)
-        nodes = (node // width * columns + node % width)[:, None] + np.array([0, 1, columns, columns + 1])
-        return cls(np.concatenate([xy for *_, xy in places]), photo, link, nodes, shares, (rows, columns))
-
-    def _flat(self, by_link: bool) -> NDArray[np.int64]:
-        owner = self.link if by_link else self.photo
-        return owner[:, None] * (self.shape[0] * self.shape[1]) + self.nodes
+        shares = np.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down])
+        nodes = node // width * columns + node % width + np.array([[0], [1], [columns], [columns + 1]])
+        of_photo, of_link = (owner * (rows * columns) + nodes for owner in (photo, link))
+        return cls(np.concatenate([xy for *_, xy in places]), of_photo, of_link, shares, (rows, columns))
 
     def at(self, grids: Array, *, by_link: bool = False) -> Array:
         """(M,2) what (N,h,w,2) grids of the photos or the links hold there."""
-        return np.einsum("mk,mkc->mc", self.shares, grids.reshape(-1, 2)[self._flat(by_link)])
+        around = grids.reshape(-1, 2).take(self.of_link if by_link else self.of_photo, axis=0)
+        return (self.shares[:, :, None] * around).sum(0)
 
     def sums(self, vectors: Array, weight: Array, count: int, *, by_link: bool = False) -> Array:
         """(count,3,h,w) sums of vectors (M,2) times weights (M,), and of weights, shared out among the nodes."""
-        places, shares = self._flat(by_link).ravel(), self.shares * weight[:, None]
+        places, shares = (self.of_link if by_link else self.of_photo).ravel(), self.shares * weight
         size = self.shape[0] * self.shape[1]
         sums = [
-            np.bincount(places, (shares if part is None else shares * part[:, None]).ravel(), minlength=count * size)
+            np.bincount(places, (shares if part is None else shares * part).ravel(), minlength=count * size)
             for part in (vectors[:, 0], vectors[:, 1], None)
         ]
         return np.stack([one.reshape(count, *self.shape) for one in sums], 1)

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
 from pipelines.core.progress import Silent
 from pipelines.core.types import Photo
-from pipelines.stitch.adjust import Prior, Sights, Turned, adjust, linearise, rays, residuals, rotation
+from pipelines.stitch.adjust import Prior, Sights, Turned, adjust, columns, linearise, rays, residuals, rotation
 from pipelines.stitch.crop import largest_rectangle
 from pipelines.stitch.exposure import find_gains
 from pipelines.stitch.limits import check_size
@@ -87,11 +88,12 @@ def test_derivatives_agree_with_differences():
                    np.array([0, 1, 0]))  # fmt: skip
     some = Sights(np.array([0, 1, 2, 0]), np.array([1, 2, 0, 2]), random.uniform(-100, 100, (4, 2)),
                   random.uniform(-100, 100, (4, 2)))  # fmt: skip
-    _, parts, columns = linearise(truth, some)
+    _, parts = linearise(truth, some)
+    names = columns(truth, some.source, some.target)
     whole = np.zeros((4, 2, 13))
     for row in range(4):
-        for column in range(10):
-            whole[row, :, columns[row, column]] += parts[row, :, column]
+        for part in range(10):
+            whole[row, :, names[row, part]] += parts[:, part, row]
     h = 1e-6
     for column in range(13):
         ends = []
@@ -120,6 +122,28 @@ def test_adjustment_finds_rotations_focal_length_and_distortion_among_wrong_matc
     assert found.focals[0] == pytest.approx(350, rel=0.005)
     assert found.distortions[0] == pytest.approx(-0.08, abs=0.01)
     assert turned_apart(found.rotations, truth.rotations).max() < 0.05
+
+
+def test_nothing_is_left_to_gain_after_an_adjustment_among_wrong_matches():
+    random = np.random.default_rng(2)
+    truth = ring(4, 20, k=0.1)
+    seen = sights(truth, [(0, 1), (1, 2), (2, 3), (0, 2)], random, 0.4)
+    wrong = random.random(len(seen.x)) < 0.3
+    seen.y[wrong] += random.uniform(-25, 25, (wrong.sum(), 2))
+    start = Turned(rotation(random.normal(0, 0.03, (4, 3))) @ truth.rotations, np.array([430.0]), np.zeros(1),
+                   truth.group)  # fmt: skip
+    found = adjust(start, seen, Prior(np.array([430.0]), np.array([0.6])), robust=1.0)
+
+    def loss(step):
+        cameras = Turned(rotation(step[:12].reshape(4, 3)) @ found.rotations, found.focals * np.exp(step[12:13]),
+                         found.distortions + step[13:], found.group)  # fmt: skip
+        distance = np.linalg.norm(residuals(cameras, seen.both_ways()), axis=1)
+        priors = np.log(cameras.focals[0] / 430) / 0.6, cameras.distortions[0] / 0.05
+        huber = np.where(distance < 1, 0.5 * distance**2, distance - 0.5)
+        return huber.sum() + 0.5 * np.square(priors).sum()
+
+    other = minimize(loss, np.zeros(14), method="BFGS")
+    assert other.fun > loss(np.zeros(14)) * (1 - 1e-5)
 
 
 # --- projection -------------------------------------------------------------------------------------------------------
