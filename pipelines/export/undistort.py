@@ -233,7 +233,7 @@ def photo_of(name: str, path: Path, camera: Camera) -> Photo:
         InputError: it has another size, as a resized copy has.
     """
     try:
-        with formats.pillow().open(path) as picture:
+        with formats.open_picture(np.fromfile(path, np.uint8)) as picture:
             exif = read_exif(picture, *picture.size)
             width, height = picture.size
     except Exception:  # not for Pillow, whatever it raises; the reader will tell what it is

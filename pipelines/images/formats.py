@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,7 @@ MAX_SIDE = 2**20
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_EXIF_KEYS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ROWS_FLIPPED, _COLUMNS_FLIPPED = (3, 4, 7, 8), (2, 3, 6, 7)  # by EXIF orientation, after the sides have been swapped
 _REDUCTIONS = (8, 4, 2)
@@ -57,6 +60,24 @@ def pillow() -> ModuleType:
     else:
         pillow_heif.register_heif_opener()
     return Image
+
+
+def open_picture(data: NDArray[np.uint8]) -> Any:
+    """The bytes of a file as a ``PIL.Image.Image`` whose pixels are not decoded, not even when its EXIF is asked for.
+
+    Raises:
+        Exception: of whatever kind Pillow's reader of the format raises.
+    """
+    image, stream = pillow(), io.BytesIO(data.data)
+    if is_jpeg(data):  # Pillow would load its readers of all usual formats first.
+        from PIL import JpegImagePlugin
+
+        return JpegImagePlugin.JpegImageFile(stream)
+    picture = image.open(stream)
+    if picture.format == "PNG" and not _has_late_exif(data):
+        # Where there is none before the pixels, Pillow would decode them to see whether there is some behind.
+        picture.info.setdefault("exif", None)
+    return picture
 
 
 def is_jpeg(data: NDArray[np.uint8]) -> bool:
@@ -190,20 +211,36 @@ def check_png(data: NDArray[np.uint8]) -> str:
     """Why a PNG is damaged, or an empty string: each chunk's checksum, and the closing chunk (PNG spec, 5.3)."""
     import zlib
 
-    at = len(_PNG)
-    view = data.data
-    while at + 12 <= len(view):
-        length = int.from_bytes(view[at : at + 4], "big")
-        end = at + 12 + length
-        if end > len(view):
-            break
-        kind = bytes(view[at + 4 : at + 8])
-        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+    for kind, chunk in _png_chunks(data):
+        body, checksum = chunk[:-4], chunk[-4:]
+        if zlib.crc32(body) != int.from_bytes(checksum, "big"):
             return "a checksum in the file is wrong: it was damaged"
         if kind == b"IEND":
             return ""
-        at = end
     return "the file ends before the picture does, as after a broken download or copy"
+
+
+def _png_chunks(data: NDArray[np.uint8]) -> Iterator[tuple[bytes, memoryview]]:
+    """Kind and bytes (kind, content, checksum) of each whole chunk of a PNG."""
+    at, view = len(_PNG), data.data
+    while at + 12 <= len(view):
+        end = at + 12 + int.from_bytes(view[at : at + 4], "big")
+        if end > len(view):
+            return
+        yield bytes(view[at + 4 : at + 8]), view[at + 4 : end]
+        at = end
+
+
+def _has_late_exif(data: NDArray[np.uint8]) -> bool:
+    """Whether a PNG has EXIF, or an orientation in XMP, behind its pixels; True too for one that ends too early."""
+    behind = False
+    for kind, chunk in _png_chunks(data):
+        if kind == b"IEND":
+            return False
+        behind |= kind == b"IDAT"
+        if behind and (kind == b"eXIf" or bytes(chunk[4:26]).startswith(_PNG_EXIF_KEYS)):
+            return True
+    return True
 
 
 def sniff(data: NDArray[np.uint8]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import stat
@@ -230,7 +229,7 @@ def _bytes(path: Path) -> NDArray[np.uint8]:
 def _header(data: NDArray[np.uint8]) -> tuple[int, int, Exif]:
     """Width and height after orientation, and EXIF."""
     try:
-        with formats.pillow().open(io.BytesIO(data.data)) as picture:
+        with formats.open_picture(data) as picture:
             exif = read_exif(picture, *picture.size)
             width, height = picture.size
     except Exception:  # Not for Pillow; OpenCV may still know it (JPEG 2000, TIFF of rare depths).

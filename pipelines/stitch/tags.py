@@ -10,9 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pipelines.core.types import Photo
 from pipelines.images.exif import OWN_PANORAMA, SOFTWARE
-from pipelines.images.formats import pillow
+from pipelines.images.formats import open_picture, pillow
 from pipelines.stitch.projection import Canvas
 
 _KEPT = (0x010F, 0x0110, 0x0132, 0x013B, 0x8298, 0x010E)
@@ -57,7 +59,7 @@ def _exif(photo: Photo, size: tuple[int, int]) -> Any:
     image = pillow()
     out = image.Exif()
     try:
-        with image.open(photo.path) as picture:
+        with open_picture(np.fromfile(photo.path, np.uint8)) as picture:
             source = picture.getexif()
             shot, place = source.get_ifd(_EXIF), source.get_ifd(_GPS)
             for tag in _KEPT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -157,18 +158,21 @@ def _write_directory(stream: BinaryIO, entries: dict[int, tuple[int, tuple[int, 
     stream.write(struct.pack("<I", place))
 
 
-def _by_pillow(kind: str, **options: object) -> Callable[[BinaryIO, Rendered, Tags], None]:
+def _by_pillow(suffix: str, **options: object) -> Callable[[BinaryIO, Rendered, Tags], None]:
     def write(stream: BinaryIO, rendered: Rendered, tags: Tags) -> None:
         pixels = rendered.pixels
-        if kind != "JPEG" and _has_border(rendered):
+        if suffix != ".jpg" and _has_border(rendered):
             pixels = np.dstack([pixels, rendered.mask])
+        packed = io.BytesIO()
+        packed.name = f"pano{suffix}"  # Pillow loads one writer for a file's name, but all usual ones for a format's.
         picture = pillow().fromarray(np.ascontiguousarray(pixels))
-        picture.save(stream, kind, exif=tags.exif, xmp=tags.xmp.encode(), **options)
+        picture.save(packed, exif=tags.exif, xmp=tags.xmp.encode(), **options)
+        stream.write(packed.getbuffer())
 
     return write
 
 
-_JPEG = Format(_by_pillow("JPEG", quality=95, subsampling=0), False, False, 65_500)
+_JPEG = Format(_by_pillow(".jpg", quality=95, subsampling=0), False, False, 65_500)
 _TIFF = Format(write_tiff, True, True, 1 << 30)
 FORMATS = {
     ".jpg": _JPEG,
@@ -176,7 +180,7 @@ FORMATS = {
     ".png": Format(write_png, True, True, (1 << 31) - 1),
     ".tif": _TIFF,
     ".tiff": _TIFF,
-    ".webp": Format(_by_pillow("WEBP", quality=92), True, False, 16_383),
+    ".webp": Format(_by_pillow(".webp", quality=92), True, False, 16_383),
 }
 """Suffix → how it is written."""
 

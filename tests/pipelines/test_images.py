@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from made_photos import BLUE, GREEN, GREY, RED, close, corners, encoded, one, quarters, save, texture, why
 from PIL import Image as Pil
+from PIL import PngImagePlugin
 
 from pipelines.core.errors import InputError
 from pipelines.images import formats
@@ -63,6 +65,31 @@ def test_the_orientations_are_those_of_the_exif_norm() -> None:
         picture.save(buffer, "PNG", exif=exif)
         expected = np.asarray(ImageOps.exif_transpose(Pil.open(buffer)))
         np.testing.assert_array_equal(formats.apply_orientation(corners(), orientation), expected)
+
+
+def _png_with(kind: bytes, content: bytes, *, behind: bool) -> np.ndarray:
+    """A PNG with one chunk more, before or behind its pixels."""
+    plain = encoded("png")
+    chunk = len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+    at = plain.index(b"IEND" if behind else b"IDAT") - 4
+    return np.frombuffer(plain[:at] + chunk + plain[at:], np.uint8)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_png_is_turned_by_exif_and_xmp_wherever_they_stand(tmp_path: Path, behind: bool) -> None:
+    exif = Pil.Exif()
+    exif[0x0112] = 6
+    xmp = b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>'
+    for kind, content in ((b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")), (b"iTXt", xmp)):
+        _png_with(kind, content, behind=behind).tofile(tmp_path / "a.png")
+        photo = one(tmp_path)
+        assert (photo.exif.orientation, photo.width, photo.height) == (6, 240, 320)
+
+
+def test_a_png_is_not_decoded_for_exif_that_it_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda _: pytest.fail("it was decoded"))
+    with formats.open_picture(_png_with(b"tEXt", b"Comment\0by hand", behind=True)) as picture:
+        assert not picture.getexif()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1"])
