@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.median import median
 from pipelines.core.progress import Progress
-from pipelines.engine import cores
+from pipelines.engine import core_pool
 from pipelines.stitch.crop import largest_rectangle
 from pipelines.stitch.exposure import apply_gain, find_gains, local_gains, moderated
 from pipelines.stitch.pixels import Pixels, shallow, side_for
@@ -78,7 +78,7 @@ def render(
         InputError: a photo cannot be read any more.
     """
     tiles, pieces = list(tiles_of(canvas)), pieces_of(canvas)
-    with ThreadPoolExecutor(cores()) as pool:
+    with core_pool() as pool:
         with progress.stage("Seams", None):
             step = _step(canvas)
             small = shrunk(canvas, step)
