@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pipelines.benchmarks.plain_pnp import plain_pose
 from pipelines.benchmarks.truth import TrueCamera, read_dataset
 from pipelines.core.errors import ReconError
+from pipelines.core.maps import Model
 from pipelines.core.progress import Progress, Silent
-from pipelines.core.types import Exif, Model, Photo
+from pipelines.core.types import Exif, Photo
 from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.similarity import angle_between, camera_alignment, centres_of
 from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descriptors.distances import nearest
-from pipelines.core.types import Camera, Features
+from pipelines.core.maps import Camera
+from pipelines.core.types import Features
 from pipelines.engine import cores
 from pipelines.localize.map import LocalMap
 

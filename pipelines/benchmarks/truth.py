@@ -18,7 +18,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pipelines.core.errors import InputError
-from pipelines.core.types import Model, Photo
+from pipelines.core.maps import Model
+from pipelines.core.types import Photo
 from pipelines.geometry.similarity import angle_between, centres_of, similarity
 from pipelines.images.read import scan
 

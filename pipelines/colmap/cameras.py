@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.types import Camera
+from pipelines.core.maps import Camera
 
 if TYPE_CHECKING:
     import pycolmap

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipelines import model_files
 from pipelines.colmap.cameras import from_colmap, load_pycolmap, to_colmap
 from pipelines.core.errors import OutputError
-from pipelines.core.types import Camera, Model, grouped
+from pipelines.core.maps import Camera, Model, grouped
 
 if TYPE_CHECKING:
     import pycolmap

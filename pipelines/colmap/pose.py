@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.colmap.cameras import from_colmap, load_pycolmap, to_colmap
-from pipelines.core.types import Camera
+from pipelines.core.maps import Camera
 
 _MIN_POINTS = 4
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.colmap.cameras import load_pycolmap, to_colmap
 from pipelines.core.errors import OutputError
-from pipelines.core.types import Camera, TwoView
+from pipelines.core.maps import Camera, TwoView
 from pipelines.store.files import nearly_full, write_errors
 
 if TYPE_CHECKING:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.core.types import Camera, Photo
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.core.maps import Camera
+    from pipelines.core.types import Photo
 
 _USUAL_SIDE = 1600
 

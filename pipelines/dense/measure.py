@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.types import Model
+from pipelines.core.maps import Model
 from pipelines.dense.mesh import raycasting, tensor
 from pipelines.dense.mesh_files import Mesh
 from pipelines.dense.views import View

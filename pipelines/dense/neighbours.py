@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.types import Model
+from pipelines.core.maps import Model
 from pipelines.dense.views import View
 from pipelines.pairs.shared import partners, sightings
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.config import finite, to_plain
-from pipelines.core.types import Model
+from pipelines.core.maps import Model
 
 
 @dataclass(frozen=True)

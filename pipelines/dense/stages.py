@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.maps import Model
 from pipelines.core.progress import Progress
-from pipelines.core.types import Model
 from pipelines.dense.agree import Checked, check
 from pipelines.dense.cloud import write_cloud
 from pipelines.dense.config import DenseConfig

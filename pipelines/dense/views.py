@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import InputError
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera, Model
 from pipelines.dense.project import transfer
 from pipelines.engine import map_items
 from pipelines.export.undistort import check_photos, photo_of, pinhole_camera, pixels_by_rows

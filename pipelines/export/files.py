@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import OutputError
-from pipelines.core.types import Model
+from pipelines.core.maps import Model
 from pipelines.store.files import make_folder, write_errors
 
 MARK = "recon-export.json"  # stands in every export; only a folder that has it is ever replaced

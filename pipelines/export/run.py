@@ -9,8 +9,8 @@ from pathlib import Path
 from pipelines import colmap
 from pipelines.core.config import known_name
 from pipelines.core.errors import InputError
+from pipelines.core.maps import Model
 from pipelines.core.progress import Progress, Silent
-from pipelines.core.types import Model
 from pipelines.export.files import photo_files, whole_folder, write_mark
 from pipelines.export.targets import FORMATS, Job
 from pipelines.store.folder import MapFolder

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import colmap
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera, Model
 from pipelines.export.files import camera_pyramids
 from pipelines.export.ply import write_ply
 from pipelines.export.undistort import undistorted, write_photos

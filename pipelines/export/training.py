@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from descriptors.frames import angles, scales
 from pipelines import colmap
 from pipelines.core.errors import InputError
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Progress, Silent
-from pipelines.core.types import Camera, Model
 from pipelines.engine import map_items
 from pipelines.export.files import MARK, photo_files, whole_folder, write_mark
 from pipelines.export.run import photo_places, read_component

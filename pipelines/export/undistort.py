@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from pipelines import colmap
 from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera, Model, Photo
+from pipelines.core.types import Photo
 from pipelines.engine import map_items
 from pipelines.images import formats
 from pipelines.images.exif import read_exif

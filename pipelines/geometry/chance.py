@@ -7,13 +7,15 @@ Monasse and Marlet, Adaptive structure from motion with a contrario model estima
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.types import Camera, TwoView
 from pipelines.geometry.residuals import residuals
+
+if TYPE_CHECKING:
+    from pipelines.core.maps import Camera, TwoView
 
 _LEAST_ERROR = 0.5
 """Px; no keypoint lies more exactly, so that smaller residuals prove nothing more."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.types import TwoView
+if TYPE_CHECKING:
+    from pipelines.core.maps import TwoView
 
 _BY_HOMOGRAPHY = {"PLANAR", "PANORAMIC", "PLANAR_OR_PANORAMIC"}
 _BY_EPIPOLAR_LINE = {"CALIBRATED", "UNCALIBRATED"}

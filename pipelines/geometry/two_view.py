@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.maps import Camera, TwoView
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import Camera, TwoView
 from pipelines.geometry.chance import log_false_alarms
 
 _MAX_ERROR = 100.0

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.maps import TwoView
 from pipelines.core.progress import Progress
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
 from pipelines.geometry.residuals import residuals

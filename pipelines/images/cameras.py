@@ -13,7 +13,8 @@ from pathlib import PurePath
 
 from pipelines.core.config import known_name
 from pipelines.core.errors import ConfigError
-from pipelines.core.types import Camera, Photo
+from pipelines.core.maps import Camera
+from pipelines.core.types import Photo
 from pipelines.images.exif import FOCAL_GUESS
 
 # COLMAP 4's camera models and their parameters in order (tests/pipelines/test_cameras.py compares with pycolmap).

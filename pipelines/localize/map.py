@@ -15,8 +15,8 @@ import descriptors
 from pipelines import colmap
 from pipelines.core.config import from_plain
 from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera, Model
 from pipelines.features.extract import FeatureConfig, FeatureFiles
 from pipelines.localize.looks import Looks, read_looks
 from pipelines.localize.result import Localisation

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import colmap
-from pipelines.core.types import Camera
+from pipelines.core.maps import Camera
 from pipelines.localize.refine import Prior, Refined, refine
 from pipelines.localize.sightings import Sightings
 

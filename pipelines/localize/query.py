@@ -9,8 +9,9 @@ import numpy as np
 
 from pipelines.core.clock import timed
 from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.maps import Camera
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import Camera, Features, Photo
+from pipelines.core.types import Features, Photo
 from pipelines.geometry.earth import to_places
 from pipelines.images.cameras import CameraConfig, camera_prior
 from pipelines.images.read import pixel_size, read_gray

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import colmap
-from pipelines.core.types import Camera
+from pipelines.core.maps import Camera
 from pipelines.geometry.robust import CAUCHY, LEAST_NOISE, MEDIAN_SQUARE
 from pipelines.images.cameras import MODELS
 from pipelines.localize.sightings import Sightings, by_place

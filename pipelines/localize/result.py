@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.config import finite
-from pipelines.core.types import Camera
+from pipelines.core.maps import Camera
 
 
 class Verdict(StrEnum):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.types import Features, Model
+from pipelines.core.maps import Model
+from pipelines.core.types import Features
 from pipelines.images.read import pixel_size
 
 _COARSE = 2.0

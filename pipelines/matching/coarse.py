@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from descriptors.contract import Distance
 from descriptors.distances import DescriptorSet, Matches, mutual_matches
-from pipelines.core.types import TwoView
+from pipelines.core.maps import TwoView
 from pipelines.matching.candidates import Candidates, one_per_place
 from pipelines.matching.guided import Cells, guided_matches
 

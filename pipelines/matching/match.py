@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from descriptors.distances import Described, DescriptorSet
 from pipelines.core.cache import ReadCache
+from pipelines.core.maps import Camera, TwoView
 from pipelines.core.progress import Progress
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import Camera, TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
 from pipelines.geometry.two_view import VerifyConfig, estimate_two_view

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pipelines.core.config import check_seed, known_name
 from pipelines.core.errors import InputError
+from pipelines.core.maps import Camera
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import Camera, Features, Photo
+from pipelines.core.types import Features, Photo
 from pipelines.engine import map_items
 from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.chance import log_false_alarms_of

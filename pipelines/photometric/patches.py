@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pipelines import colmap
 from pipelines.core.errors import ReconError
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera, Model, Photo
+from pipelines.core.types import Photo
 from pipelines.engine import map_items
 from pipelines.images.read import Image, pixel_size, read_gray
 from pipelines.photometric.windows import BLOCK, cut_blocks, lay_over

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from pipelines import colmap
 from pipelines.core.cache import ReadCache
+from pipelines.core.maps import Camera, Model, TwoView
 from pipelines.core.progress import Progress
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import Camera, Model, TwoView
 from pipelines.engine import cores, map_items
 from pipelines.features.extract import FeatureFiles
 from pipelines.geometry.similarity import camera_alignment

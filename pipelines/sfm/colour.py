@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import ReconError
+from pipelines.core.maps import Model
 from pipelines.core.progress import Progress
-from pipelines.core.types import Model, Photo
+from pipelines.core.types import Photo
 from pipelines.engine import map_items
 from pipelines.images.read import read_color
 from pipelines.images.write import thumbnail

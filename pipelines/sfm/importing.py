@@ -11,9 +11,10 @@ import numpy as np
 from pipelines import colmap
 from pipelines.core.clock import timed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, ReconError
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Progress
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import Camera, Model, Photo, Rejected
+from pipelines.core.types import Photo, Rejected
 from pipelines.features.extract import FeatureConfig, extract_features
 from pipelines.geometry.two_view import VerifyConfig
 from pipelines.images.cameras import CameraConfig, Intrinsics, camera_prior, check_model

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import colmap
+from pipelines.core.maps import Model
 from pipelines.core.progress import Progress
-from pipelines.core.types import Model, Photo
+from pipelines.core.types import Photo
 from pipelines.engine import map_items, opencv_threads_kept
 from pipelines.geometry.similarity import camera_alignment
 from pipelines.photometric.patches import cut_patches, read_photo

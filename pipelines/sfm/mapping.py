@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import colmap
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Progress
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import Camera, Model
 from pipelines.engine import map_items
 from pipelines.features.extract import FeatureFiles
 from pipelines.geometry.similarity import camera_alignment

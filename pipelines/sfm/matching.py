@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 
 from pipelines.core.clock import timed
+from pipelines.core.maps import Camera
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera
 from pipelines.features.extract import FeatureFiles
 from pipelines.geometry.verify import verify_pairs
 from pipelines.matching.match import Geometries, match_pairs, read_matches

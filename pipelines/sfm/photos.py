@@ -10,8 +10,9 @@ from typing import Any
 import descriptors
 from pipelines.core.config import from_plain
 from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.maps import Camera
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera, Photo, Rejected
+from pipelines.core.types import Photo, Rejected
 from pipelines.images.masks import find_mask
 from pipelines.images.read import scan
 from pipelines.sfm.config import SfmConfig

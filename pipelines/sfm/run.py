@@ -11,8 +11,9 @@ import descriptors
 from pipelines import colmap
 from pipelines.core.clock import timed
 from pipelines.core.errors import ConfigError, NoModelError, NoOverlapError, ReconError
+from pipelines.core.maps import Camera, MapSummary, Model
 from pipelines.core.progress import Progress
-from pipelines.core.types import Camera, MapSummary, Model, Photo, Rejected
+from pipelines.core.types import Photo, Rejected
 from pipelines.features.extract import FeatureFiles, extract_features
 from pipelines.images.cameras import assign_cameras
 from pipelines.matching.match import get_ready

@@ -13,15 +13,8 @@ import numpy as np
 import descriptors
 from pipelines.core.config import finite, to_plain
 from pipelines.core.errors import ReconError
-from pipelines.core.types import (
-    Camera,
-    ComponentRow,
-    MapSummary,
-    Model,
-    PhotoRow,
-    Rejected,
-    Unregistered,
-)
+from pipelines.core.maps import Camera, ComponentRow, MapSummary, Model, PhotoRow, Unregistered
+from pipelines.core.types import Rejected
 from pipelines.engine import peak_memory
 from pipelines.features.extract import FeatureFiles
 from pipelines.sfm.config import SfmConfig

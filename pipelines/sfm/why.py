@@ -13,8 +13,8 @@ import numpy as np
 from pipelines import colmap
 from pipelines.core.errors import InputError, NoModelError, NoOverlapError
 from pipelines.core.groups import hanging_together
+from pipelines.core.maps import Camera, Model, TwoView, Unregistered
 from pipelines.core.thresholds import threshold_scale
-from pipelines.core.types import Camera, Model, TwoView, Unregistered
 from pipelines.features.extract import FeatureFiles
 from pipelines.images.masks import alpha_mask, find_mask, load_mask
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import ConfigError, NoModelError
-from pipelines.core.types import Camera
+from pipelines.core.maps import Camera
 from pipelines.geometry.residuals import sampson_error
 from pipelines.geometry.robust import CAUCHY, LEAST_NOISE, MEDIAN_OFFSET
 from pipelines.pairwise.match import PairResult

@@ -16,8 +16,9 @@ from descriptors import registry
 from pipelines.core.clock import timed
 from pipelines.core.config import check_seed
 from pipelines.core.errors import ConfigError, InputError, NoModelError, NoOverlapError
+from pipelines.core.maps import Camera
 from pipelines.core.progress import Progress, Silent
-from pipelines.core.types import Camera, Photo
+from pipelines.core.types import Photo
 from pipelines.depth.pair import CENSUS, Disparities, cost_function, match_pair
 from pipelines.features.detectors import DetectorConfig
 from pipelines.features.extract import FeatureConfig

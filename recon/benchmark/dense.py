@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.benchmarks.truth import TrueCamera, read_depths, read_truth
 from pipelines.core.config import finite
 from pipelines.core.errors import InputError
-from pipelines.core.types import Model
+from pipelines.core.maps import Model
 from pipelines.dense.folder import DenseFolder
 from pipelines.dense.fuse import POINT
 from pipelines.dense.measure import from_surface

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.benchmarks.truth import TrueCamera, TrueDepth
-from pipelines.core.types import Model
+from pipelines.core.maps import Model
 from pipelines.dense.folder import DenseFolder
 from pipelines.dense.mesh import cast, raycasting
 from pipelines.dense.mesh_files import Mesh

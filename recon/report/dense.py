@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import OutputError
-from pipelines.core.types import Model
+from pipelines.core.maps import Model
 from pipelines.dense.folder import DenseFolder
 from pipelines.dense.picture import TURNTABLE
 from pipelines.dense.result import DenseOutput, DenseResult, PhotoDepth

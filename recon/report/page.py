@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from pipelines.core.types import MapSummary, Model
+from pipelines.core.maps import MapSummary, Model
 from pipelines.store.files import write_text
 from recon.report import drawing, scene, tables
 

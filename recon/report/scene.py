@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.types import Camera, Model
+from pipelines.core.maps import Camera, Model
 
 MAX_POINTS = 200_000
 FAR = 60.0  # points beyond this many scene radii are not drawn: they are errors, and they would eat the precision

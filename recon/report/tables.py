@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from pipelines.core.groups import Groups
-from pipelines.core.types import MapSummary, PhotoRow
+from pipelines.core.maps import MapSummary, PhotoRow
 
 # Column title, shown as, sorted first.
 _COLUMNS = (

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from string import Template
 from typing import Any
 
-from pipelines.core.types import Model
+from pipelines.core.maps import Model
 from pipelines.images.cameras import CameraConfig
 from pipelines.images.intrinsics import intrinsics_of_numbers
 from pipelines.localize.map import LocalMap

@@ -15,7 +15,7 @@ from command import assert_complaint_only, drafts, recon, start
 from test_bad_disk import finished, mounted
 
 from pipelines import colmap
-from pipelines.core.types import Model
+from pipelines.core.maps import Model
 
 FAST = ("--size", "200", "-q")
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines import colmap
-from pipelines.core.types import Camera, Model
+from pipelines.core.maps import Camera, Model
 
 LENS = Camera("OPENCV", 320, 240, (260.0, 264.0, 163.0, 117.0, -0.21, 0.05, 0.002, -0.001), "exif")
 PORTRAIT = Camera("SIMPLE_RADIAL", 240, 320, (300.0, 119.5, 159.5, 0.08), "exif")

@@ -14,8 +14,9 @@ import pycolmap
 import pytest
 
 from pipelines import colmap
+from pipelines.core.maps import Camera, TwoView
 from pipelines.core.progress import Silent
-from pipelines.core.types import Camera, Features, TwoView
+from pipelines.core.types import Features
 from pipelines.features.extract import FeatureConfig
 from pipelines.geometry.similarity import camera_alignment, centres_of
 from pipelines.sfm.again import match_again

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from pipelines import colmap
 from pipelines.core.errors import ConfigError, InputError
-from pipelines.core.types import Camera, Model
+from pipelines.core.maps import Camera, Model
 from pipelines.geometry.earth import to_metres, to_places
 from pipelines.sfm.align import align_distance, align_to, gps_target, read_centres
 from pipelines.sfm.mapping import keep_models, models_key

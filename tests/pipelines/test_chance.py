@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.core.types import Camera, TwoView
+from pipelines.core.maps import Camera, TwoView
 from pipelines.geometry.chance import log_false_alarms
 
 SIDEWAYS = np.array([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # epipolar lines are the rows

@@ -13,8 +13,8 @@ from pipelines.colmap.lenses import _LONG_TRACKS, told_principal_points
 from pipelines.colmap.mapping import _drop_points_of_two_views, _finish, _matches
 from pipelines.colmap.problem import noise_of
 from pipelines.core.errors import OutputError
+from pipelines.core.maps import Camera, grouped
 from pipelines.core.progress import Silent
-from pipelines.core.types import Camera, grouped
 from pipelines.sfm.mapping import _begun_better
 from pipelines.sfm.why import MatchGraph
 

@@ -13,8 +13,8 @@ from true_map import Truth, courtyard, true_model
 
 from descriptors import dense
 from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.maps import Model
 from pipelines.core.progress import Silent
-from pipelines.core.types import Model
 from pipelines.dense.agree import Checked, check
 from pipelines.dense.census_sweep import census_volume
 from pipelines.dense.config import DenseConfig
@@ -301,7 +301,7 @@ def test_transfer_agrees_with_projection():
 def test_a_distorted_photo_is_undistorted(scene, tmp_path):
     """A photo taken through a lens, made from a rendered one, comes back as it was."""
     from pipelines import colmap
-    from pipelines.core.types import Camera
+    from pipelines.core.maps import Camera
 
     lens = Camera("SIMPLE_RADIAL", 1024, 768, (862.4, 511.5, 383.5, -0.09), "given")
     straight = cv2.imread(str(scene.truth.photos[scene.truth.names[0]]))

@@ -12,8 +12,9 @@ from PIL import Image as Pil
 from PIL.PngImagePlugin import PngInfo
 
 from pipelines.core.errors import InputError
+from pipelines.core.maps import Camera
 from pipelines.core.progress import Silent
-from pipelines.core.types import Camera, Photo
+from pipelines.core.types import Photo
 from pipelines.export.undistort import photo_of
 from pipelines.features import extract
 from pipelines.features.detectors import DetectorConfig, detect

@@ -14,7 +14,7 @@ from drawn_scene import CAMERAS, NAMES, colour, draw_photos, make_model, rays_by
 from PIL import Image
 
 from pipelines import colmap
-from pipelines.core.types import Model
+from pipelines.core.maps import Model
 from pipelines.export import FORMATS, export
 from pipelines.export.files import MARK
 

@@ -14,8 +14,8 @@ from drawn_scene import CAMERAS, LENS, NAMES, PORTRAIT, STRAIGHT, draw_photos, m
 
 from pipelines import colmap
 from pipelines.core.errors import ConfigError, InputError, OutputError
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Silent
-from pipelines.core.types import Camera, Model
 from pipelines.export import export, export_map
 from pipelines.export.files import photo_files
 from pipelines.export.undistort import pinhole_camera, undistorted

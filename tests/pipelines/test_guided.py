@@ -9,7 +9,7 @@ from true_map import Truth, courtyard
 
 from descriptors.distances import Matches
 from descriptors.frames import frames_from_keypoints
-from pipelines.core.types import Camera, TwoView
+from pipelines.core.maps import Camera, TwoView
 from pipelines.features.detectors import FUSED, DetectorConfig
 from pipelines.geometry.two_view import VerifyConfig, estimate_two_view
 from pipelines.matching.candidates import Candidates, first_at_place

@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from descriptors.views import Views
 from pipelines.core.errors import ConfigError
-from pipelines.core.types import Camera, Features, Model, Photo
+from pipelines.core.maps import Camera, Model
+from pipelines.core.types import Features, Photo
 from pipelines.images.read import pixel_size
 from pipelines.localize.guided import guided_matches, view_distances
 from pipelines.localize.looks import Looks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.core.types import TwoView
+from pipelines.core.maps import TwoView
 from pipelines.geometry.residuals import residuals, sampson_error
 
 # A camera that moves one unit to the right: epipolar lines are the rows, y_b = y_a.

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.core.types import Camera, Features, Photo
+from pipelines.core.maps import Camera
+from pipelines.core.types import Features, Photo
 from pipelines.pairwise.match import PairConfig, PairResult
 from pipelines.pairwise.models import estimate
 from pipelines.stereo.estimate import estimated_calibration

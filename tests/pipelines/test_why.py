@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.core.types import ComponentRow, Photo, TwoView
+from pipelines.core.maps import ComponentRow, TwoView
+from pipelines.core.types import Photo
 from pipelines.sfm.summary import verdict
 from pipelines.sfm.why import MatchGraph, listed, no_model, no_overlap, unregistered
 

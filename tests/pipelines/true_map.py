@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.benchmarks.truth import TrueDepth, read_depths
-from pipelines.core.types import Camera, Model
+from pipelines.core.maps import Camera, Model
 from pipelines.dense.views import View
 from recon.benchmark.dense_truth import sampled
 

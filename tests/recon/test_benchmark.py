@@ -13,8 +13,8 @@ import pytest
 from pipelines import colmap
 from pipelines.benchmarks.truth import PoseErrors, TrueCamera, distinct_points, pose_errors, read_truth
 from pipelines.core.errors import ConfigError, InputError
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Silent
-from pipelines.core.types import Camera, Model
 from recon.benchmark.names import named
 from recon.benchmark.process import run_process
 from recon.benchmark.sfm import PEER, Row, Setting, run_benchmark, table, write_results

@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from pipelines import colmap
 from pipelines.benchmarks.leave_one_out import PLAIN, Reference, Trial, pose_error
+from pipelines.core.maps import Camera, Model
 from pipelines.core.progress import Silent
-from pipelines.core.types import Camera, Model
 from pipelines.geometry.similarity import angle_between, camera_alignment, centres_of, similarity
 from recon.benchmark.localize import Group, Limit, Setting, run_benchmark, table, write_results
 from recon.benchmark.localize_page import write_page

@@ -21,7 +21,7 @@ def test_prints_the_folder_it_made(tmp_path: Path) -> None:
     import numpy as np
 
     from pipelines import colmap
-    from pipelines.core.types import Camera, Model
+    from pipelines.core.maps import Camera, Model
 
     none = np.zeros(0, np.int32)
     model = Model(

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import OutputError
-from pipelines.core.types import Camera, ComponentRow, MapSummary, Model, PhotoRow, Rejected, Unregistered
+from pipelines.core.maps import Camera, ComponentRow, MapSummary, Model, PhotoRow, Unregistered
+from pipelines.core.types import Rejected
 from recon.report import drawing, scene, tables
 from recon.report.page import asset, write_report
 
