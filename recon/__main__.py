@@ -13,20 +13,24 @@ _OBJECTS = 10_000
 def main() -> None:
     """Run a command; an interrupt counts from here on, before the command line's own modules are loaded."""
     gc.set_threshold(_OBJECTS)
+    code = _INTERRUPTED
     try:
         from recon.cli import main as run
 
         run()
-        return
     except KeyboardInterrupt:
         print("recon: Interrupted.", file=sys.stderr)
     except SystemExit as end:
-        if end.code != _INTERRUPTED:
-            raise
-    # Where an interrupt once came out of `exec`, by which dataclasses are made, Python would end by the signal.
+        code = int(end.code or 0)
+    # What is there goes with the process; Python would clear it away piece by piece, for 5 to 30 ms. And where an
+    # interrupt once came out of `exec`, by which dataclasses are made, it would end by the signal.
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    os._exit(_INTERRUPTED)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # Nobody reads any more; Python says so.
+        sys.exit(code)
+    os._exit(code)
 
 
 if __name__ == "__main__":

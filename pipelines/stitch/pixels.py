@@ -64,6 +64,10 @@ def shrunk_picture(picture: NDArray, side: int) -> NDArray:
     if side >= longest:
         return picture
     size = tuple(max(1, round(edge * side / longest)) for edge in picture.shape[1::-1])
+    while 2 * size[0] <= picture.shape[1] and not (picture.shape[0] % 2 or picture.shape[1] % 2):
+        # Means of four pixels are the same in the end, and OpenCV takes them ten times as fast as others.
+        half = picture.shape[1] // 2, picture.shape[0] // 2
+        picture = np.asarray(cv2.resize(picture, half, interpolation=cv2.INTER_AREA), picture.dtype)
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), picture.dtype)
 
 

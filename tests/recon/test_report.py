@@ -27,8 +27,7 @@ HOSTILE = "Дом & <b>\"é' </script><script>alert(1)</script><!--.jpg"
 def looking_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
     """(3,4) cam_from_world of a level camera, y down."""
     z = (target - eye) / np.linalg.norm(target - eye)
-    x = np.cross(z, up)
-    x /= np.linalg.norm(x)
+    x = np.cross(z, up) / np.linalg.norm(np.cross(z, up))
     rotation = np.stack([x, np.cross(z, x), z])
     return np.column_stack([rotation, -rotation @ eye])
 
