@@ -7,7 +7,6 @@ Fitzgibbon's one-parameter division model, which goes both ways in closed form. 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +24,7 @@ _K_SIGMA = 0.05
 """Prior of the distortion: phones' and compacts' lenses lie within 0.1."""
 
 
-@dataclass(frozen=True)
-class Turned:
+class Turned(NamedTuple):
     """Cameras that share one centre.
 
     Attributes:
@@ -252,8 +250,7 @@ def adjust(start: Turned, sights: Sights, prior: Prior, *, robust: float) -> Tur
 
 def _moved(cameras: Turned, step: Array) -> Turned:
     n, groups = len(cameras.rotations), len(cameras.focals)
-    return replace(
-        cameras,
+    return cameras._replace(
         rotations=rotation(step[: 3 * n].reshape(-1, 3)) @ cameras.rotations,
         focals=cameras.focals * np.exp(np.clip(step[3 * n : 3 * n + groups], -0.5, 0.5)),
         distortions=cameras.distortions + step[3 * n + groups :],

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,8 +168,7 @@ def _carried(
     return every[:, 0], (every[:, 1:] - every[:, :1]).transpose(0, 2, 1)
 
 
-@dataclass(frozen=True)
-class _Spots:
+class _Spots(NamedTuple):
     """Places among the nodes of their photos' grids, all of one shape.
 
     Attributes:

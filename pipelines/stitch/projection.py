@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -56,8 +55,7 @@ PROJECTIONS: Mapping[str, Projection] = {
 }
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Where a photo lies on the canvas: left, top, width, height in canvas px, and by how far it is turned round.
 
     Attributes:
@@ -72,8 +70,7 @@ class Piece:
     shift: float = 0.0
 
 
-@dataclass(frozen=True)
-class Canvas:
+class Canvas(NamedTuple):
     """The panorama's frame.
 
     Attributes:
@@ -215,11 +212,10 @@ def shrunk(canvas: Canvas, step: int) -> Canvas:
         left, top = piece.left // step, piece.top // step
         right = max(left + 2, -(-(piece.left + piece.width) // step))
         bottom = max(top + 2, -(-(piece.top + piece.height) // step))
-        pieces.append(replace(piece, left=left, top=top, width=right - left, height=bottom - top))
+        pieces.append(piece._replace(left=left, top=top, width=right - left, height=bottom - top))
     low = [edge - 0.5 / canvas.scale for edge in canvas.origin]
     scale = canvas.scale / step
-    return replace(
-        canvas,
+    return canvas._replace(
         scale=scale,
         origin=(low[0] + 0.5 / scale, low[1] + 0.5 / scale),
         width=max(piece.left + piece.width for piece in pieces),

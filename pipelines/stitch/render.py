@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +37,7 @@ _SEAM_PIXELS, _SEAM_PIXELS_OF_ALL = 40_000, 1_500_000
 """Of a photo, where gains and seams are looked for (OpenCV takes 100,000), and of all photos."""
 
 
-@dataclass(frozen=True)
-class Rendered:
+class Rendered(NamedTuple):
     """A panorama.
 
     Attributes:
@@ -144,8 +142,7 @@ def crop(rendered: Rendered) -> Rendered:
     """The panorama cut to the largest upright rectangle without border."""
     left, top, right, bottom = largest_rectangle(rendered.mask > 0)
     part = slice(top, bottom), slice(left, right)
-    return replace(
-        rendered,
+    return rendered._replace(
         pixels=rendered.pixels[part],
         mask=rendered.mask[part],
         left=rendered.left + left,

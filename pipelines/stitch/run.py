@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.core.clock import timed
 from pipelines.core.config import check_seed, known_name
@@ -101,8 +101,7 @@ class StitchConfig:
             raise ConfigError(what, "", "--max-megapixels 400")
 
 
-@dataclass(frozen=True)
-class Panorama:
+class Panorama(NamedTuple):
     """One panorama: its file, cameras, each photo's shifts (none where they were not asked for), canvas, picture."""
 
     path: Path
@@ -112,8 +111,7 @@ class Panorama:
     rendered: Rendered
 
 
-@dataclass(frozen=True)
-class StitchResult:
+class StitchResult(NamedTuple):
     """All panoramas of a run, largest first; the photos in none, with reasons; seconds per stage."""
 
     photos: tuple[Photo, ...]

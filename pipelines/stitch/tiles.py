@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -88,7 +87,7 @@ def pieces_of(canvas: Canvas) -> list[Piece]:
     """The pieces; of a panorama that goes all the way round also as they lie one turn to the left and right."""
     turns = (-1, 0, 1) if canvas.closed else (0,)
     return [
-        replace(piece, left=piece.left + turn * canvas.width, shift=piece.shift + turn * 2 * math.pi)
+        piece._replace(left=piece.left + turn * canvas.width, shift=piece.shift + turn * 2 * math.pi)
         for piece in canvas.pieces
         for turn in turns
     ]
@@ -154,8 +153,8 @@ def part_of(tile: Tile, piece: Piece, box: Box | None) -> Piece | None:
     ]
     if high[0] <= low[0] or high[1] <= low[1]:
         return None
-    return replace(
-        piece, left=corner[0] + low[0], top=corner[1] + low[1], width=high[0] - low[0], height=high[1] - low[1]
+    return piece._replace(
+        left=corner[0] + low[0], top=corner[1] + low[1], width=high[0] - low[0], height=high[1] - low[1]
     )
 
 
