@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -37,7 +37,12 @@ def core_pool() -> ThreadPoolExecutor:
     if not hasattr(os, "sched_setaffinity"):
         return ThreadPoolExecutor(cores())
     free = deque(os.sched_getaffinity(0))
-    return ThreadPoolExecutor(len(free), initializer=lambda: os.sched_setaffinity(0, {free.popleft()}))
+
+    def settle() -> None:
+        with suppress(OSError):  # where a sandbox forbids it, threads go where they are put
+            os.sched_setaffinity(0, {free.popleft()})
+
+    return ThreadPoolExecutor(len(free), initializer=settle)
 
 
 @contextmanager

@@ -4,8 +4,11 @@ import atexit
 import gc
 import os
 import sys
+from contextlib import suppress
 
 _INTERRUPTED = 130
+_UNSAID = 6
+"""As :class:`pipelines.core.errors.OutputError`, whose module need not have been loaded."""
 _OBJECTS = 10_000
 """New objects after which Python looks for cycles among them; at its 700 it does so all the time while it imports."""
 
@@ -27,9 +30,12 @@ def main() -> None:
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
+    except OSError as error:
+        code = code or _UNSAID
+        if not isinstance(error, BrokenPipeError):  # Where nobody reads any more nobody wants to know.
+            print(f"recon: What was said cannot be written: {error.strerror}.", file=sys.stderr)
+    with suppress(OSError):
         sys.stderr.flush()
-    except OSError:  # Nobody reads any more; Python says so.
-        sys.exit(code)
     os._exit(code)
 
 

@@ -6,6 +6,7 @@ A command's module is imported only when it is run, so that ``recon --help`` ans
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import io
 import sys
@@ -133,6 +134,8 @@ def main() -> NoReturn:
     except MemoryError:
         _fail("There is not enough memory. Try: a smaller --max-size or --max-keypoints.", OutputError.exit_code)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # products' files have told of it themselves
+            _fail("What was said cannot be written: the disk is full. Try: another place.", OutputError.exit_code)
         if not _interrupted(error):
             raise
         code = _INTERRUPTED

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
 import pytest
 
-from pipelines.engine import cores, map_items
+from pipelines.engine import core_pool, cores, map_items
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, None])
@@ -60,3 +61,18 @@ def test_the_first_error_ends_the_map():
 
 def test_cores():
     assert cores() >= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system keeps no thread on a core")
+def test_each_thread_of_a_core_pool_has_a_core_of_its_own():
+    before = os.sched_getaffinity(0)
+    together = threading.Barrier(cores())
+
+    def where(_: int) -> set[int]:
+        together.wait(10)  # until all threads are there
+        return os.sched_getaffinity(0)
+
+    with core_pool() as pool:
+        found = list(pool.map(where, range(cores())))
+    assert all(len(one) == 1 for one in found) and set.union(*found) == before
+    assert os.sched_getaffinity(0) == before
