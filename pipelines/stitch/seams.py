@@ -57,9 +57,25 @@ def _cut(
     import cv2
 
     finder = cv2.detail.GraphCutSeamFinder("COST_COLOR_GRAD")
-    corners = [(piece.left, piece.top) for piece in canvas.pieces]
-    found = finder.find([image.astype(np.float32) for image in images], corners, list(masks))  # type: ignore[misc,arg-type]
-    return [np.asarray(mask.get() if hasattr(mask, "get") else mask, np.uint8) for mask in found]
+    # Its time goes by how far the pictures reach into each other, whatever their masks show: they are cut to those.
+    boxes = [_shown(mask) for mask in masks]
+    found = finder.find(
+        [image[box].astype(np.float32) for image, box in zip(images, boxes, strict=True)],  # type: ignore[misc]
+        [(piece.left + x.start, piece.top + y.start) for piece, (y, x) in zip(canvas.pieces, boxes, strict=True)],
+        [mask[box] for mask, box in zip(masks, boxes, strict=True)],  # type: ignore[misc]
+    )
+    shares = [np.zeros_like(mask) for mask in masks]
+    for share, box, part in zip(shares, boxes, found, strict=True):
+        share[box] = np.asarray(part.get() if hasattr(part, "get") else part, np.uint8)
+    return shares
+
+
+def _shown(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns of what a mask shows and of what the gradients there are taken from."""
+    import cv2
+
+    left, top, width, height = cv2.boundingRect(mask)
+    return slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
 
 
 def _bands(

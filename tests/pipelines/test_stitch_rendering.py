@@ -25,6 +25,7 @@ from pipelines.stitch.limits import check_size
 from pipelines.stitch.pixels import Pixels
 from pipelines.stitch.projection import PROJECTIONS, Canvas, Piece, lay_out
 from pipelines.stitch.render import Rendered, render
+from pipelines.stitch.seams import find_seams
 from pipelines.stitch.tags import make_tags
 from pipelines.stitch.warp import TurnedView
 from pipelines.stitch.write import write
@@ -224,3 +225,37 @@ def test_every_stage_is_shown(tmp_path):
         "001-warp-00.jpg", "002-warp-01.jpg", "003-warp-02.jpg",
         "004-gains-before.jpg", "005-gains-after.jpg", "006-seams.jpg",
     ]  # fmt: skip
+
+
+def overlapping_pictures(border: int) -> tuple[list[np.ndarray], list[np.ndarray], Canvas]:
+    """Two pictures that overlap by 60 columns, where only the first has a bright ball; a border that no mask shows."""
+    world = np.asarray(
+        cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (80, 140, 3)).astype(np.uint8), (0, 0), 3)
+    )
+    with_ball = cv2.circle(world.copy(), (72, 40), 9, (255, 255, 255), -1)
+    images, masks, pieces = [], [], []
+    for photo, (shown, left) in enumerate(((with_ball[:, :100], 0), (world[:, 40:], 40))):
+        images.append(cv2.copyMakeBorder(shown, *(border,) * 4, cv2.BORDER_REPLICATE))
+        masks.append(np.pad(np.full(shown.shape[:2], 255, np.uint8), border))
+        pieces.append(Piece(photo, left, 0, 100 + 2 * border, 80 + 2 * border))
+    return images, masks, Canvas("plane", 1.0, (0.0, 0.0), 140 + 2 * border, 80 + 2 * border, tuple(pieces))
+
+
+@pytest.mark.parametrize("border", [0, 16])
+def test_seams_share_out_the_canvas_and_cut_no_ball_in_two_whatever_border_is_masked(border):
+    images, masks, canvas = overlapping_pictures(border)
+    left, right = find_seams(images, masks, canvas)
+    shown = [np.zeros((canvas.height, canvas.width), bool) for _ in range(2)]
+    for one, share, piece in zip(shown, (left, right), canvas.pieces, strict=True):
+        one[piece.top : piece.top + piece.height, piece.left : piece.left + piece.width] = share > 0
+    assert not (shown[0] & shown[1]).any()
+    inner = slice(border, border + 80), slice(border, border + 140)
+    assert (shown[0] | shown[1])[inner].all() and (shown[0] | shown[1]).sum() == 80 * 140
+    ball = cv2.circle(np.zeros((80, 140), np.uint8), (72, 40), 9, 1, -1) > 0
+    assert shown[0][inner][ball].all() or not shown[0][inner][ball].any()
+
+
+def test_a_piece_that_shows_nothing_has_no_share():
+    images, masks, canvas = overlapping_pictures(0)
+    left, right = find_seams(images, [masks[0], np.zeros_like(masks[1])], canvas)
+    assert (left == masks[0]).all() and not right.any()
