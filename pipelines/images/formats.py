@@ -69,12 +69,17 @@ def open_picture(data: NDArray[np.uint8]) -> Any:
         Exception: of whatever kind Pillow's reader of the format raises.
     """
     image, stream = pillow(), io.BytesIO(data.data)
-    if is_jpeg(data):  # Pillow would load its readers of all usual formats first.
+    # Left to open them, Pillow would load its readers of all usual formats first.
+    if is_jpeg(data):
         from PIL import JpegImagePlugin
 
         return JpegImagePlugin.JpegImageFile(stream)
-    picture = image.open(stream)
-    if picture.format == "PNG" and not _has_late_exif(data):
+    if data[: len(_PNG)].tobytes() != _PNG:
+        return image.open(stream)
+    from PIL import PngImagePlugin
+
+    picture = PngImagePlugin.PngImageFile(stream)
+    if not _has_late_exif(data):
         # Where there is none before the pixels, Pillow would decode them to see whether there is some behind.
         picture.info.setdefault("exif", None)
     return picture
