@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from pipelines.colmap.adjust import adjust
 from pipelines.colmap.cameras import load_pycolmap
 from pipelines.colmap.lenses import choose_lenses
+from pipelines.colmap.thin import thin_database
 from pipelines.store.files import nearly_full, write_errors
 
 if TYPE_CHECKING:
@@ -131,7 +133,7 @@ def incremental_mapping(
             options.triangulation.ignore_two_view_tracks = leave_out
             with _scratch(job.database.parent) as scratch:
                 found = pycolmap.incremental_mapping(
-                    database_path=job.database,
+                    database_path=thin_database(job.database, scratch / "thin.db"),
                     image_path=scratch,
                     output_path=scratch,
                     options=options,
@@ -163,6 +165,9 @@ def take_up(job: IncrementalJob, model: pycolmap.Reconstruction) -> None:
     _finish(model, matches, options, fix_intrinsics=job.fix_intrinsics)
 
 
+_NEAR = 2.0
+"""Times the reprojection error up to which an observation stays, within which it is made part of a point."""
+
 _ROUNDS, _STILL = 3, 1e-3
 """Of :func:`_finish` at most, and the change of a focal length below which it is over."""
 
@@ -190,6 +195,7 @@ def _finish(
     focal lengths nothing else tells, by 0.52 and 0.63 %; there are 0.5 to 1.5 % more observations.
     """
     pycolmap = load_pycolmap()
+    _look_closely(model, options)
     for _ in range(_ROUNDS):
         mapper = pycolmap.IncrementalMapper(matches)
         mapper.begin_reconstruction(model)
@@ -210,6 +216,19 @@ def _finish(
     if options.triangulation.ignore_two_view_tracks:
         _drop_points_of_two_views(model)
     model.update_point_3d_errors()
+
+
+def _look_closely(model: pycolmap.Reconstruction, options: pycolmap.IncrementalPipelineOptions) -> None:
+    """Make points only of what agrees with the model's cameras, which are nearly known: COLMAP's two degrees are for
+    cameras that may not be, and of what it puts together by them, the filter takes away right with wrong.
+
+    In a map of sample_data there are 70,600 observations with this and 68,900 without.
+    """
+    shortest = min(model.cameras[model.images[key].camera_id].mean_focal_length() for key in model.reg_image_ids())
+    angle = math.degrees(_NEAR * options.mapper.filter_max_reproj_error / shortest)
+    made = options.triangulation
+    made.create_max_angle_error = min(made.create_max_angle_error, angle)
+    made.continue_max_angle_error = min(made.continue_max_angle_error, angle)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from pipelines.store.alignment import ModelAlignment, alignment_text, read_align
 from pipelines.store.files import write_errors, write_text
 from pipelines.store.folder import MapFolder
 
-CODE = 10
+CODE = 11
 """Changes whenever other models come of the same pairs: the ones that stand in a folder are then made anew."""
 _KEY_FILE = "made-from.txt"
 _WHOLE = 0.5

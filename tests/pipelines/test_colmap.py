@@ -8,6 +8,7 @@ import pytest
 
 from pipelines import colmap
 from pipelines.benchmarks.truth import TrueCamera, pose_errors, similarity
+from pipelines.colmap import thin
 from pipelines.colmap.adjust import adjust, settle
 from pipelines.colmap.lenses import _LONG_TRACKS, told_principal_points
 from pipelines.colmap.mapping import _drop_points_of_two_views, _finish, _matches
@@ -269,6 +270,36 @@ def test_keypoints_a_pixel_off_weigh_little_among_exact_ones(synthetic):
         return errors(colmap.to_model(model), truth, names).centre_mean
 
     assert settled(0.2) < 2 * settled(0.0)
+
+
+def inlier_matches(path):
+    with pycolmap.Database.open(path) as database:
+        keys, views = database.read_two_view_geometries()
+        return {pycolmap.pair_id_to_image_pair(key): view.inlier_matches for key, view in zip(keys, views, strict=True)}
+
+
+def test_cameras_come_of_few_matches_and_points_of_all(synthetic, tmp_path, monkeypatch):
+    folder, truth, names = synthetic
+    assert thin.thin_database(folder / "ours.db", tmp_path / "thin.db") == folder / "ours.db"
+    (whole,) = colmap.incremental_mapping(job(folder))
+    monkeypatch.setattr(thin, "_MATCHES", 120)
+    assert thin.thin_database(folder / "ours.db", tmp_path / "thin.db") == tmp_path / "thin.db"
+    every, few = inlier_matches(folder / "ours.db"), inlier_matches(tmp_path / "thin.db")
+    assert every.keys() == few.keys()
+    assert all(len(few[pair]) >= min(120, len(some)) for pair, some in every.items())
+    assert sum(map(len, few.values())) < 0.7 * sum(map(len, every.values()))
+    (model,) = colmap.incremental_mapping(job(folder))
+    assert errors(colmap.to_model(model, {1: "given"}), truth, names).centre_max < 1e-3
+    assert model.num_points3D() >= 0.99 * whole.num_points3D()
+
+
+def test_the_longest_tracks_are_kept_whole_and_those_that_show_two_places_of_a_photo_last(monkeypatch):
+    monkeypatch.setattr(thin, "_MATCHES", 1)
+    # Tracks: 0 in all four photos, 1 of photo 5 with 1 and 2 of photo 7, 3 in three photos.
+    pairs = [(5, 6), (6, 7), (5, 7), (7, 8), (5, 8)]
+    matches = [[[1, 1], [0, 0], [3, 3]], [[1, 1], [0, 0], [3, 3]], [[1, 2], [3, 3]], [[0, 0]], [[0, 0]]]
+    kept = thin._on_long_tracks(pairs, [np.array(some, np.uint32) for some in matches])
+    assert [one.tolist() for one in kept] == [[False, True, True]] * 2 + [[False, True], [True], [True]]
 
 
 def test_global_mapping(synthetic):
