@@ -74,11 +74,16 @@ def _on_long_tracks(pairs: Sequence[tuple[int, int]], matches: Sequence[NDArray[
     """Per pair of photos, which of its matches (K,2) are kept."""
     if not pairs:
         return []
-    # One number for each keypoint of all photos, the photo's in its upper half.
-    ends = [(np.array(pair, np.int64) << 32) | some for pair, some in zip(pairs, matches, strict=True)]
-    places, numbers = np.unique(np.concatenate(ends).ravel(), return_inverse=True)
-    links = numbers.reshape(-1, 2)
-    track, length = _tracks(places >> 32, links)
+    counts: dict[int, int] = {}
+    for pair, some in zip(pairs, matches, strict=True):
+        for photo, keypoints in zip(pair, some.T, strict=True):
+            counts[photo] = max(counts.get(photo, 0), int(keypoints.max(initial=0)) + 1)
+    # The keypoints of all photos get numbers, one photo's after the other's.
+    begins = dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False))
+    links = np.concatenate(
+        [some + np.array([begins[a], begins[b]]) for (a, b), some in zip(pairs, matches, strict=True)]
+    )
+    track, length = _tracks(np.repeat(np.arange(len(counts)), list(counts.values())), links)
     tracks = np.split(track[links[:, 0]], np.cumsum([len(some) for some in matches])[:-1])
     # All pairs prefer the same of equally long tracks, wherever these lie.
     place = np.empty(len(length), np.intp)
@@ -89,8 +94,13 @@ def _on_long_tracks(pairs: Sequence[tuple[int, int]], matches: Sequence[NDArray[
     return [kept[own] for own in tracks]
 
 
-def _tracks(photo: NDArray[np.int64], links: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    """(N,) the track of each keypoint, and (T,) the photos of each track, 0 if it shows two places of one."""
+def _tracks(photo: NDArray[np.intp], links: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """(N,) the track of each keypoint, and (T,) the photos of each track, 0 if it shows two places of one.
+
+    Args:
+        photo: (N,) of each keypoint.
+        links: (M,2) keypoints that match.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
