@@ -56,7 +56,7 @@ def choose_lenses(model: pycolmap.Reconstruction, *, tangential: bool) -> bool:
     richer = _RICHER if tangential else _RICHER_ROUND
     noise, told = noise_of(model), dict[int, str]()
     for lens in ("OPENCV", "RADIAL"):
-        rest = {key for key in _used(model) - set(told) if lens in richer.get(model.cameras[key].model_name, ())}
+        rest = {key for key in used_cameras(model) - set(told) if lens in richer.get(model.cameras[key].model_name, ())}
         if rest:
             trial = _with_lenses(model, dict.fromkeys(rest, lens))
             tells = _tells_lens if tangential else _tells_distortion
@@ -87,7 +87,7 @@ def told_principal_points(model: pycolmap.Reconstruction, noise: float) -> set[i
         noise: the model's.
     """
     told: set[int] = set()
-    for images, keys, least in _questions(model, _used(model), told):
+    for images, keys, least in _questions(model, used_cameras(model), told):
         told.update(_free_together(model, noise, images, keys, least))
     return told
 
@@ -114,7 +114,8 @@ def _principal_point_spread(camera: pycolmap.Camera, covariance: NDArray[np.floa
     return float(np.sqrt(variances.max())) / max(camera.width, camera.height)
 
 
-def _used(model: pycolmap.Reconstruction) -> set[int]:
+def used_cameras(model: pycolmap.Reconstruction) -> set[int]:
+    """Ids of the cameras of a model's photos."""
     return {model.images[key].camera_id for key in model.reg_image_ids()}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.colmap.adjust import adjust
 from pipelines.colmap.cameras import load_pycolmap
-from pipelines.colmap.lenses import choose_lenses
+from pipelines.colmap.lenses import choose_lenses, used_cameras
 from pipelines.colmap.thin import thin_database
 from pipelines.store.files import nearly_full, write_errors
 
@@ -94,7 +94,7 @@ def incremental_mapping(
     begin: tuple[int, int] | None = None,
     names: Sequence[str] = (),
 ) -> list[pycolmap.Reconstruction]:
-    """Run an incremental mapping.
+    """Run an incremental mapping: cameras from few matches (:func:`thin_database`), then points from all of them.
 
     Args:
         job: what to map, and how.
@@ -224,11 +224,11 @@ def _look_closely(model: pycolmap.Reconstruction, options: pycolmap.IncrementalP
 
     In a map of sample_data there are 70,600 observations with this and 68,900 without.
     """
-    shortest = min(model.cameras[model.images[key].camera_id].mean_focal_length() for key in model.reg_image_ids())
+    usual, made = load_pycolmap().IncrementalTriangulatorOptions(), options.triangulation
+    shortest = min(model.cameras[key].mean_focal_length() for key in used_cameras(model))
     angle = math.degrees(_NEAR * options.mapper.filter_max_reproj_error / shortest)
-    made = options.triangulation
-    made.create_max_angle_error = min(made.create_max_angle_error, angle)
-    made.continue_max_angle_error = min(made.continue_max_angle_error, angle)
+    made.create_max_angle_error = min(usual.create_max_angle_error, angle)
+    made.continue_max_angle_error = min(usual.continue_max_angle_error, angle)
 
 
 @contextmanager
